@@ -1,0 +1,141 @@
+"""Read a command line before Hydra does, to name every mistake in it at once.
+
+Hydra stops at the first unknown key or wrong type, and knows no ranges; a sweep would find a bad value
+only when its turn comes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString, Transformer
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config import SCHEMAS, Settings, fields_of, range_mistake
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = ("task", "data", "experiment")
+HELP_FLAGS = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
+
+
+@dataclass
+class Command:
+    """What the command line says."""
+
+    multirun: bool = False
+    asks_only: bool = False  # --help and the like: nothing is run
+    mistakes: list[str] = field(default_factory=list)
+
+
+def read_command(arguments: Sequence[str]) -> Command:
+    """Check every override of a command line; nothing is composed or run."""
+    command = Command(
+        multirun=any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments),
+        asks_only=any(argument in HELP_FLAGS for argument in arguments),
+    )
+    parser = OverridesParser.create()
+    overrides: list[Override] = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            continue
+        try:
+            overrides.append(parser.parse_override(argument))
+        except HydraException:
+            command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")
+    known = _known_settings(overrides)
+    for override in overrides:
+        command.mistakes += _mistakes_of(override, known, command.multirun)
+    return command
+
+
+def _known_settings(overrides: Sequence[Override]) -> dict[str, tuple[type[Settings], Any]]:
+    """Dotted name -> schema and field, of the tasks that the command names, or of all where it names none."""
+    named = {
+        str(value) for override in overrides if override.key_or_group == "task" for value in _values(override)
+    }
+    schemas = [schema for task, schema in SCHEMAS.items() if task in named] or list(SCHEMAS.values())
+    return {name: (schema, item) for schema in schemas for name, item in fields_of(schema).items()}
+
+
+def _mistakes_of(
+    override: Override, known: dict[str, tuple[type[Settings], Any]], multirun: bool
+) -> Iterator[str]:
+    key = override.key_or_group
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return  # Hydra's own settings are Hydra's to check
+    text = override.input_line or key
+    if override.is_delete() or override.is_add() or override.is_force_add():
+        yield f"{text}: settings cannot be added or removed, only given a value (key=value)"
+        return
+    if key not in known and key not in GROUPS:
+        near = difflib.get_close_matches(key, [*known, *GROUPS], n=1)
+        yield f"{text}: there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return
+    values = list(_values(override))
+    if len(values) > 1 and not multirun:
+        yield f"{text}: several values need -m (python -m src.train -m {text})"
+        return
+    for value in values:
+        shown = f"{key}={value}"
+        if key in GROUPS:
+            choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
+            if value is not None and str(value) not in choices:
+                yield f"{shown}: must be one of {', '.join(choices)}"
+            continue
+        schema, item = known[key]
+        try:
+            converted = OmegaConf.select(
+                OmegaConf.merge(OmegaConf.structured(schema), _nested(key, value)), key
+            )
+        except OmegaConfBaseException:
+            yield f"{shown}: must be {_type_name(item.type)}"
+            continue
+        mistake = range_mistake(item, converted)
+        if mistake:
+            yield f"{shown}: {mistake}"
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """The values of an override as plain Python, one or, of a sweep, many."""
+    found: list[Any]
+    if override.is_sweep_override():
+        found = list(override.sweep_iterator(transformer=Transformer.identity))
+    else:
+        found = [override.value()]
+    for value in found:
+        yield value.text if isinstance(value, QuotedString) else value
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _type_name(kind: Any) -> str:
+    names = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a text",
+        "int | None": "a whole number or null",
+    }
+    return names.get(str(kind), str(kind))
