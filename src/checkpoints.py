@@ -1,0 +1,84 @@
+"""Checkpoints that are whole or not there, and whose damage is noticed.
+
+Lightning saves through the system's temporary folder and does not sync, and most single flipped bytes
+load without an error. Here a checkpoint is written beside its target, synced and renamed, and ends in
+the SHA-256 of its own bytes. The hash is the comment of the zip archive that torch.save writes, so the
+file remains one that plain `torch.load(path, weights_only=True)` opens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+
+from src.files import write_atomically
+
+_MARK = b"sha256="
+_COMMENT = len(_MARK) + hashlib.sha256().digest_size * 2
+_END_OF_ARCHIVE = b"PK\x05\x06"  # a zip archive's last record: 22 bytes, the last two its comment's length
+_END_LENGTH = 22
+
+
+class DamagedCheckpoint(RuntimeError):
+    """A checkpoint's bytes are not those that were written."""
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write primitives and tensors to `path`: whole, synced, or not at all.
+
+    Raises:
+        OSError: the file cannot be written; what stood at `path` before still does.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    data = buffer.getbuffer()
+    if bytes(data[-_END_LENGTH : -_END_LENGTH + 4]) != _END_OF_ARCHIVE:
+        raise RuntimeError("torch.save wrote something other than a zip archive without a comment")
+    body = data[:-2]
+    comment = _MARK + hashlib.sha256(body).hexdigest().encode()
+    write_atomically(path, b"".join([body, _COMMENT.to_bytes(2, "little"), comment]))
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint: tensors and primitives only, after its hash was compared.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedCheckpoint: it is truncated, altered, or none of ours.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no checkpoint {path}") from error
+    body, comment = data[: -2 - _COMMENT], data[-_COMMENT:]
+    if not comment.startswith(_MARK):
+        raise DamagedCheckpoint(
+            f"the checkpoint {path} is cut off or not one of this project: no hash at its end"
+        )
+    if comment[len(_MARK) :] != hashlib.sha256(body).hexdigest().encode():
+        raise DamagedCheckpoint(
+            f"the checkpoint {path} is damaged: its bytes do not give the hash at its end"
+        )
+    return torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """How Lightning's Trainer writes and reads checkpoints here."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        write_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path), map_location or "cpu")
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
