@@ -1,0 +1,50 @@
+"""The report's convolutional network, as a plain nn.Module.
+
+Dimension letters: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvNet(nn.Module):
+    """Two convolutions and three dense layers (protocol, section 4).
+
+    conv 1->16, 3x3, padding 1; ReLU; max-pool 2 -> conv 16->32, 3x3; ReLU; max-pool 2
+    -> linear 600; ReLU; dropout -> linear 120; ReLU -> linear K. 769,930 parameters at 28x28 and K = 10.
+
+    Args:
+        dropout: probability that dropout zeroes a unit of the first dense layer.
+        image_size: (C, H, W) of an image; H and W at least 8.
+        classes: K.
+
+    Raises:
+        ValueError: the image is too small for two convolutions and two poolings.
+    """
+
+    def __init__(
+        self, dropout: float, image_size: tuple[int, int, int] = (1, 28, 28), classes: int = 10
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_size
+        if min(height, width) < 8:
+            raise ValueError(f"images of {height}x{width} are too small for this network: at least 8x8")
+        self.conv1 = nn.Conv2d(channels, 16, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, kernel_size=3)
+        pooled = [(side // 2 - 2) // 2 for side in (height, width)]
+        self.dense1 = nn.Linear(32 * pooled[0] * pooled[1], 600)
+        self.dense2 = nn.Linear(600, 120)
+        self.dense3 = nn.Linear(120, classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores (B, K), before the softmax, of images (B, C, H, W)."""
+        # ReLU after pooling gives the same numbers as before it (both keep order) on a quarter of the values.
+        x = F.relu(F.max_pool2d(self.conv1(images), 2))  # (B, 16, H/2, W/2)
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))  # (B, 32, 6, 6) at 28x28
+        x = x.flatten(1)  # (B, 32*6*6)
+        x = self.dropout(F.relu(self.dense1(x)))  # (B, 600)
+        x = F.relu(self.dense2(x))  # (B, 120)
+        return self.dense3(x)  # (B, K)
