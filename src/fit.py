@@ -1,0 +1,131 @@
+"""Fit and test one run. With the task's own files, this is the code that a run's numbers come from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from src.checkpoints import DamagedCheckpoint, SafeCheckpointIO, read_checkpoint
+from src.recorder import Recorder, RunBar, RunLogger, plain_numbers
+from src.run import Run
+
+TASKS = {"classify": "src.classification.task"}
+
+
+def task_of(cfg: DictConfig) -> Any:
+    """The module that says what a run of this task consists of."""
+    return importlib.import_module(TASKS[cfg.task])
+
+
+def device_mistake(accelerator: str) -> str | None:
+    """Why this machine cannot compute on `accelerator`, or None."""
+    there = {
+        "gpu": torch.cuda.is_available() or torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if there.get(accelerator, True):
+        return None
+    return f"accelerator={accelerator}: torch finds none on this machine; accelerator=cpu works everywhere"
+
+
+def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_bar: bool) -> dict[str, Any]:
+    """Train from the last checkpoint, or from nothing, to the last epoch; test; write TensorBoard's summary.
+
+    Args:
+        cfg: composed and checked settings.
+        run: where to write.
+        recorder: collects the rows, also when this raises.
+        say: takes a line for the user.
+        show_bar: whether to show a progress bar.
+
+    Returns:
+        The measured part of results.json.
+
+    Raises:
+        Diverged: the loss is no longer finite.
+    """
+    task = task_of(cfg)
+    torch.set_num_threads(cfg.threads)
+    # The seed of the weights; order and dropout are seeded per epoch (ImageData, Classifier).
+    torch.manual_seed(cfg.seed)
+    data = task.build_data(cfg)
+    data.prepare_data()
+    data.setup()
+    module = task.build_module(cfg, data)
+    logger = RunLogger(run.folder)
+    trainer = L.Trainer(
+        accelerator=cfg.accelerator,
+        devices=1,
+        precision=cfg.precision,
+        max_epochs=cfg.epochs,
+        logger=logger,
+        callbacks=[recorder, *([RunBar(run.name)] if show_bar else [])],
+        plugins=[SafeCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic=_deterministic(cfg.accelerator),
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=_resume_from(run, say), weights_only=True)
+
+    test_last = _test(trainer, module, data)
+    best_epoch = int(recorder.best["epoch"])
+    test_best = test_last
+    if best_epoch != cfg.epochs:
+        last_weights = {name: value.clone() for name, value in module.state_dict().items()}
+        module.load_state_dict(read_checkpoint(run.best)["state_dict"])
+        test_best = _test(trainer, module, data)
+        module.load_state_dict(last_weights)
+
+    measured = task.summarize(recorder.rows, best_epoch, test_last, test_best)
+    for title, image in task.pictures(module).items():
+        logger.experiment.add_image(title, image, cfg.epochs)
+    shown = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
+    logger.log_hyperparams({key: str(v) if v is None else v for key, v in run.identity.items()}, shown)
+    logger.finalize("success")
+    return {
+        **measured,
+        "parameters": sum(weight.numel() for weight in module.parameters()),
+        "device": _device_name(trainer),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _resume_from(run: Run, say: Any) -> str | None:
+    """The newest checkpoint whose bytes are right; the best epoch's where the last one is damaged."""
+    for path in (run.last, run.best):
+        try:
+            read_checkpoint(path)
+        except FileNotFoundError:
+            continue
+        except DamagedCheckpoint as error:
+            say(f"{error}; going on from an earlier state")
+            continue
+        return str(path)
+    return None
+
+
+def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
+    trainer.test(module, datamodule=data, verbose=False)
+    return plain_numbers(trainer.callback_metrics)
+
+
+def _deterministic(accelerator: str) -> Any:
+    """Bit-equal repetition. A CPU repeats by itself; on a GPU the deterministic kernels are asked for."""
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return None
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return "warn"  # non-overlapping max-pooling has no other kernel, and adds in one order anyhow
+
+
+def _device_name(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,163 @@
+"""One job: a configuration in, a finished run's folder out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from src.config import ALWAYS_NAMED
+from src.files import write_atomically
+from src.run import Diverged, Run, cores, processor, versions
+
+Say = Callable[[str], None]
+EXIT = {"done": 0, "failed": 1, "diverged": 3}  # 2: a mistake in the command; 130: interrupted
+
+
+def run_job(
+    cfg: DictConfig, run: Run, say: Say, *, show_bar: bool, threads: int | None = None
+) -> dict[str, Any]:
+    """Train one run unless it is finished, and record how it ended.
+
+    A finished run is left alone; a half-finished one goes on from its last checkpoint; a failed one is
+    tried again. Another process on the same run is waited for.
+
+    Args:
+        cfg: composed and checked settings.
+        run: where to write.
+        say: takes a line for the user.
+        show_bar: whether to show a progress bar.
+        threads: CPU threads where the settings name none (all cores where this is None, too).
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        RunMismatch: the folder holds a run of other settings or code.
+        KeyboardInterrupt: after Ctrl-C; the same command goes on later.
+    """
+    run.lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(run, say):
+        if not cfg.force and run.is_finished() and run.mismatch(cfg.accept_changed) is None:
+            return run.results() or {}
+        cfg = cfg.copy()
+        cfg.threads = cfg.threads or (None if cfg.force else run.threads_before()) or threads or cores()
+        run.start(cfg)
+        return _train(cfg, run, say, show_bar)
+
+
+def one_line(results: dict[str, Any]) -> str:
+    """How a run ended, in one line."""
+    numbers = {"val": results.get("val_acc"), "test": results.get("test_acc")}
+    parts = [f"{name} {value:.4f}" for name, value in numbers.items() if value is not None]
+    seconds = results.get("seconds")
+    parts += [f"{seconds:.0f} s"] if seconds is not None else []
+    cause = results.get("cause")
+    return f"{results['run']}  {results['status']}  {', '.join(parts)}" + (f"  ({cause})" if cause else "")
+
+
+def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any]:
+    _quiet()
+    from src.fit import fit_and_test, task_of  # late: torch and Lightning take seconds to import
+    from src.recorder import Recorder
+
+    task = task_of(cfg)
+    recorder = Recorder(run, task.COLUMNS, task.TAGS, task.MONITOR)
+    status, cause = "done", None
+    best_epoch = None
+    try:
+        measured = fit_and_test(cfg, run, recorder, say, show_bar)
+    except Diverged as error:
+        status, cause = "diverged", str(error)
+    except Exception as error:  # whatever a run dies of is recorded; the other runs go on
+        status, cause = "failed", f"{type(error).__name__}: {error}"
+        write_atomically(run.failure_file, traceback.format_exc())
+    if status != "done":
+        best_epoch = int(recorder.best["epoch"]) if recorder.best else None
+        measured = task.summarize(recorder.rows, best_epoch, {}, {})
+    results = _results(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
+    run.finish(results)
+    return results
+
+
+def record_death(cfg: DictConfig, run: Run, exit_code: int) -> None:
+    """Record a run whose process ended without a word of its own."""
+    cause = f"its process ended with status {exit_code}"
+    if exit_code < 0:
+        cause = f"its process was ended by {signal.Signals(-exit_code).name}"
+        cause += ", as it is when memory runs out" if exit_code == -signal.SIGKILL else ""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.finish(_results(cfg, run, status="failed", cause=cause, measured={}, rows=[]))
+
+
+def _results(
+    cfg: DictConfig,
+    run: Run,
+    *,
+    status: str,
+    cause: str | None,
+    measured: dict[str, Any],
+    rows: list[dict[str, float]],
+) -> dict[str, Any]:
+    """The content of results.json."""
+    rates = sorted(row["images_per_second"] for row in rows)
+    return {
+        "status": status,
+        "cause": cause,
+        "task": cfg.task,
+        "name": cfg.name,
+        "run": run.name,
+        **{key: run.identity[key] for key in (*ALWAYS_NAMED, "epochs", "seed") if key in run.identity},
+        **measured,
+        "seconds": sum(row["seconds"] for row in rows),
+        "images_per_second": rates[len(rates) // 2] if rates else None,
+        "epochs_done": len(rows),
+        "settings": run.identity,
+        "code": run.code,
+        "processor": processor(),
+        "versions": versions(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+class _locked:
+    """The run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
+
+    def __init__(self, run: Run, say: Say) -> None:
+        self.run, self.say = run, say
+        self.lock = FileLock(run.lock_file)
+
+    def __enter__(self) -> None:
+        try:
+            self.lock.acquire(timeout=0.2)
+        except Timeout:
+            self.say(f"{self.run.name}: another process works on it; waiting")
+            self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about things that are as they should be."""
+    import lightning  # noqa: F401  sets the level of its loggers when it is imported
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def say_to_terminal(line: str) -> None:
+    """A line on standard error, clear of a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()

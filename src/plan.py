@@ -1,0 +1,102 @@
+"""What a command asks for: checked configurations and the runs that they describe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from src.config import mistakes_in
+from src.run import Run, run_of
+
+GROUPS = ("task", "data", "experiment")
+FIGURE_OF_TASK = {"classify": "val_acc"}  # what a sweeper that searches should raise
+
+
+@dataclass
+class Plan:
+    """One job: its configuration, and the recipe that its name is relative to."""
+
+    cfg: DictConfig
+    recipe: DictConfig
+
+    @cached_property
+    def run(self) -> Run:
+        return run_of(self.cfg, self.recipe)
+
+    def mistakes(self) -> list[str]:
+        """Everything for which this job must not start: settings, device, what its folder holds."""
+        found = mistakes_in(self.cfg)
+        if found:
+            return found
+        root = Path(self.cfg.data.root)
+        if self.cfg.data.name == "idx" and not root.is_dir():
+            return [f"data.root={root}: there is no such folder"]
+        if self.cfg.accelerator not in ("auto", "cpu"):
+            from src.fit import device_mistake  # late: imports torch
+
+            mistake = device_mistake(self.cfg.accelerator)
+            found += [mistake] if mistake else []
+        mismatch = None if self.cfg.force else self.run.mismatch(self.cfg.accept_changed)
+        return [*found, mismatch] if mismatch else found
+
+    def epochs_done(self) -> int:
+        """Rows of metrics.csv."""
+        try:
+            return max(0, self.run.metrics_file.read_bytes().count(b"\n") - 1)
+        except OSError:
+            return 0
+
+    def figure(self, results: dict[str, Any]) -> float | None:
+        """The validation figure of a finished run."""
+        return results.get(FIGURE_OF_TASK[self.cfg.task])
+
+
+_recipes: dict[tuple[str, ...], DictConfig] = {}
+
+
+def plan_of(config: DictConfig, choices: dict[str, Any] | None = None) -> Plan:
+    """The plan of a composed configuration, inside a Hydra application.
+
+    Args:
+        config: with or without its `hydra` node.
+        choices: the groups' chosen files; by default as the `hydra` node or the running job has them.
+    """
+    cfg = config.copy()
+    if choices is None:
+        choices = config.hydra.runtime.choices if "hydra" in config else HydraConfig.get().runtime.choices
+    with open_dict(cfg):
+        cfg.pop("hydra", None)
+    chosen = tuple(f"{group}={choices[group]}" for group in GROUPS if choices.get(group) is not None)
+    if chosen not in _recipes:
+        _recipes[chosen] = compose("train", overrides=list(chosen))
+    return Plan(cfg, _recipes[chosen])
+
+
+def refuse(mistakes: Sequence[str]) -> None:
+    """Name every mistake once and leave with status 2; return where there is none."""
+    if not mistakes:
+        return
+    unique = list(dict.fromkeys(mistakes))
+    print(
+        f"Nothing was run: {len(unique)} mistake{'s' if len(unique) > 1 else ''} in this command.",
+        file=sys.stderr,
+    )
+    for mistake in unique:
+        print(f"  {mistake}", file=sys.stderr)
+    hints = {
+        "holds a run of": "force=true starts such runs afresh; another name= keeps both.",
+        "was made by code": "force=true starts such runs afresh; accept_changed=true takes them as they are.",
+        "must ": "python -m src.train --help explains every setting.",
+    }
+    for sign, hint in hints.items():
+        if any(sign in mistake for mistake in unique):
+            print(hint, file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,17 @@
+"""Where Hydra finds `hydra/launcher=workers`: it takes plugins from a package of this name only."""
+
+from hydra.core.config_store import ConfigStore
+
+from src.sweep import workers
+
+
+class WorkersLauncher(workers.WorkersLauncher):
+    """See src/sweep/workers.py."""
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="workers",
+    node={"_target_": f"{__name__}.WorkersLauncher"},
+    provider="report_workers",
+)

@@ -1,0 +1,82 @@
+"""Train one configuration, or sweep many: `python -m src.train --help`.
+
+The door only: it checks the command, lets Hydra compose it, and hands each job to `src.job`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "src" / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
+
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from src.command import read_command  # noqa: E402
+from src.config import register  # noqa: E402
+from src.job import EXIT, one_line, run_job, say_to_terminal  # noqa: E402
+from src.plan import Plan, plan_of, refuse  # noqa: E402
+from src.sweep.workers import WorkersLauncher  # noqa: E402
+
+_ran: list[Plan] = []  # what ran in this process, for the exit status
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="train")
+def job(cfg: DictConfig) -> float | None:
+    """One job of this process: `hydra.main` composes `cfg`; returns the validation figure."""
+    plan = plan_of(cfg)
+    return train(plan)
+
+
+def train(plan: Plan) -> Any:
+    """Run one plan with a progress bar and a closing line.
+
+    Raises:
+        SystemExit: status 2, after naming every mistake; 130 after Ctrl-C.
+    """
+    refuse(plan.mistakes())
+    if not plan.cfg.force and plan.run.is_finished():
+        say_to_terminal(f"{plan.run.folder} is finished already; force=true trains it afresh")
+    try:
+        results = run_job(plan.cfg, plan.run, say_to_terminal, show_bar=plan.cfg.progress)
+    except KeyboardInterrupt:
+        say_to_terminal(f"Stopped after epoch {plan.epochs_done()}; the same command carries on.")
+        raise SystemExit(130) from None
+    _ran.append(plan)
+    say_to_terminal(one_line(results))
+    say_to_terminal(f"Results: {plan.run.folder}")
+    return plan.figure(results)
+
+
+def main() -> None:
+    """Check the command, run it, rank a sweep, leave with the worst status (see `--help`)."""
+    register()
+    command = read_command(sys.argv[1:])
+    if not command.asks_only:
+        refuse(command.mistakes)
+    job()
+    if not command.asks_only:
+        raise SystemExit(conclude(command.multirun))
+
+
+def conclude(multirun: bool) -> int:
+    """Rank the sweep or sweeps of this command; the exit status of its runs."""
+    plans = _ran or WorkersLauncher.launched
+    if multirun:
+        from src.sweep.ranking import report
+
+        for folder in dict.fromkeys(plan.run.folder.parent for plan in plans):
+            report(folder)
+    statuses = [(plan.run.results() or {}).get("status", "failed") for plan in plans]
+    counts = {status: statuses.count(status) for status in EXIT if status != "done"}
+    if multirun and any(counts.values()):
+        words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        say_to_terminal(f"{words} of {len(plans)} runs; the causes stand below the ranking.")
+    return next((EXIT[status] for status, count in counts.items() if count), 0)
+
+
+if __name__ == "__main__":
+    main()
