@@ -1,0 +1,111 @@
+"""One look for all figures: sizes, colours that colour-blind readers can tell apart, and how they are saved.
+
+Figures are plain `matplotlib.figure.Figure` objects, drawn inside `with look():`. There is no pyplot, so no
+global list of open figures and no window system.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from src.files import write_atomically
+
+WIDTH = 8.0  # inches, a page's text width
+HEIGHT = 4.0  # inches
+DPI = 150  # pixels an inch, for PNG
+
+# Okabe and Ito's palette, without its yellow, which is too pale for a line on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SEQUENTIAL = "viridis"  # for ordered values; its lightness rises evenly
+DARK, PALE = "#222222", "#EEEEEE"
+
+_STYLE: Any = {
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "figure.titlesize": 11,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look alike on every machine
+    "font.size": 9,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "image.cmap": SEQUENTIAL,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": DPI,
+    "svg.hashsalt": "figures",  # the same figure gives the same bytes
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw in the project's style inside this block; what was set before holds again after it."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def subplots(
+    rows: int = 1, columns: int = 1, width: float = WIDTH, height: float = HEIGHT, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A new figure of `width` x `height` inches and its (rows, columns) array of Axes.
+
+    `options` go to `Figure.subplots` (`sharex`, `sharey`, ...).
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def title(figure: Figure, text: str) -> None:
+    """Set the figure's title, at the left and broken into lines that fit its width."""
+    width, _ = figure.get_size_inches()
+    bound = re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", text)  # "lr 0.1" stays on one line
+    lines = textwrap.fill(bound, max(20, int(width * 10)))
+    figure.suptitle(lines, x=0.01, horizontalalignment="left", fontweight="bold")
+
+
+def epoch_axis(axes: Axes, last: int) -> None:
+    """Name the x axis and give it whole epochs, from 1 to `last`."""
+    axes.set_xlabel("Epoch")
+    axes.set_xlim(0.5, max(last, 1) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+
+
+def ink_on(colour: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has more contrast on `colour` (RGBA, each 0 to 1), as WCAG measures it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
+
+
+def save(figure: Figure, path_without_suffix: Path) -> list[Path]:
+    """Write the figure as PNG and as SVG, each atomically, and return both paths.
+
+    The suffix is added to the whole name: `lr=0.01` becomes `lr=0.01.png`. Raises OSError when a file cannot
+    be written.
+    """
+    paths = []
+    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        buffer = io.BytesIO()
+        with look():
+            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
+        path = path_without_suffix.with_name(path_without_suffix.name + suffix)
+        write_atomically(path, buffer.getvalue())
+        paths.append(path)
+    return paths

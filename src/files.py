@@ -1,0 +1,44 @@
+"""Write files so that a reader, or a crash, meets the old content or the new, never a half."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Put `data` at `path`: a temporary file beside it, flushed to the disk, then renamed over it.
+
+    Text is written as UTF-8 with its line ends as they are. Missing parent folders are made. Processes
+    that write the same path at once do not mix: the last rename wins.
+
+    Raises OSError when the file cannot be written (`path` then holds what it held before) and
+    UnicodeEncodeError when the text has no UTF-8 form (nothing is touched).
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its target, since a rename is atomic within one file system only. The name stays short: the
+    # target's own may already be as long as the file system allows.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        # "x" takes the umask's permissions, which tempfile's 0600 would not.
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush a rename to the disk, where the system can open folders (POSIX)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,95 @@
+"""Reading runs whose files are half there, edited by hand or garbage."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.sweep import runs as reading
+from tests.sweep_folders import HEADER, make_run
+
+
+def only(sweep: Path) -> reading.Run:
+    (run,) = reading.read_runs(sweep)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"val_acc": "0.9"}, "val_acc is 0.9, not a number"),
+        ({"val_acc": float("nan")}, "val_acc is NaN, not a number from 0 to 1"),
+        ({"val_acc": 91.3}, "val_acc is 91.3, not a number from 0 to 1"),
+        ({"val_acc": None}, "val_acc is missing"),
+        ({"val_acc": True}, "val_acc is true"),
+        ({"test_acc": [0.9]}, "test_acc is [0.9]"),
+        ({"train_loss": 10**400}, "train_loss is 1000"),
+        ({"train_loss": -1}, "not a number of 0 or more"),
+        ({"dropout": 0.7}, "says dropout 0.7, config.yaml 0.5"),
+        ({"lr": None}, "lr is missing"),
+        ({"status": "finished"}, "status is 'finished'"),
+        ({"status": ["done"]}, "status is '[\"done\"]'"),
+        ({"task": "chess"}, "task is 'chess'"),
+        ({"settings": []}, "settings is not an object"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path: Path, changes: dict[str, Any], cause: str) -> None:
+    make_run(tmp_path, filed=changes)
+    run = only(tmp_path)
+    assert run.status == "unreadable"
+    assert cause in run.cause
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "results.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1]",
+        b"\xff\xfe\x00",
+        b"{" * 1500,
+        b"[" * 1500,
+        b"a: [",
+        b"null",
+        b'"\\ud800"',
+        b"9" * 5000,
+    ],
+    ids=lambda content: repr(content[:8]),
+)
+def test_garbage_in_a_file_is_no_traceback(tmp_path: Path, file: str, content: bytes) -> None:
+    (make_run(tmp_path) / file).write_bytes(content)
+    run = only(tmp_path)
+    assert run.status == "unreadable"
+    assert file in run.cause
+
+
+def test_files_that_are_none_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = make_run(tmp_path) / "results.json"
+    monkeypatch.setattr(reading, "LARGEST_FILE", 200)
+    assert "results.json is larger" in only(tmp_path).cause
+    results.unlink()
+    os.mkfifo(results)
+    assert only(tmp_path).cause == "results.json is not a file"
+
+
+def test_metrics_half_there(tmp_path: Path) -> None:
+    path = make_run(tmp_path, results=False) / "metrics.csv"
+    with path.open("a") as file:
+        file.write("3,30,0.3,0.2,0.3,0.8")  # no line end: still being written
+    assert only(tmp_path).cause == "epoch 2 of 15"
+    path.write_text(HEADER + "1,10,nan,inf,,0.1,1,1\n1,10,0.5,0.4,,0.2,1,1\n")
+    ((epoch,),) = [only(tmp_path).history]
+    assert dict(epoch.values) == {
+        "epoch": 1,
+        "step": 10,
+        "train_loss": 0.5,
+        "train_loss_epoch": 0.4,
+        "val_acc": 0.2,
+        "seconds": 1,
+        "images_per_second": 1,
+    }
+    path.write_text(HEADER + "1,10,oops,0.4,,0.2,1,1\n")
+    assert (only(tmp_path).status, only(tmp_path).cause[:19]) == ("unreadable", "metrics.csv, line 2")
+    path.unlink()
+    assert only(tmp_path).cause == "epoch 0 of 15"
