@@ -1,0 +1,66 @@
+# Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
+.DEFAULT_GOAL := help
+.PHONY: help setup data train sweep seeds tensorboard ranking test bench lint format typecheck check clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+EPOCHS ?= 15
+ARGS ?=
+# Another number of epochs is another study: it gets a folder of its own.
+NAME ?= fashion_mnist$(if $(filter 15,$(EPOCHS)),,-epochs$(EPOCHS))
+DROPOUT ?= 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8
+LR ?= 0.1,0.01,0.001
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: EPOCHS=15  DROPOUT=0.1,0.2,...  LR=0.1,0.01,...  NAME=folder  ARGS='any other setting'"
+	@echo "  e.g. make sweep EPOCHS=1      make train ARGS='dropout=0.5 seed=0'"
+
+setup: .venv/.ready ## make .venv and install the pinned packages
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+data: setup ## fetch Fashion-MNIST into data/ and check it
+	@$(BIN)/python -m src.download
+
+train: setup ## train one configuration (ARGS='dropout=0.5 lr=0.01')
+	@$(BIN)/python -m src.train epochs=$(EPOCHS) name=$(NAME) $(ARGS)
+
+sweep: setup ## the report's Table 2: dropout x lr, 24 runs, ranked and plotted; goes on where it stopped
+	@$(BIN)/python -m src.train -m dropout=$(DROPOUT) lr=$(LR) epochs=$(EPOCHS) name=$(NAME) $(ARGS)
+
+seeds: setup ## the three best cells of Table 2 with three seeds each
+	@$(BIN)/python -m src.train -m experiment=table2_seeds epochs=$(EPOCHS) $(ARGS)
+
+ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
+	@$(BIN)/python -m src.sweep.ranking outputs/$(NAME)
+
+tensorboard: setup ## show all runs: curves, kernels, HParams table
+	@$(BIN)/tensorboard --logdir outputs
+
+test: setup data ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: setup data ## measure images/s against a plain PyTorch loop and default Lightning (about 10 minutes)
+	@$(BIN)/python -m src.bench $(ARGS)
+
+lint: setup ## check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: setup ## mend style
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+typecheck: setup ## check types
+	@$(BIN)/mypy
+
+check: lint typecheck test ## lint, types, tests
+
+clean: ## remove .venv and caches; data/ and outputs/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,180 @@
+"""`make bench`: our stack against the plain loop and default Lightning, in alternation.
+
+    python -m src.bench [--rounds 5] [--images 10000]
+
+Each contender is a process of its own; a round runs each once, so that a machine whose speed drifts
+drifts for all. What counts is the ratio within a round; the table gives the median over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from src.files import write_atomically
+from src.run import commit, cores, processor, to_json, versions
+
+PYTHON = [sys.executable, "-m"]
+SWEEP_RUNS, EPOCHS = 4, 2
+Measure = dict[str, float]
+
+
+def baseline(which: str, images: int) -> Measure:
+    """Images/s of a baseline with all threads: of its training part, and with validation."""
+    done = _run([*PYTHON, "src.bench.baselines", which, str(images), str(cores())])
+    seconds = json.loads(done.strip().splitlines()[-1])
+    return {"training": images / seconds["train_s"], "with validation": images / seconds["epoch_s"]}
+
+
+def one_run(images: int) -> Measure:
+    """Images/s of the second epoch of one run through the whole stack, with its default threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        _run([*_train(folder, images), f"epochs={EPOCHS}"])
+        (metrics,) = Path(folder).glob("*/*/metrics.csv")
+        last = list(csv.DictReader(metrics.open(encoding="utf-8")))[-1]
+    return {
+        "training": float(last["images_per_second"]),
+        "with validation": images / float(last["seconds"]),
+    }
+
+
+def sweep(images: int) -> Measure:
+    """Images/s of a whole sweep: data, validation, tests, checkpoints, events and ranking included.
+
+    Only the start of the process (imports, checks) is left out, as it is for the baselines: it is
+    measured as a sweep whose runs are finished.
+    """
+    seeds = ",".join(map(str, range(SWEEP_RUNS)))
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*_train(folder, images), f"epochs={EPOCHS}", "-m", f"seed={seeds}"]
+        began = time.perf_counter()
+        _run(command)
+        ran = time.perf_counter()
+        _run(command)
+        idle = time.perf_counter() - ran
+    return {"with validation": SWEEP_RUNS * EPOCHS * images / (ran - began - idle)}
+
+
+def start_up() -> Measure:
+    """Seconds of `--help`, and seconds that each of 24 runs with next to no work adds to a sweep."""
+    began = time.perf_counter()
+    _run([*PYTHON, "src.train", "--help"])
+    help_s = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder:
+        grid = ["-m", "dropout=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8", "lr=0.1,0.01,0.001"]
+        began = time.perf_counter()
+        _run([*_train(folder, 8), "limit_val=8", "limit_test=8", "epochs=1", *grid])
+        a_run = (time.perf_counter() - began) / 24
+    return {"help_s": help_s, "empty_run_s": a_run}
+
+
+def main() -> None:
+    """Measure, print the table, write outputs/bench/."""
+    parser = argparse.ArgumentParser(prog="python -m src.bench", description=__doc__.split("\n\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=10_000, help="training images an epoch")
+    options = parser.parse_args()
+    contenders: dict[str, Callable[[], Measure]] = {
+        "plain": lambda: baseline("plain", options.images),
+        "lightning": lambda: baseline("lightning", options.images),
+        "one run": lambda: one_run(options.images),
+        "sweep": lambda: sweep(options.images),
+    }
+    rounds: list[dict[str, Measure]] = []
+    for index in range(options.rounds):
+        rounds.append({})
+        for name, measure in contenders.items():
+            rounds[-1][name] = measure()
+            rates = ", ".join(f"{what} {rate:.0f} images/s" for what, rate in rounds[-1][name].items())
+            print(f"round {index + 1}/{options.rounds}  {name:10} {rates}", flush=True)
+    starts = [start_up() for _ in range(3)]
+    table = report(rounds, starts, options.images)
+    print(f"\n{table}")
+    folder = Path("outputs/bench")
+    write_atomically(folder / "bench.md", table)
+    write_atomically(folder / "bench.json", to_json({"rounds": rounds, "start_up": starts, **_where()}))
+    print(f"Files: {folder}/bench.md, {folder}/bench.json")
+
+
+def report(rounds: list[dict[str, Measure]], starts: list[Measure], images: int) -> str:
+    """The measurements as Markdown."""
+
+    def rate(name: str, what: str) -> str:
+        return f"{statistics.median(measured[name][what] for measured in rounds):,.0f}"
+
+    def ratio(name: str, other: str, what: str) -> str:
+        ratios = sorted(measured[name][what] / measured[other][what] for measured in rounds)
+        return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+    def start(what: str) -> str:
+        return f"{statistics.median(measured[what] for measured in starts):.2f}"
+
+    whole, training = "with validation", "training"
+    where = _where()
+    lines = [
+        f"`make bench`, commit {where['versions']['commit']}, {where['date']}, {where['processor']}, "
+        f"{where['cores']} cores, {where['system']}, torch {where['versions']['torch']}, lightning "
+        f"{where['versions']['lightning']}, Python {where['versions']['python']}. Batch 8, {images:,} "
+        f"training and {images // 5:,} validation images an epoch, medians of {len(rounds)} rounds, "
+        "ratios within a round (lowest to highest).",
+        "",
+        "| what | images/s | against (a) | target |",
+        "|---|---|---|---|",
+        f"| (a) plain PyTorch loop, all threads | {rate('plain', training)} | 1 | |",
+        f"| (b) Lightning with its defaults, all threads | {rate('lightning', training)} "
+        f"| {ratio('lightning', 'plain', training)} | |",
+        f"| one run of ours, training | {rate('one run', training)} "
+        f"| {ratio('one run', 'plain', training)} | 1.25 |",
+        f"| (a) with validation | {rate('plain', whole)} | 1 | |",
+        f"| our sweep, everything included | {rate('sweep', whole)} "
+        f"| {ratio('sweep', 'plain', whole)} | 2.0 |",
+        "",
+        "| start-up | seconds | target |",
+        "|---|---|---|",
+        f"| `python -m src.train --help` | {start('help_s')} | 3 |",
+        f"| a run without work in a sweep of 24 | {start('empty_run_s')} | 0.5 |",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _train(folder: str, images: int) -> list[str]:
+    limits = [f"limit_train={images}", f"limit_val={images // 5}", f"limit_test={images // 5}"]
+    return [*PYTHON, "src.train", f"output_dir={folder}", "accelerator=cpu", "progress=false", *limits]
+
+
+def _where() -> dict:
+    return {
+        "versions": {**versions(), "commit": commit()},
+        "processor": processor(),
+        "cores": cores(),
+        "system": platform.platform(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _run(command: list[str]) -> str:
+    """A command's standard output.
+
+    Raises:
+        SystemExit: it failed; its last lines are shown.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n" + "\n".join(done.stderr.splitlines()[-10:]))
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
