@@ -61,7 +61,8 @@ def one_line(results: dict[str, Any]) -> str:
     seconds = results.get("seconds")
     parts += [f"{seconds:.0f} s"] if seconds is not None else []
     cause = results.get("cause")
-    return f"{results['run']}  {results['status']}  {', '.join(parts)}" + (f"  ({cause})" if cause else "")
+    end = f"  ({cause})" if cause else ""
+    return f"{results.get('run')}  {results.get('status')}  {', '.join(parts)}{end}"
 
 
 def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any]:
@@ -77,6 +78,10 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
         measured = fit_and_test(cfg, run, recorder, say, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
+    except SystemExit as error:
+        if error.code == 1:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
         write_atomically(run.failure_file, traceback.format_exc())
@@ -88,14 +93,19 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     return results
 
 
-def record_death(cfg: DictConfig, run: Run, exit_code: int) -> None:
-    """Record a run whose process ended without a word of its own."""
+def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
+    """Record a run whose process ended without a word of its own; returns the results."""
     cause = f"its process ended with status {exit_code}"
     if exit_code < 0:
         cause = f"its process was ended by {signal.Signals(-exit_code).name}"
         cause += ", as it is when memory runs out" if exit_code == -signal.SIGKILL else ""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    run.finish(_results(cfg, run, status="failed", cause=cause, measured={}, rows=[]))
+    results = _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
+    try:
+        with FileLock(run.lock_file, timeout=0):
+            run.finish(results)
+    except (OSError, Timeout):
+        pass  # its folder is gone, or another process is at work in it
+    return results
 
 
 def _results(
