@@ -40,8 +40,7 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     if bytes(data[-_END_LENGTH : -_END_LENGTH + 4]) != _END_OF_ARCHIVE:
         raise RuntimeError("torch.save wrote something other than a zip archive without a comment")
     body = data[:-2]
-    comment = _MARK + hashlib.sha256(body).hexdigest().encode()
-    write_atomically(path, b"".join([body, _COMMENT.to_bytes(2, "little"), comment]))
+    write_atomically(path, b"".join([body, _trailer(body)]))
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -55,16 +54,31 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no checkpoint {path}") from error
-    body, comment = data[: -2 - _COMMENT], data[-_COMMENT:]
-    if not comment.startswith(_MARK):
+    body, trailer = data[: -2 - _COMMENT], data[-2 - _COMMENT :]
+    if not trailer[2:].startswith(_MARK):
         raise DamagedCheckpoint(
             f"the checkpoint {path} is cut off or not one of this project: no hash at its end"
         )
-    if comment[len(_MARK) :] != hashlib.sha256(body).hexdigest().encode():
+    if trailer != _trailer(body):
         raise DamagedCheckpoint(
             f"the checkpoint {path} is damaged: its bytes do not give the hash at its end"
         )
-    return torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
+    try:
+        content = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
+    except Exception as error:  # whole, but made by somebody else: torch refuses it in a dozen ways
+        raise DamagedCheckpoint(f"{_not_ours(path)}: {type(error).__name__}") from error
+    if not isinstance(content, dict):
+        raise DamagedCheckpoint(_not_ours(path))
+    return content
+
+
+def _trailer(body: bytes | memoryview) -> bytes:
+    """The comment's length and the comment, as they end a zip archive."""
+    return _COMMENT.to_bytes(2, "little") + _MARK + hashlib.sha256(body).hexdigest().encode()
+
+
+def _not_ours(path: Path) -> str:
+    return f"the checkpoint {path} holds something other than a dictionary of tensors and plain values"
 
 
 class SafeCheckpointIO(CheckpointIO):

@@ -1,0 +1,76 @@
+"""The real command line, and Hydra's composition of it, for the tests."""
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+import src.train  # noqa: F401  makes the launcher's plugin known to Hydra
+from src.config import register
+from src.plan import Plan, plan_of
+
+ROOT = Path(__file__).parents[1]
+TIME_COLUMNS = ("seconds", "images_per_second")
+TIME_KEYS = ("seconds", "images_per_second", "finished")
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def start_train(*arguments: str) -> subprocess.Popen[str]:
+    """`python -m src.train` in a session of its own, so that a test can signal it and all it started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.train", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **NO_GPU},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> Ended:
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return Ended(process.returncode, out, err)
+
+
+def run_train(*arguments: str) -> Ended:
+    """The command, from start to end."""
+    return finish(start_train(*arguments))
+
+
+def plan(*overrides: str) -> Plan:
+    """The plan of one job, composed in this process."""
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        return plan_of(compose("train", overrides=list(overrides), return_hydra_config=True))
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """metrics.csv without the columns that hold times."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [
+            {name: text for name, text in row.items() if name not in TIME_COLUMNS}
+            for row in csv.DictReader(file)
+        ]
+
+
+def without_times(results: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in results.items() if key not in TIME_KEYS}
