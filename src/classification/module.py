@@ -69,7 +69,7 @@ class Classifier(L.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (B, K) of images (B, C, H, W) in uint8."""
-        return self.network(scaled(images))
+        return self.network(scaled(images, self.dtype))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         settings: dict[str, Any] = {"lr": self.hparams["lr"], "weight_decay": self.hparams["weight_decay"]}
@@ -94,7 +94,7 @@ class Classifier(L.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         images, labels = chunk
-        pixels = scaled(augment.BY_NAME[self.hparams["augment"]](images))
+        pixels = scaled(augment.BY_NAME[self.hparams["augment"]](images), self.dtype)
         batch = self.hparams["batch_size"]
         first_step = self.global_step
         losses = []
@@ -105,7 +105,7 @@ class Classifier(L.LightningModule):
             optimizer.step()
             losses.append(loss.detach())
         # One read a chunk: reading each loss would make a GPU wait at every step.
-        values = torch.stack(losses).double().tolist()
+        values = torch.stack(losses).tolist()
         total = math.fsum(values) if all(map(math.isfinite, values)) else math.nan
         if not math.isfinite(total):
             wrong = next(index for index, value in enumerate(values) if not math.isfinite(value))
@@ -147,6 +147,6 @@ class Classifier(L.LightningModule):
         self.running_loss_sum, self.running_batches = checkpoint["running_loss"]
 
 
-def scaled(images: Tensor) -> Tensor:
-    """Pixels from 0..255 to 0..1: divided by 256, as the protocol has it."""
-    return images.float().div_(256)
+def scaled(images: Tensor, dtype: torch.dtype | str = torch.float32) -> Tensor:
+    """Pixels from 0..255 to 0..1 in `dtype`: divided by 256, as the protocol has it."""
+    return images.to(dtype).div_(256)

@@ -180,7 +180,8 @@ def _work(cfg: DictConfig, recipe: DictConfig, threads: int | None, gpu: int | N
     """One run, in a process of its own."""
     _obey_parent()
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     run_job(cfg, Plan(cfg, recipe).run, say_to_terminal, show_bar=False, threads=threads)
 
 
@@ -199,7 +200,10 @@ def _prepare(cfg: DictConfig, answer: Any) -> None:
     except (DataUnavailable, ValueError) as error:
         answer.send(str(error))
         return
-    answer.send(torch.cuda.device_count() if cfg.accelerator in ("auto", "gpu", "cuda") else 0)
+    gpus = torch.cuda.device_count() if cfg.accelerator in ("auto", "gpu", "cuda") else 0
+    if not gpus and cfg.accelerator in ("auto", "gpu", "mps"):
+        gpus = int(torch.backends.mps.is_available())
+    answer.send(gpus)
 
 
 def _obey_parent() -> None:
