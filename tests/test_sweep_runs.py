@@ -10,7 +10,7 @@ from src.sweep import runs as reading
 from tests.sweep_folders import HEADER, make_run
 
 
-def only(sweep: Path) -> reading.Run:
+def only(sweep: Path) -> reading.RunFiles:
     (run,) = reading.read_runs(sweep)
     return run
 

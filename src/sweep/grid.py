@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from src.sweep.runs import Run, Task
+from src.sweep.runs import RunFiles, Task
 from src.sweep.tables import setting_text
 
 
@@ -46,9 +46,9 @@ class Grid:
         return tuple(place for place, mean in means.items() if mean == max(means.values()))
 
 
-def grid_of(task: Task, runs: Sequence[Run]) -> Grid:
+def grid_of(task: Task, runs: Sequence[RunFiles]) -> Grid:
     """The grid of `runs`; those whose dropout or lr cannot be read are left out."""
-    placed: dict[tuple[float, float], list[Run]] = {}
+    placed: dict[tuple[float, float], list[RunFiles]] = {}
     for run in runs:
         if run.dropout is not None and run.lr is not None:
             # As they read: 0.1 + 0.2 and 0.3 are one row.
@@ -109,7 +109,7 @@ def _ahead(grid: Grid) -> str | None:
     return f"{name} at all {compared} dropouts with several lr done" if compared > 1 else None
 
 
-def curves_title(task: Task, runs: Sequence[Run]) -> str:
+def curves_title(task: Task, runs: Sequence[RunFiles]) -> str:
     """Which learning rate ends highest, by the median over its runs that are done."""
     by_lr: dict[float, list[float]] = {}
     for run in runs:

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from src import figures
 from src.sweep.grid import Cell, curves_title, grid_of, grid_title
-from src.sweep.runs import Run, Task
+from src.sweep.runs import RunFiles, Task
 from src.sweep.tables import setting_text
 
 ENDED_EARLY = ("diverged", "failed")
@@ -27,7 +27,7 @@ LARGEST = 1e30  # beyond it, the arithmetic of an axis overflows
 MOST_PANELS = 6  # learning rates side by side; a random search has one a run
 
 
-def draw(folder: Path, task: Task, runs: Sequence[Run]) -> list[Path]:
+def draw(folder: Path, task: Task, runs: Sequence[RunFiles]) -> list[Path]:
     """Write the sweep's plots into `folder` as PNG and SVG and return their paths.
 
     `runs` stand in the order of their ranking, the best first. Runs may be unfinished. Raises OSError.
@@ -38,7 +38,7 @@ def draw(folder: Path, task: Task, runs: Sequence[Run]) -> list[Path]:
     return paths
 
 
-def heat_map(task: Task, runs: Sequence[Run]) -> Figure:
+def heat_map(task: Task, runs: Sequence[RunFiles]) -> Figure:
     """Validation metric by dropout and learning rate; the best cell outlined, empty ones say why."""
     grid = grid_of(task, runs)
     rows, columns = len(grid.lrs), len(grid.dropouts)
@@ -108,7 +108,7 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: Cell, colour: _Colour | None) -
     )
 
 
-def best_run(task: Task, runs: Sequence[Run]) -> Figure:
+def best_run(task: Task, runs: Sequence[RunFiles]) -> Figure:
     """Training loss and validation metric per epoch of the best run; before one is done, of the furthest."""
     tied = [run for run in runs if run.status == "done"]
     tied = [run for run in tied if run.numbers[task.validation] == tied[0].numbers[task.validation]]
@@ -138,7 +138,7 @@ def best_run(task: Task, runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _best_title(task: Task, run: Run | None, tied: int, total: int) -> str:
+def _best_title(task: Task, run: RunFiles | None, tied: int, total: int) -> str:
     if run is None:
         return "No run is done or running"
     of = f"dropout {setting_text(run.dropout)}, lr {setting_text(run.lr)}"
@@ -152,7 +152,7 @@ def _best_title(task: Task, run: Run | None, tied: int, total: int) -> str:
     return text
 
 
-def all_runs(task: Task, runs: Sequence[Run]) -> Figure:
+def all_runs(task: Task, runs: Sequence[RunFiles]) -> Figure:
     """Training loss and validation metric per epoch of every run: a column a learning rate, a line a run."""
     drawn = [run for run in runs if run.history and run.status != "unreadable"]
     lrs = list(dict.fromkeys(run.lr for run in drawn if run.lr is not None))  # those of the best runs first
@@ -202,14 +202,14 @@ def all_runs(task: Task, runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _panel_title(lr: float, runs: Sequence[Run]) -> str:
+def _panel_title(lr: float, runs: Sequence[RunFiles]) -> str:
     """The learning rate, and what the panel cannot show: runs that ended early."""
     words = [run.status for run in runs if run.lr == lr and run.status in ENDED_EARLY]
     counts = ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words)))
     return f"lr {setting_text(lr)}" + (f" ({counts})" if counts else "")
 
 
-def _window(runs: Sequence[Run], metric: str) -> tuple[float, float] | None:
+def _window(runs: Sequence[RunFiles], metric: str) -> tuple[float, float] | None:
     """The y range, which runs that ended early may widen a little only: a diverging one would squeeze all
     others. None where only such runs have numbers.
     """
@@ -223,7 +223,7 @@ def _window(runs: Sequence[Run], metric: str) -> tuple[float, float] | None:
     return low - 0.05 * width, high + 0.05 * width
 
 
-def _curve(run: Run, column: str) -> tuple[list[int], list[float]]:
+def _curve(run: RunFiles, column: str) -> tuple[list[int], list[float]]:
     """The epochs that have a number in `column`, and the numbers."""
     points = [(epoch.number, epoch.values.get(column, math.inf)) for epoch in run.history]
     points = [(number, value) for number, value in points if abs(value) < LARGEST]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from src.files import write_atomically
-from src.sweep.runs import STATUSES, TASKS, Run, SweepError, plain, read_runs
+from src.sweep.runs import STATUSES, TASKS, RunFiles, SweepError, plain, read_runs
 from src.sweep.tables import Ranking, Row, show, to_csv, to_markdown
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def rank(folder: Path) -> Ranking:
     task = TASKS[tasks[0] if tasks else "classify"]
     extra = _differing(runs)
 
-    def by_settings(run: Run) -> tuple:
+    def by_settings(run: RunFiles) -> tuple:
         settings = [run.dropout, run.lr, *(run.settings.get(key) for key in extra)]
         return (*map(_order, settings), run.name)
 
@@ -53,7 +53,7 @@ def rank(folder: Path) -> Ranking:
     return Ranking(folder, task, (*rows, *(Row(None, run) for run in rest)), extra)
 
 
-def _differing(runs: Sequence[Run]) -> tuple[str, ...]:
+def _differing(runs: Sequence[RunFiles]) -> tuple[str, ...]:
     """The settings, besides dropout and lr, that differ between runs.
 
     results.json says which keys matter. A run without one joins in with its configuration, in which a key may

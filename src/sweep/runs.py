@@ -43,7 +43,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFiles:
     """One run, as far as its files can be trusted."""
 
     name: str
@@ -68,7 +68,7 @@ class _Unreadable(Exception):
     """A file of a run cannot be trusted; the message says why."""
 
 
-def read_runs(folder: Path) -> list[Run]:
+def read_runs(folder: Path) -> list[RunFiles]:
     """Every run of the sweep in `folder`: each direct subfolder with a config.yaml, by name.
 
     Raises SweepError when there is no such folder or no run in it.
@@ -90,9 +90,9 @@ def read_runs(folder: Path) -> list[Run]:
     return [read_run(place) for place in places]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunFiles:
     """The run in `folder`, from its config.yaml, metrics.csv and results.json. Garbage never raises."""
-    run = Run(name=plain(folder.name))
+    run = RunFiles(name=plain(folder.name))
     try:
         config = _read_config(folder / "config.yaml")
         task = config.get("task")
@@ -141,7 +141,7 @@ def plain(value: object, longest: int = 300) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _with_results(run: Run, results: Mapping[str, object], history_problem: str) -> Run:
+def _with_results(run: RunFiles, results: Mapping[str, object], history_problem: str) -> RunFiles:
     """`run` with what results.json says, every number checked."""
     source = "results.json"
     status, task, settings = results.get("status"), results.get("task"), results.get("settings", {})

@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 
 from src.files import write_atomically
 from src.sweep.ranking import rank
-from src.sweep.runs import Run, SweepError, read_runs
+from src.sweep.runs import RunFiles, SweepError, read_runs
 from src.sweep.tables import Ranking
 
 # dropout, lr -> training loss (running mean), validation accuracy, test accuracy: the report's Table 2
@@ -81,9 +81,9 @@ def beside_report(ranking: Ranking) -> tuple[str, list[str]]:
     return "\n".join(lines) + "\n", remarks
 
 
-def over_seeds(runs: Sequence[Run]) -> str:
+def over_seeds(runs: Sequence[RunFiles]) -> str:
     """A Markdown table: each dropout and lr over its seeds, mean ± sample standard deviation."""
-    cells: dict[tuple[float, float], list[Run]] = {}
+    cells: dict[tuple[float, float], list[RunFiles]] = {}
     for run in runs:
         if run.status == "done" and run.dropout is not None and run.lr is not None:
             cells.setdefault((run.dropout, run.lr), []).append(run)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.sweep.runs import STATUSES, Run, Task, plain
+from src.sweep.runs import STATUSES, RunFiles, Task, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ class Row:
     """A run and its place; `rank` is None for a run that is not done."""
 
     rank: int | None
-    run: Run
+    run: RunFiles
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Ranking:
     extra: tuple[str, ...]  # settings besides dropout and lr that differ between the runs
 
     @property
-    def best(self) -> tuple[Run, ...]:
+    def best(self) -> tuple[RunFiles, ...]:
         """The run of rank 1, several when tied, none while no run is done."""
         return tuple(row.run for row in self.rows if row.rank == 1)
 
