@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -91,6 +92,7 @@ class _Sweep:
     plans: Sequence[Plan]
     context: ForkServerContext = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
     active: dict[int, tuple[Plan, ForkServerProcess]] = field(default_factory=dict)  # by worker slot
+    stale: set[Path] = field(default_factory=set)  # folders that `force` is about to empty
     ended: int = 0
 
     def run(self) -> None:
@@ -102,6 +104,7 @@ class _Sweep:
             )
         if not waiting:
             return
+        self.stale = {plan.run.folder for plan in waiting if plan.cfg.force}
         self.context.set_forkserver_preload(["src.sweep.preload"])
         gpus = self._prepare(waiting[0])
         first = waiting[0].cfg
@@ -121,6 +124,7 @@ class _Sweep:
                 for slot in range(slots):
                     if waiting and slot not in self.active:
                         plan = waiting.pop(0)
+                        self.stale.discard(plan.run.folder)
                         threads = 1 if slots > 1 else None
                         arguments = (plan.cfg, plan.recipe, threads, slot % gpus if gpus else None)
                         self.active[slot] = (plan, self._start(_work, arguments))
@@ -173,7 +177,7 @@ class _Sweep:
         say_to_terminal(f"[{self.ended:2}/{len(self.plans)}] {one_line(results)}{left}")
 
     def _epochs_done(self) -> int:
-        return sum(plan.epochs_done() for plan in self.plans)
+        return sum(plan.epochs_done() for plan in self.plans if plan.run.folder not in self.stale)
 
 
 def _work(cfg: DictConfig, recipe: DictConfig, threads: int | None, gpu: int | None) -> None:
