@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import signal
@@ -50,7 +51,10 @@ def run_job(
             return run.results() or {}
         cfg = cfg.copy()
         cfg.threads = cfg.threads or (None if cfg.force else run.threads_before()) or threads or cores()
-        run.start(cfg)
+        try:
+            run.start(cfg)
+        except OSError as error:
+            return _record_failure(cfg, run, f"its folder cannot be used: {error}")
         return _train(cfg, run, say, show_bar)
 
 
@@ -77,9 +81,14 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
         measured = fit_and_test(cfg, run, recorder, say, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
+            raise error.__context__ from None
+        raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
-        write_atomically(run.failure_file, traceback.format_exc())
+        with contextlib.suppress(OSError):
+            write_atomically(run.failure_file, traceback.format_exc())
     if status != "done":
         best_epoch = int(recorder.best["epoch"]) if recorder.best else None
         measured = task.summarize(recorder.rows, best_epoch, {}, {})
@@ -88,14 +97,23 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     return results
 
 
-def record_death(cfg: DictConfig, run: Run, exit_code: int) -> None:
-    """Record a run whose process ended without a word of its own."""
+def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
+    """Record a run whose process ended without a word of its own; returns its results."""
     cause = f"its process ended with status {exit_code}"
     if exit_code < 0:
         cause = f"its process was ended by {signal.Signals(-exit_code).name}"
         cause += ", as it is when memory runs out" if exit_code == -signal.SIGKILL else ""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    run.finish(_results(cfg, run, status="failed", cause=cause, measured={}, rows=[]))
+    return _record_failure(cfg, run, cause)
+
+
+def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
+    """Record a run that did not begin or left no word, in its folder where that can be written."""
+    results = _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
+    try:
+        run.finish(results)
+    except OSError as error:
+        results["cause"] = f"its folder cannot be written: {error}"
+    return results
 
 
 def _results(

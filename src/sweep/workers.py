@@ -156,6 +156,9 @@ class _Sweep:
             gpus = receiver.recv()
         except EOFError:
             gpus = "the process that prepares the data set died"
+        except KeyboardInterrupt:
+            process.kill()  # it leaves Ctrl-C to this process, which would wait for its download
+            raise
         process.join()
         if isinstance(gpus, str):
             say_to_terminal(gpus)
@@ -164,14 +167,13 @@ class _Sweep:
 
     def _reap(self, plan: Plan, process: ForkServerProcess) -> None:
         self.ended += 1
-        if plan.run.results() is None:
-            record_death(plan.cfg, plan.run, process.exitcode or 0)
+        results = plan.run.results() or record_death(plan.cfg, plan.run, process.exitcode or 0)
         done_here = self._epochs_done() - self.epochs_before
         to_go = sum(other.cfg.epochs for other in self.plans) - self._epochs_done()
         left = ""
         if done_here and to_go > 0:
             left = f"   {_duration(to_go * (time.monotonic() - self.began) / done_here)} left"
-        say_to_terminal(f"[{self.ended:2}/{len(self.plans)}] {one_line(plan.run.results() or {})}{left}")
+        say_to_terminal(f"[{self.ended:2}/{len(self.plans)}] {one_line(results)}{left}")
 
     def _epochs_done(self) -> int:
         return sum(plan.epochs_done() for plan in self.plans)
