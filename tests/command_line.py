@@ -1,6 +1,7 @@
 """The real command line, and Hydra's composition of it, for the tests."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 
 import src.train  # noqa: F401  makes the launcher's plugin known to Hydra
+from src.checkpoints import read_checkpoint
 from src.config import register
 from src.plan import Plan, plan_of
 
@@ -74,3 +77,21 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def without_times(results: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in results.items() if key not in TIME_KEYS}
+
+
+def same_numbers(folder: Path, expected: Path) -> None:
+    """Assert that two runs' files hold the same, bit for bit, but for times."""
+    assert rows_of(folder) == rows_of(expected)
+    ours, theirs = (
+        without_times(json.loads((place / "results.json").read_text())) for place in (folder, expected)
+    )
+    for key in ("name", "run"):  # of folders, which may differ
+        ours.pop(key), theirs.pop(key)
+    assert ours == theirs
+    for name in ("last", "best"):
+        mine, other = (
+            read_checkpoint(place / "checkpoints" / f"{name}.ckpt")["state_dict"]
+            for place in (folder, expected)
+        )
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key], other[key]) for key in mine)
