@@ -137,8 +137,9 @@ def fields_of(schema: type) -> dict[str, dataclasses.Field]:
     """Every setting of a schema by its dotted name, e.g. `data.val_size`."""
     found: dict[str, dataclasses.Field] = {}
     for item in dataclasses.fields(schema):
-        if item.default_factory is not MISSING and dataclasses.is_dataclass(item.default_factory):
-            nested = fields_of(item.default_factory)
+        factory: Any = item.default_factory
+        if factory is not MISSING and dataclasses.is_dataclass(factory):
+            nested = fields_of(factory)
             found.update({f"{item.name}.{name}": inner for name, inner in nested.items()})
         else:
             found[item.name] = item

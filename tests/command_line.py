@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +47,24 @@ def start_train(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> Ended:
+def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> Ended:
     try:
         out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         raise
     return Ended(process.returncode, out, err)
+
+
+def wait_for_rows(process: subprocess.Popen[str], sweep: Path, rows: int, timeout_s: float = 200) -> None:
+    """Wait until some run below `sweep` has written as many epochs."""
+    until = time.monotonic() + timeout_s
+    while process.poll() is None and time.monotonic() < until:
+        if any(path.read_bytes().count(b"\n") > rows for path in sweep.glob("*/metrics.csv")):
+            return
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(f"the command ended or was stuck before epoch {rows}: {process.communicate()[1]}")
 
 
 def run_train(*arguments: str) -> Ended:
