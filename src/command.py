@@ -6,6 +6,7 @@ only when its turn comes.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,17 @@ HELP_FLAGS = (
     "--shell-completion",
     "-sc",
 )
+OPTIONS_WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+    "--experimental-rerun",
+)
 
 
 @dataclass
@@ -53,8 +65,14 @@ def read_command(arguments: Sequence[str]) -> Command:
     )
     parser = OverridesParser.create()
     overrides: list[Override] = []
-    for argument in arguments:
+    conf = [CONF]
+    waiting = iter(arguments)
+    for argument in waiting:
         if argument.startswith("-"):
+            option, _, value = argument.partition("=")
+            if option in OPTIONS_WITH_VALUE:
+                value = value or next(waiting, "")
+                conf += [Path(value)] if option in ("--config-dir", "-cd") else []
             continue
         try:
             overrides.append(parser.parse_override(argument))
@@ -62,21 +80,23 @@ def read_command(arguments: Sequence[str]) -> Command:
             command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")
     known = _known_settings(overrides)
     for override in overrides:
-        command.mistakes += _mistakes_of(override, known, command.multirun)
+        command.mistakes += _mistakes_of(override, known, command.multirun, conf)
     return command
 
 
 def _known_settings(overrides: Sequence[Override]) -> dict[str, tuple[type[Settings], Any]]:
     """Dotted name -> schema and field, of the tasks that the command names, or of all where it names none."""
-    named = {
-        str(value) for override in overrides if override.key_or_group == "task" for value in _values(override)
-    }
+    named: set[str] = set()
+    for override in overrides:
+        if override.key_or_group == "task":
+            with contextlib.suppress(HydraException):  # reported with the other mistakes
+                named |= {str(value) for value in _values(override)}
     schemas = [schema for task, schema in SCHEMAS.items() if task in named] or list(SCHEMAS.values())
     return {name: (schema, item) for schema in schemas for name, item in fields_of(schema).items()}
 
 
 def _mistakes_of(
-    override: Override, known: dict[str, tuple[type[Settings], Any]], multirun: bool
+    override: Override, known: dict[str, tuple[type[Settings], Any]], multirun: bool, conf: Sequence[Path]
 ) -> Iterator[str]:
     key = override.key_or_group
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
@@ -89,17 +109,24 @@ def _mistakes_of(
         near = difflib.get_close_matches(key, [*known, *GROUPS], n=1)
         yield f"{text}: there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         return
-    values = list(_values(override))
+    try:
+        values = list(_values(override))
+    except HydraException:
+        yield f"{text}: the values of a sweep are listed (0.1,0.2) or given as range(...) or choice(...)"
+        return
     if len(values) > 1 and not multirun:
         yield f"{text}: several values need -m (python -m src.train -m {text})"
         return
     for value in values:
         shown = f"{key}={value}"
         if key in GROUPS:
-            choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-            if value is not None and str(value) not in choices:
+            choices = sorted({path.stem for folder in conf for path in (folder / key).glob("*.yaml")})
+            may_be_none = key == "experiment"
+            if str(value) not in choices and not (value is None and may_be_none):
                 yield f"{shown}: must be one of {', '.join(choices)}"
             continue
+        if isinstance(value, str) and "${" in value:
+            continue  # refers to other settings: checked when they are known
         schema, item = known[key]
         try:
             converted = OmegaConf.select(

@@ -163,8 +163,10 @@ def range_mistake(item: dataclasses.Field, value: Any) -> str | None:
     finite = not isinstance(value, float) or abs(value) < float("inf")  # NaN compares false, too
     if finite and all(holds[kind](bound) for kind, bound in bounds.items()):
         return None
-    limits = " and ".join(f"{words[kind]} {bound:g}" for kind, bound in bounds.items())
-    return f"must be {limits}" if limits else "must be a finite number"
+    limits = " and ".join(f"{words[kind]} {bound}" for kind, bound in bounds.items())
+    if not {"at_most", "below"} & set(bounds) and not finite:
+        limits = f"a finite number {limits}".rstrip()
+    return f"must be {limits}"
 
 
 def mistakes_in(cfg: DictConfig) -> list[str]:

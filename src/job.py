@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import signal
@@ -50,7 +51,10 @@ def run_job(
             return run.results() or {}
         cfg = cfg.copy()
         cfg.threads = cfg.threads or (None if cfg.force else run.threads_before()) or threads or cores()
-        run.start(cfg)
+        try:
+            run.start(cfg)
+        except OSError as error:
+            return _record_failure(cfg, run, f"its folder cannot be used: {error}")
         return _train(cfg, run, say, show_bar)
 
 
@@ -79,12 +83,13 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     except Diverged as error:
         status, cause = "diverged", str(error)
     except SystemExit as error:
-        if error.code == 1:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+        if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
+            raise error.__context__ from None
         raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
-        write_atomically(run.failure_file, traceback.format_exc())
+        with contextlib.suppress(OSError):
+            write_atomically(run.failure_file, traceback.format_exc())
     if status != "done":
         best_epoch = int(recorder.best["epoch"]) if recorder.best else None
         measured = task.summarize(recorder.rows, best_epoch, {}, {})
@@ -94,17 +99,25 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
 
 
 def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
-    """Record a run whose process ended without a word of its own; returns the results."""
+    """Record a run whose process ended without a word of its own; returns its results."""
     cause = f"its process ended with status {exit_code}"
     if exit_code < 0:
         cause = f"its process was ended by {signal.Signals(-exit_code).name}"
         cause += ", as it is when memory runs out" if exit_code == -signal.SIGKILL else ""
-    results = _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
     try:
         with FileLock(run.lock_file, timeout=0):
-            run.finish(results)
-    except (OSError, Timeout):
-        pass  # its folder is gone, or another process is at work in it
+            return _record_failure(cfg, run, cause)
+    except (OSError, Timeout):  # another process is at work on it, or the folder is gone
+        return _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
+
+
+def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
+    """Record a run that did not begin or left no word, in its folder where that can be written."""
+    results = _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
+    try:
+        run.finish(results)
+    except OSError as error:
+        results["cause"] = f"its folder cannot be written: {error}"
     return results
 
 

@@ -63,7 +63,8 @@ class Recorder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.best = list(state_dict["rows"]), dict(state_dict["best"])
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    # Not on_train_start: a run that was killed after its last epoch is not trained any more.
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for events in self.run.folder.glob("events.out.tfevents.*"):
             events.unlink()  # rewritten from the rows, so that no epoch stands in them twice
         self._write_metrics()

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "src" / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
 import hydra  # noqa: E402
+from hydra.errors import HydraException  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
+from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
 from src.command import read_command  # noqa: E402
 from src.config import register  # noqa: E402
@@ -57,7 +59,12 @@ def main() -> None:
     command = read_command(sys.argv[1:])
     if not command.asks_only:
         refuse(command.mistakes)
-    job()
+    try:
+        job()
+    except SystemExit as error:
+        if isinstance(error.__context__, HydraException | OmegaConfBaseException):
+            raise SystemExit(2) from None  # a mistake in a YAML file, which Hydra has named
+        raise
     if not command.asks_only:
         raise SystemExit(conclude(command.multirun))
 
@@ -67,9 +74,13 @@ def conclude(multirun: bool) -> int:
     plans = _ran or WorkersLauncher.launched
     if multirun:
         from src.sweep.ranking import report
+        from src.sweep.runs import SweepError
 
         for folder in dict.fromkeys(plan.run.folder.parent for plan in plans):
-            report(folder)
+            try:
+                report(folder)
+            except SweepError as error:  # no run got as far as a folder
+                say_to_terminal(str(error))
     statuses = [(plan.run.results() or {}).get("status", "failed") for plan in plans]
     counts = {status: statuses.count(status) for status in EXIT if status != "done"}
     if multirun and any(counts.values()):

@@ -1,16 +1,21 @@
 """The real command line, and Hydra's composition of it, for the tests."""
 
 import csv
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 
 import src.train  # noqa: F401  makes the launcher's plugin known to Hydra
+from src.checkpoints import read_checkpoint
 from src.config import register
 from src.plan import Plan, plan_of
 
@@ -42,13 +47,24 @@ def start_train(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> Ended:
+def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> Ended:
     try:
         out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         raise
     return Ended(process.returncode, out, err)
+
+
+def wait_for_rows(process: subprocess.Popen[str], sweep: Path, rows: int, timeout_s: float = 200) -> None:
+    """Wait until some run below `sweep` has written as many epochs."""
+    until = time.monotonic() + timeout_s
+    while process.poll() is None and time.monotonic() < until:
+        if any(path.read_bytes().count(b"\n") > rows for path in sweep.glob("*/metrics.csv")):
+            return
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(f"the command ended or was stuck before epoch {rows}: {process.communicate()[1]}")
 
 
 def run_train(*arguments: str) -> Ended:
@@ -74,3 +90,21 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def without_times(results: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in results.items() if key not in TIME_KEYS}
+
+
+def same_numbers(folder: Path, expected: Path) -> None:
+    """Assert that two runs' files hold the same, bit for bit, but for times."""
+    assert rows_of(folder) == rows_of(expected)
+    ours, theirs = (
+        without_times(json.loads((place / "results.json").read_text())) for place in (folder, expected)
+    )
+    for key in ("name", "run"):  # of folders, which may differ
+        ours.pop(key), theirs.pop(key)
+    assert ours == theirs
+    for name in ("last", "best"):
+        mine, other = (
+            read_checkpoint(place / "checkpoints" / f"{name}.ckpt")["state_dict"]
+            for place in (folder, expected)
+        )
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key], other[key]) for key in mine)

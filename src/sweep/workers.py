@@ -160,6 +160,9 @@ class _Sweep:
             gpus = receiver.recv()
         except EOFError:
             gpus = "the process that prepares the data set died"
+        except KeyboardInterrupt:
+            process.kill()  # it leaves Ctrl-C to this process, which would wait for its download
+            raise
         process.join()
         if isinstance(gpus, str):
             say_to_terminal(gpus)

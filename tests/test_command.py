@@ -1,0 +1,208 @@
+"""Every mistake of a command line is named at once, before anything is run or written."""
+
+from pathlib import Path
+
+import pytest
+
+from src.command import read_command
+from src.config import SCHEMAS, fields_of, help_text, mistakes_in
+from tests.command_line import plan, run_train
+
+
+@pytest.mark.parametrize(
+    ("argument", "mistake"),
+    [
+        ("dropout=1.5", "must be at least 0 and below 1"),
+        ("dropout=1", "must be at least 0 and below 1"),
+        ("dropout=-0.1", "must be at least 0 and below 1"),
+        ("dropout=nan", "must be at least 0 and below 1"),
+        ("lr=-1", "must be above 0"),
+        ("lr=0", "must be above 0"),
+        ("lr=inf", "must be a finite number above 0"),
+        ("lr=nan", "must be a finite number above 0"),
+        ("lr=abc", "must be a number"),
+        ("lr=[0.1]", "must be a number"),
+        ("lr=true", "must be a number"),
+        ("epochs=0", "must be at least 1"),
+        ("epochs=1.5", "must be a whole number"),
+        ("epochs=true", "must be a whole number"),
+        ("batch_size=0", "must be at least 1"),
+        ("batch_size=many", "must be a whole number"),
+        ("momentum=1", "must be at least 0 and below 1"),
+        ("weight_decay=-0.1", "must be at least 0"),
+        ("weight_decay=inf", "must be a finite number at least 0"),
+        ("seed=-1", "must be at least 0 and at most 4294967295"),
+        ("seed=4294967296", "must be at least 0 and at most 4294967295"),
+        ("limit_train=0", "must be at least 1"),
+        ("workers=0", "must be at least 1"),
+        ("threads=two", "must be a whole number or null"),
+        ("data.val_size=0", "must be at least 1"),
+        ("force=perhaps", "must be true or false"),
+        ("optimizer=sdg", "must be one of sgd, adam, adamw"),
+        ("augment=rotate", "must be one of none, flip, flip_crop"),
+        ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
+        ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
+        ("data=cifar", "must be one of fashion_mnist, idx"),
+        ("task=draw", "must be one of classify"),
+        ("experiment=table3", "must be one of table2, table2_seeds"),
+    ],
+)
+def test_a_wrong_value_is_named(argument: str, mistake: str) -> None:
+    (found,) = read_command([argument]).mistakes
+    key, _, value = argument.partition("=")
+    assert found.endswith(f": {mistake}")
+    assert found.lower().startswith(f"{key}={value}")
+
+
+@pytest.mark.parametrize(
+    ("argument", "mistake"),
+    [
+        ("dropuot=0.1", "there is no setting 'dropuot'; did you mean 'dropout'?"),
+        ("batchsize=8", "there is no setting 'batchsize'; did you mean 'batch_size'?"),
+        ("val_size=10", "there is no setting 'val_size'; did you mean 'data.val_size'?"),
+        ("zzzzzz=1", "there is no setting 'zzzzzz'"),
+        ("+lr=0.1", "settings cannot be added or removed, only given a value (key=value)"),
+        ("~lr", "settings cannot be added or removed, only given a value (key=value)"),
+        ("dropout", "cannot be read; settings are given as key=value"),
+        ("lr=(", "cannot be read; settings are given as key=value"),
+        ("lr=0.1,0.2", "several values need -m (python -m src.train -m lr=0.1,0.2)"),
+    ],
+)
+def test_a_wrong_key_or_form_is_named(argument: str, mistake: str) -> None:
+    assert read_command([argument]).mistakes == [f"{argument}: {mistake}"]
+
+
+@pytest.mark.parametrize("argument", ["lr=interval(0.1,0.5)", "experiment=glob(*)"])
+def test_sweeps_that_cannot_be_listed_are_refused(argument: str) -> None:
+    (mistake,) = read_command(["-m", argument]).mistakes
+    assert mistake.startswith(f"{argument}: the values of a sweep are listed")
+
+
+def test_data_and_task_cannot_be_left_out() -> None:
+    assert len(read_command(["data=null", "task=null"]).mistakes) == 2
+    assert read_command(["experiment=null"]).mistakes == []
+
+
+def test_all_mistakes_are_named_at_once_and_each_value_of_a_sweep_is_checked() -> None:
+    arguments = [
+        "-m",
+        "dropout=0.1,1.5,abc",
+        "lr=0.1,-1",
+        "lr=choice(0.1,nan)",
+        "epochs=0",
+        "sede=1",
+        "data=x",
+    ]
+    assert [mistake.split(":")[0] for mistake in read_command(arguments).mistakes] == [
+        "dropout=1.5",
+        "dropout=abc",
+        "lr=-1",
+        "lr=nan",
+        "epochs=0",
+        "sede=1",
+        "data=x",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["seed=0"],
+        ["lr=1"],
+        ["lr=1e-3", "dropout=0", "limit_train=null", "threads=null"],
+        ["-m", "dropout=0.1,0.2", "lr=range(1,3)", "seed=0,1"],
+        ["--multirun", "experiment=table2"],
+        ["name=my runs", "output_dir=a/b c", "data.root='x=1'"],
+        ["name=${data.name}_two", "dropout=${lr}"],
+        ["hydra.job.num=1", "hydra/launcher=basic"],
+        ["data=idx", "data.root=.", "force=yes"],
+    ],
+)
+def test_right_commands_are_taken(arguments: list[str]) -> None:
+    assert read_command(arguments).mistakes == []
+
+
+def test_experiments_of_a_folder_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").touch()
+    for options in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
+        assert read_command([*options, "experiment=mine"]).mistakes == []
+        (mistake,) = read_command([*options, "experiment=yours"]).mistakes
+        assert mistake == "experiment=yours: must be one of mine, table2, table2_seeds"
+
+
+def test_what_kind_of_command_it_is() -> None:
+    assert not read_command(["lr=1"]).multirun
+    assert all(read_command([flag]).multirun for flag in ("-m", "--multirun", "hydra.mode=MULTIRUN"))
+    assert all(read_command([flag]).asks_only for flag in ("--help", "-h", "--cfg", "--info"))
+    assert not read_command(["-m", "lr=1"]).asks_only
+
+
+def test_a_composed_configuration_is_checked_as_well() -> None:
+    """Wrong values in a YAML file never pass the command line."""
+    asked = plan("data=idx", "data.root=nowhere", "accelerator=cpu")
+    assert mistakes_in(asked.cfg) == []
+    assert asked.mistakes() == ["data.root=nowhere: there is no such folder"]
+    asked.cfg.dropout, asked.cfg.epochs, asked.cfg.optimizer = 1.5, 0, "sdg"
+    assert [mistake.split(":")[0] for mistake in asked.mistakes()] == [
+        "epochs=0",
+        "optimizer=sdg",
+        "dropout=1.5",
+    ]
+    assert mistakes_in(plan("data=idx").cfg) == ["data.root: must be given a value (data.root=...)"]
+
+
+def test_help_explains_every_setting() -> None:
+    text = help_text()
+    for schema in SCHEMAS.values():
+        for name in fields_of(schema):
+            assert f"\n  {name} " in text
+
+
+def test_the_command_refuses_all_mistakes_with_one_message(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    ended = run_train(f"output_dir={output}", "-m", "dropout=0.1,1.5", "lr=abc", "epochs=0", "sede=1")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        "Nothing was run: 4 mistakes in this command.",
+        "  dropout=1.5: must be at least 0 and below 1",
+        "  lr=abc: must be a number",
+        "  epochs=0: must be at least 1",
+        "  sede=1: there is no setting 'sede'; did you mean 'seed'?",
+        "python -m src.train --help explains every setting.",
+    ]
+    assert not output.exists()
+
+
+def test_a_device_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, on_idx: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (mistake,) = plan(*on_idx, "accelerator=cuda").mistakes()
+    assert mistake.startswith("accelerator=cuda: torch finds none on this machine")
+
+
+@pytest.mark.parametrize(
+    ("content", "mistakes"),
+    [
+        (
+            "batch_size: 0\nhydra:\n  sweeper:\n    params:\n      dropout: 0.1,1.5\n",
+            ["  batch_size=0: must be at least 1\n", "  dropout=1.5: must be at least 0 and below 1\n"],
+        ),
+        ("lr: abc\n", ["Value 'abc' of type 'str' could not be converted to Float"]),
+    ],
+)
+def test_wrong_values_of_an_experiment_file_are_refused(
+    tmp_path: Path, on_idx: tuple[str, ...], content: str, mistakes: list[str]
+) -> None:
+    experiments = tmp_path / "conf" / "experiment"
+    experiments.mkdir(parents=True)
+    (experiments / "mine.yaml").write_text(f"# @package _global_\n{content}")
+    output = tmp_path / "out"
+    own = ("--config-dir", str(experiments.parent), "-m", "experiment=mine")
+    ended = run_train(*own, *on_idx, f"output_dir={output}")
+    assert ended.status == 2
+    assert all(mistake in ended.err for mistake in mistakes)
+    assert "Traceback" not in ended.err
+    assert not list(output.glob("*/dropout*"))
