@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints import DamagedCheckpoint, SafeCheckpointIO, read_checkpoint
+from src.config import ALWAYS_NAMED
 from src.recorder import Recorder, RunBar, RunLogger, plain_numbers
 from src.run import Run
 
@@ -88,7 +89,9 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
     for title, image in task.pictures(module).items():
         logger.experiment.add_image(title, image, cfg.epochs)
     shown = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
-    logger.log_hyperparams({key: str(v) if v is None else v for key, v in run.identity.items()}, shown)
+    # TensorBoard shows the first few columns only: those that a sweep is about.
+    keys = [*ALWAYS_NAMED, "epochs", "batch_size", "seed", *run.departures]
+    logger.log_hyperparams({key: run.identity[key] for key in keys if key in run.identity}, shown)
     logger.finalize("success")
     return {
         **measured,

@@ -72,6 +72,7 @@ class Run:
     folder: Path
     identity: dict[str, Any]  # the settings that determine the numbers, flat
     code: str  # code version, torch included
+    departures: tuple[str, ...] = ()  # settings that differ from the recipe
 
     @property
     def name(self) -> str:
@@ -181,7 +182,8 @@ def run_of(cfg: DictConfig, recipe: DictConfig) -> Run:
     name = ",".join(f"{key}={_plain(identity[key])}" for key in named)
     if cfg.data.name == "idx":  # a data set of the user's own may change under the same name
         identity["data.digest"] = _digest_of(Path(cfg.data.root))
-    return Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(cfg.task))
+    departures = tuple(key for key in named if key not in ALWAYS_NAMED)
+    return Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(cfg.task), departures)
 
 
 @cache
