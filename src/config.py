@@ -8,7 +8,7 @@ Settings marked `numbers=False` (where to write, how many workers, ...) do not.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -138,7 +138,7 @@ def fields_of(schema: type) -> dict[str, dataclasses.Field]:
     found: dict[str, dataclasses.Field] = {}
     for item in dataclasses.fields(schema):
         factory: Any = item.default_factory
-        if factory is not MISSING and dataclasses.is_dataclass(factory):
+        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
             nested = fields_of(factory)
             found.update({f"{item.name}.{name}": inner for name, inner in nested.items()})
         else:
