@@ -8,8 +8,8 @@ Settings marked `numbers=False` (where to write, how many workers, ...) do not.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import MISSING, dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as UNSET
@@ -137,8 +137,9 @@ def fields_of(schema: type) -> dict[str, dataclasses.Field]:
     """Every setting of a schema by its dotted name, e.g. `data.val_size`."""
     found: dict[str, dataclasses.Field] = {}
     for item in dataclasses.fields(schema):
-        if item.default_factory is not MISSING:  # a group of settings, such as `data`
-            nested = fields_of(cast(type, item.default_factory))
+        factory: Any = item.default_factory
+        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
+            nested = fields_of(factory)
             found.update({f"{item.name}.{name}": inner for name, inner in nested.items()})
         else:
             found[item.name] = item

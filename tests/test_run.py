@@ -123,10 +123,10 @@ def test_force_empties_the_folder_and_a_start_clears_the_last_failure(base: tupl
 def test_the_code_version_counts_code_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file in CODE_OF_TASK["classify"]:
-        target = tmp_path / file
+    for part in CODE_OF_TASK["classify"]:
+        target = tmp_path / part
         target.parent.mkdir(exist_ok=True)
-        target.write_text((ROOT / "src" / file).read_text(encoding="utf-8"), encoding="utf-8")
+        target.write_text((ROOT / "src" / part).read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(run_module, "SOURCES", tmp_path)
 
     def now() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.checkpoints import read_checkpoint
@@ -74,8 +74,8 @@ def test_results_hold_what_the_ranking_and_a_reader_need(folder: Path) -> None:
     assert results["seconds"] > 0
     assert 1 <= results["best_epoch"] <= EPOCHS
     assert results["versions"]["torch"] == torch.__version__
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert (config["lr"], config["seed"], config["threads"]) == (0.1, 42, 1)
+    config = OmegaConf.load(folder / "config.yaml")
+    assert (config.lr, config.seed, config.threads) == (0.1, 42, 1)
     rows = rows_of(folder)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [row["step"] for row in rows] == ["20", "40", "60"]
