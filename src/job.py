@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.config import ALWAYS_NAMED
 from src.files import write_atomically
@@ -115,6 +115,8 @@ def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
     """Record a run that did not begin or left no word, in its folder where that can be written."""
     results = _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
     try:
+        if not run.config_file.exists():  # by which the ranking knows a run's folder
+            write_atomically(run.config_file, OmegaConf.to_yaml(cfg, resolve=True))
         run.finish(results)
     except OSError as error:
         results["cause"] = f"its folder cannot be written: {error}"

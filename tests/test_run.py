@@ -205,6 +205,7 @@ def test_a_folder_that_cannot_be_used_is_a_failed_run(base: tuple[str, ...]) -> 
     assert results["status"] == "failed"
     assert results["cause"].startswith("its folder cannot be used: ")
     assert run.results() == results
+    assert run.config_file.exists()  # without it the ranking would pass the folder over
     run.last.parent.unlink()
     for path in run.folder.iterdir():
         path.unlink()
