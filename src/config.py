@@ -182,6 +182,8 @@ def mistakes_in(cfg: DictConfig) -> list[str]:
         mistake = range_mistake(item, value)
         if mistake:
             found.append(f"{name}={value}: {mistake}")
+    if not found and cfg.momentum and cfg.optimizer != "sgd":
+        found.append(f"momentum={cfg.momentum}: must be 0 with optimizer={cfg.optimizer}, which has none")
     return found
 
 

@@ -1,7 +1,6 @@
 """The split, the order, the chunks and the files of `src.classification.data`."""
 
 import gzip
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,8 +190,6 @@ def test_what_is_wrong_with_a_file_is_said(
     assert str(folder / name) in str(caught.value)
 
 
-# Not mended here: data.py belongs to the code version of runs in progress.
-@pytest.mark.xfail(raises=zlib.error, strict=True, reason="read_idx lets zlib.error through")
 def test_a_gz_file_with_a_changed_byte_is_damaged(folder: Path) -> None:
     name = NAMES[1]
     packed = bytearray(gzip.compress((folder / name).read_bytes()))

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from src import run as run_module
-from src.config import numbers_of
+from src.config import mistakes_in, numbers_of
 from src.job import run_job
 from src.run import CODE_OF_TASK, Run, RunMismatch, code_version, run_of, to_json
 from tests.command_line import ROOT, Plan, plan
@@ -221,3 +221,10 @@ def test_settings_survive_composition_as_the_protocol_has_them() -> None:
     protocol |= {"weight_decay": 0.0, "data.val_size": 10000, "data.split_seed": 42, "augment": "none"}
     numbers = numbers_of(cfg)
     assert {key: numbers[key] for key in protocol} == protocol
+
+
+def test_momentum_that_the_optimizer_would_ignore_is_refused() -> None:
+    assert mistakes_in(plan("optimizer=adam", "momentum=0.9").cfg) == [
+        "momentum=0.9: must be 0 with optimizer=adam, which has none"
+    ]
+    assert mistakes_in(plan("optimizer=sgd", "momentum=0.9").cfg) == []

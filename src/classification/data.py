@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def read_idx(path: Path) -> np.ndarray:
             data = gzip.decompress(packed.read_bytes())
         else:
             raise DataUnavailable(f"the data file {path} is missing (and so is {packed.name})")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataUnavailable(f"the data file {path} cannot be read: {error}") from error
     if len(data) < 4 or data[:3] != b"\0\0\x08" or len(data) < 4 + 4 * data[3]:
         raise DataUnavailable(
