@@ -55,6 +55,7 @@ class Command:
     multirun: bool = False
     asks_only: bool = False  # --help and the like: nothing is run
     mistakes: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)  # options first: Hydra takes settings on one side only
 
 
 def read_command(arguments: Sequence[str]) -> Command:
@@ -67,17 +68,23 @@ def read_command(arguments: Sequence[str]) -> Command:
     overrides: list[Override] = []
     conf = [CONF]
     waiting = iter(arguments)
+    settings: list[str] = []
     for argument in waiting:
         if argument.startswith("-"):
+            command.arguments.append(argument)
             option, _, value = argument.partition("=")
             if option in OPTIONS_WITH_VALUE:
-                value = value or next(waiting, "")
+                if not value:
+                    value = next(waiting, "")
+                    command.arguments.append(value)
                 conf += [Path(value)] if option in ("--config-dir", "-cd") else []
             continue
+        settings.append(argument)
         try:
             overrides.append(parser.parse_override(argument))
         except HydraException:
             command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")
+    command.arguments += settings
     known = _known_settings(overrides)
     for override in overrides:
         command.mistakes += _mistakes_of(override, known, command.multirun, conf)

@@ -59,6 +59,7 @@ def main() -> None:
     command = read_command(sys.argv[1:])
     if not command.asks_only:
         refuse(command.mistakes)
+    sys.argv[1:] = command.arguments
     try:
         job()
     except SystemExit as error:

@@ -206,3 +206,9 @@ def test_wrong_values_of_an_experiment_file_are_refused(
     assert all(mistake in ended.err for mistake in mistakes)
     assert "Traceback" not in ended.err
     assert not list(output.glob("*/dropout*"))
+
+
+def test_settings_may_stand_on_both_sides_of_an_option() -> None:
+    command = read_command(["lr=0.1", "-m", "seed=1,2", "--config-dir", "somewhere", "epochs=1"])
+    assert command.mistakes == []
+    assert command.arguments == ["-m", "--config-dir", "somewhere", "lr=0.1", "seed=1,2", "epochs=1"]
