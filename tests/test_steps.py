@@ -1,4 +1,4 @@
-"""Chunks of many steps: what callbacks see, and that the short way gives the same numbers."""
+"""Chunks of many steps: what callbacks see, and that the short way gives the same numbers up to rounding."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 
 from src.classification.data import Chunks
 from src.classification.module import Classifier
+from src.classification.network import SteppingLinear
 
 
 class CountsSteps(L.Callback):
@@ -53,7 +54,7 @@ def train(callback: L.Callback) -> tuple[L.Trainer, Classifier]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_callback_sees_every_step_and_its_absence_changes_no_number() -> None:
+def test_a_callback_sees_every_step_and_its_absence_changes_rounding_only() -> None:
     steps = 2 * (3 + 3 + 1)  # chunks of 12, 12 and 2 images in batches of 4
     watched, slow = train(seen := CountsSteps())
     plain, fast = train(other := CountsChunks())
@@ -63,4 +64,38 @@ def test_a_callback_sees_every_step_and_its_absence_changes_no_number() -> None:
     assert watched.global_step == plain.global_step == steps
     assert seen.chunks == other.chunks == 6
     for one, two in zip(slow.parameters(), fast.parameters(), strict=True):
-        assert torch.equal(one, two)
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+class SeesGradients(CountsSteps):
+    """One that reads every weight's gradient."""
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        assert all(weight.grad is not None for weight in pl_module.parameters())
+        self.steps += 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_callback_that_listens_finds_every_gradient() -> None:
+    train(seen := SeesGradients())
+    assert seen.steps > 0
+
+
+def test_the_layer_that_steps_by_itself_does_what_sgd_does() -> None:
+    torch.manual_seed(0)
+    layer, usual = SteppingLinear(5, 3), SteppingLinear(5, 3)
+    usual.load_state_dict(layer.state_dict())
+    x, target = torch.randn(4, 5), torch.randn(4, 3)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    layer.step_lr = 0.1
+    for one, input in zip((layer, usual), inputs, strict=True):
+        (one(input) - target).square().sum().backward()
+    torch.optim.SGD([usual.weight], lr=0.1).step()
+    assert layer.weight.grad is None
+    torch.testing.assert_close(layer.weight, usual.weight)
+    torch.testing.assert_close(layer.bias.grad, usual.bias.grad)
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    before = layer.weight.clone()
+    with torch.no_grad():
+        layer(x)
+    assert torch.equal(layer.weight, before)
