@@ -31,6 +31,8 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
+from src.files import write_atomically
+
 FILES = {  # uncompressed: size in bytes, SHA-256
     "train-images-idx3-ubyte": (47040016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
     "train-labels-idx1-ubyte": (60008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
@@ -64,7 +66,8 @@ class _SourceDown(Exception):
 def fetch_fashion_mnist(root: Path | str, *, say: Say | None = None) -> Path:
     """Make sure that `<root>/FashionMNIST/raw` holds the four uncompressed files, and return that folder.
 
-    Good files are left alone: then nothing is written and nothing said, at the price of hashing 55 MB.
+    Good files are left alone: then nothing is written and nothing said, at the price of hashing 55 MB once
+    a process.
     Otherwise `say` gets one line per step (default: print to stderr). Many processes may call this at
     once: one fetches, the others wait. Raises `DataUnavailable`.
     """
@@ -143,7 +146,7 @@ def _faults(raw: Path) -> dict[str, str]:
     for name in FILES:
         try:
             with (raw / name).open("rb") as stream:
-                fault = _fault(stream, name)
+                fault = _known_fault(stream, name)
         except FileNotFoundError:
             fault = NOT_THERE
         except OSError as error:
@@ -151,6 +154,18 @@ def _faults(raw: Path) -> dict[str, str]:
         if fault:
             faults[name] = fault
     return faults
+
+
+_known: dict[tuple[str, int, int, int, int, int], str] = {}
+
+
+def _known_fault(stream: io.BufferedReader, name: str) -> str:
+    """`_fault` of a file, from memory where this process has checked the same file before."""
+    status = os.fstat(stream.fileno())
+    state = (name, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if state not in _known:
+        _known[state] = _fault(stream, name)
+    return _known[state]
 
 
 def _fault(stream: io.BufferedIOBase, name: str) -> str:
@@ -164,17 +179,9 @@ def _fault(stream: io.BufferedIOBase, name: str) -> str:
 
 
 def _write(target: Path, content: bytes) -> None:
-    # One name per file, not a random one: under the lock there is one writer, and what a killed process
-    # left behind is overwritten instead of piling up.
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    for left in target.parent.glob(".*.tmp"):  # by a killed process: under the lock there is one writer
+        left.unlink(missing_ok=True)
+    write_atomically(target, content)
 
 
 def _sources(raw: Path, say: Say) -> Generator[tuple[str, Read], None, None]:

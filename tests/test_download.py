@@ -288,7 +288,7 @@ def test_failure_in_mid_write_leaves_nothing_and_is_told(
 def test_what_a_killed_process_left_does_no_harm(
     raw: Path, fetch: Callable[[], Path], tmp_path: Path
 ) -> None:
-    write(raw, {f".{FIRST}.part": b"x" * 10_000})
+    write(raw, {".0123456789abcdef.tmp": b"x" * 10_000})
     install_package(tmp_path)
     fetch()
     assert held(raw) == CONTENT
