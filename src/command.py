@@ -19,7 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import SCHEMAS, Settings, fields_of, range_mistake
+from src.config import SCHEMAS, fields_of, range_mistake
+from src.settings import CAPTION_SETS, IMAGE_SETS, Settings
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("task", "data", "experiment")
@@ -44,6 +45,8 @@ OPTIONS_WITH_VALUE = (
     "-cn",
     "--package",
     "-p",
+    "--cfg",
+    "-c",
     "--experimental-rerun",
 )
 
@@ -85,6 +88,8 @@ def read_command(arguments: Sequence[str]) -> Command:
         except HydraException:
             command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")
     command.arguments += settings
+    if misfit := _data_of_other_task(overrides):
+        command.mistakes.append(misfit)
     known = _known_settings(overrides)
     for override in overrides:
         command.mistakes += _mistakes_of(override, known, command.multirun, conf)
@@ -100,6 +105,20 @@ def _known_settings(overrides: Sequence[Override]) -> dict[str, tuple[type[Setti
                 named |= {str(value) for value in _values(override)}
     schemas = [schema for task, schema in SCHEMAS.items() if task in named] or list(SCHEMAS.values())
     return {name: (schema, item) for schema in schemas for name, item in fields_of(schema).items()}
+
+
+def _data_of_other_task(overrides: Sequence[Override]) -> str | None:
+    """What is wrong with a data set that the chosen task cannot read, or None."""
+    chosen = {
+        override.key_or_group: str(override.value())
+        for override in overrides
+        if override.key_or_group in ("task", "data") and not override.is_sweep_override()
+    }
+    task, data = chosen.get("task", "classify"), chosen.get("data")
+    if data not in IMAGE_SETS + CAPTION_SETS or task not in SCHEMAS:
+        return None  # reported with the other mistakes
+    fitting = fields_of(SCHEMAS[task])["data.name"].metadata["choices"]
+    return None if data in fitting else f"data={data}: task={task} reads {' or '.join(fitting)}"
 
 
 def _mistakes_of(
@@ -171,5 +190,7 @@ def _type_name(kind: Any) -> str:
         "bool": "true or false",
         "str": "a text",
         "int | None": "a whole number or null",
+        "float | None": "a number or null",
+        "str | None": "a text or null",
     }
     return names.get(str(kind), str(kind))

@@ -90,7 +90,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
         logger.experiment.add_image(title, image, cfg.epochs)
     shown = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
     # TensorBoard shows the first few columns only: those that a sweep is about.
-    keys = [*ALWAYS_NAMED, "epochs", "batch_size", "seed", *run.departures]
+    keys = [*ALWAYS_NAMED[cfg.task], "epochs", "batch_size", "seed", *run.departures]
     logger.log_hyperparams({key: run.identity[key] for key in keys if key in run.identity}, shown)
     logger.finalize("success")
     return {

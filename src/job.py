@@ -134,13 +134,14 @@ def _results(
 ) -> dict[str, Any]:
     """The content of results.json."""
     rates = sorted(row["images_per_second"] for row in rows)
+    named = (*ALWAYS_NAMED[cfg.task], "epochs", "seed")
     return {
         "status": status,
         "cause": cause,
         "task": cfg.task,
         "name": cfg.name,
         "run": run.name,
-        **{key: run.identity[key] for key in (*ALWAYS_NAMED, "epochs", "seed") if key in run.identity},
+        **{key: run.identity[key] for key in named if key in run.identity},
         **measured,
         "seconds": sum(row["seconds"] for row in rows),
         "images_per_second": rates[len(rates) // 2] if rates else None,

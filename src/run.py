@@ -177,12 +177,12 @@ def run_of(cfg: DictConfig, recipe: DictConfig) -> Run:
     from the recipe, i.e. from what `conf/` gives for the same task, data set and experiment.
     """
     identity, usual = numbers_of(cfg), numbers_of(recipe)
-    named = [key for key in ALWAYS_NAMED if key in identity]
+    named = [key for key in ALWAYS_NAMED[cfg.task] if key in identity]
     named += [key for key in sorted(identity) if key not in named and identity[key] != usual.get(key)]
     name = ",".join(f"{key}={_plain(identity[key])}" for key in named)
     if cfg.data.name == "idx":  # a data set of the user's own may change under the same name
         identity["data.digest"] = _digest_of(Path(cfg.data.root))
-    departures = tuple(key for key in named if key not in ALWAYS_NAMED)
+    departures = tuple(key for key in named if key not in ALWAYS_NAMED[cfg.task])
     return Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(cfg.task), departures)
 
 

@@ -65,7 +65,7 @@ def sweep(images: int) -> Measure:
 
 
 def start_up() -> Measure:
-    """Seconds of `--help`, of sweeps of 1 and 24 runs with next to no work, of one more run in such a sweep."""
+    """Seconds of `--help`, of sweeps of 1 and 24 runs with next to no work, of one run more in a sweep."""
     help_s = _seconds([*PYTHON, "src.train", "--help"])
     grid = ["dropout=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8", "lr=0.1,0.01,0.001"]
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as many:
