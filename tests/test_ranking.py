@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from src.sweep.ranking import SweepError, rank, show, write
-from src.sweep.runs import TASKS, Task
 from src.sweep.tables import Ranking, to_csv, to_markdown
-from tests.sweep_folders import TABLE_2, make_run, make_table_2
+from tests.sweep_folders import TABLE_2, make_caption_run, make_run, make_table_2
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ["rank", "dropout", "lr", "train_loss", "val_acc", "test_acc", "test_acc_best_val", "status"]
@@ -105,12 +104,44 @@ def test_a_run_with_broken_metrics_keeps_its_rank(tmp_path: Path) -> None:
     assert "its curves are not drawn" in row["cause"]
 
 
-def test_runs_of_several_tasks_do_not_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        TASKS, "caption", Task("val_bleu4", "test_bleu4", "test_bleu4_best_val", "BLEU-4", "0-1")
-    )
-    make_run(tmp_path / "a", task="caption", val_bleu4=0.5, test_bleu4=0.25)
-    assert parsed(rank(tmp_path / "a"))[0]["val_bleu4"] == "0.5"
+def test_captions_rank_by_validation_bleu4_alone(tmp_path: Path) -> None:
+    make_caption_run(tmp_path, True, val_bleu4=0.6, test_bleu4=0.1, test_cider_d=2.5)
+    make_caption_run(tmp_path, False, val_bleu4=0.5, test_bleu4=0.9, test_cider_d=9.5)
+    make_caption_run(tmp_path, False, seed=7, results=False)  # its place comes from its configuration
+    ranking = rank(tmp_path)
+    rows = parsed(ranking)
+    assert list(rows[0]) == [
+        "rank",
+        "dropout",
+        "lr",
+        "attention",
+        "seed",
+        "train_loss",
+        "val_bleu4",
+        "test_bleu4",
+        "test_bleu4_best_val",
+        "test_bleu4_sentence",
+        "test_cider_d",
+        "test_rouge_l",
+        "status",
+        "seconds",
+        "run",
+        "cause",
+    ]
+    assert [(row["rank"], row["attention"], row["seed"], row["test_bleu4"]) for row in rows] == [
+        ("1", "true", "42", "0.1"),
+        ("2", "false", "42", "0.9"),
+        ("", "false", "7", ""),
+    ]
+    further = ("test_bleu4_sentence", "test_cider_d", "test_rouge_l")
+    assert [float(rows[0][key]) for key in further] == pytest.approx([0.55, 2.5, 0.66])
+    assert "test_bleu4_sentence the mean over the images" in to_markdown(ranking)
+    narrow = printed(ranking, 60)
+    assert all(words in narrow for words in ("0.6000", "attention", "No room for test_bleu4_best_val"))
+
+
+def test_runs_of_several_tasks_do_not_compare(tmp_path: Path) -> None:
+    make_caption_run(tmp_path / "a", True)
     make_run(tmp_path / "a", 0.1)
     with pytest.raises(SweepError, match=r"several tasks \(caption, classify\)"):
         rank(tmp_path / "a")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from src.sweep import runs as reading
-from tests.sweep_folders import HEADER, make_run
+from tests.sweep_folders import HEADER, make_caption_run, make_run
 
 
 def only(sweep: Path) -> reading.RunFiles:
@@ -62,6 +62,16 @@ def test_garbage_in_a_file_is_no_traceback(tmp_path: Path, file: str, content: b
     run = only(tmp_path)
     assert run.status == "unreadable"
     assert file in run.cause
+
+
+def test_the_range_of_each_caption_metric(tmp_path: Path) -> None:
+    make_caption_run(tmp_path / "good", True, test_cider_d=9.9)
+    assert only(tmp_path / "good").numbers["test_cider_d"] == 9.9  # up to 10, unlike the fractions
+    spans = {"test_cider_d": "0 to 10", "test_bleu4_sentence": "0 to 1", "test_rouge_l": "0 to 1"}
+    for key, span in spans.items():
+        changes: dict[str, Any] = {key: 10.5}
+        make_caption_run(tmp_path / key, True, **changes)
+        assert only(tmp_path / key).cause == f"results.json: {key} is 10.5, not a number from {span}"
 
 
 def test_files_that_are_none_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean, median, stdev, variance
 
 from src.sweep.runs import RunFiles, Task
 from src.sweep.tables import setting_text
+from src.sweep.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,19 @@ class Grid:
         return tuple(place for place, mean in means.items() if mean == max(means.values()))
 
 
-def grid_of(task: Task, runs: Sequence[RunFiles]) -> Grid:
-    """The grid of `runs`; those whose dropout or lr cannot be read are left out."""
+def grid_of(task: Task, runs: Sequence[RunFiles], among: Sequence[RunFiles] = ()) -> Grid:
+    """The grid of `runs`; those whose dropout or lr cannot be read are left out.
+
+    `among` adds the dropouts and learning rates of other runs, so that several grids span the same.
+    """
     placed: dict[tuple[float, float], list[RunFiles]] = {}
-    for run in runs:
+    for run in (*runs, *among):
         if run.dropout is not None and run.lr is not None:
             # As they read: 0.1 + 0.2 and 0.3 are one row.
-            placed.setdefault((float(setting_text(run.dropout)), float(setting_text(run.lr))), []).append(run)
+            placed.setdefault((float(setting_text(run.dropout)), float(setting_text(run.lr))), [])
+    for run in runs:
+        if run.dropout is not None and run.lr is not None:
+            placed[float(setting_text(run.dropout)), float(setting_text(run.lr))].append(run)
     dropouts = tuple(sorted({dropout for dropout, _ in placed}))
     lrs = tuple(sorted({lr for _, lr in placed}))
     cells = {}
@@ -69,7 +76,7 @@ def grid_of(task: Task, runs: Sequence[RunFiles]) -> Grid:
 def grid_title(task: Task, grid: Grid) -> str:
     """Which learning rate is ahead, if one is, and the best cell."""
     if not grid.best:
-        return f"{task.label.capitalize()} by dropout and learning rate: no run is done yet"
+        return f"{task.heading} by dropout and learning rate: no run is done yet"
     ahead = _ahead(grid)
     dropout, lr = grid.best[0]
     cell = grid.cells[dropout, lr]
@@ -83,7 +90,25 @@ def grid_title(task: Task, grid: Grid) -> str:
     so_far = any("running" in cell.unfinished for cell in grid.cells.values())
     if ahead is not None:
         return f"{'So far, ' if so_far else ''}{ahead}; {found}"
-    return f"{task.label.capitalize()}{' so far' if so_far else ''}: {found}"
+    return f"{task.heading}{' so far' if so_far else ''}: {found}"
+
+
+def panels_title(task: Task, panels: Sequence[tuple[str, Grid]]) -> str:
+    """The best cell of each panel (its label and its grid), the best panel first."""
+    found = [(grid.cells[grid.best[0]], label, grid.best[0]) for label, grid in panels if grid.best]
+    if not found:
+        return f"{task.heading} by dropout and learning rate: no run is done yet"
+    found.sort(key=lambda entry: -(entry[0].mean or 0.0))
+    averaged = any(len(cell.scores) > 1 for cell, _, _ in found)
+    cells = [cell for _, grid in panels for cell in grid.cells.values()]
+    texts = [
+        f"{cell.mean:.4f} {label} (dropout {setting_text(dropout)}, lr {setting_text(lr)})"
+        for cell, label, (dropout, lr) in found[:3]
+    ]
+    return (
+        f"Best {'mean ' if averaged else ''}{task.label}"
+        f"{' so far' if any('running' in cell.unfinished for cell in cells) else ''}: {'; '.join(texts)}"
+    )
 
 
 def _ahead(grid: Grid) -> str | None:
@@ -109,8 +134,15 @@ def _ahead(grid: Grid) -> str | None:
     return f"{name} at all {compared} dropouts with several lr done" if compared > 1 else None
 
 
-def curves_title(task: Task, runs: Sequence[RunFiles]) -> str:
-    """Which learning rate ends highest, by the median over its runs that are done."""
+def curves_title(task: Task, runs: Sequence[RunFiles], variants: Sequence[Variant] = ()) -> str:
+    """Which learning rate, or which of several `variants`, ends highest, by the median over its runs that
+    are done.
+    """
+    so_far = "So far, " if any(run.status == "running" for run in runs) else ""
+    by_label = {variant.label: _scores(task, variant.runs) for variant in variants}
+    by_label = {label: scores for label, scores in by_label.items() if scores}
+    if len(by_label) > 1:
+        return _highest(task, by_label, so_far) or f"Training loss and {task.label} by setting"
     by_lr: dict[float, list[float]] = {}
     for run in runs:
         if run.status == "done" and run.lr is not None:
@@ -125,14 +157,43 @@ def curves_title(task: Task, runs: Sequence[RunFiles]) -> str:
             f"{len(scores)} runs done, all at lr {setting_text(lr)}, end at {task.label} "
             f"{min(scores):.4f} to {max(scores):.4f}"
         )
-    medians = sorted(((median(scores), lr) for lr, scores in by_lr.items()), reverse=True)
+    by_label = {f"lr {setting_text(lr)}": by_lr[lr] for lr in sorted(by_lr, reverse=True)}
+    return _highest(task, by_label, so_far) or f"Training loss and {task.label} by learning rate"
+
+
+def _highest(task: Task, by_label: dict[str, list[float]], so_far: str) -> str:
+    """Which of several groups of scores has the highest median; empty where two share it."""
+    medians = sorted(((median(scores), label) for label, scores in by_label.items()), key=lambda m: -m[0])
     if medians[0][0] == medians[1][0]:
-        return f"Training loss and {task.label} by learning rate"
+        return ""
     (top, leader), *rest = medians
-    what = "" if all(len(scores) == 1 for scores in by_lr.values()) else "median "
-    so_far = "So far, " if any(run.status == "running" for run in runs) else ""
-    others = ", ".join(f"{value:.4f} at lr {setting_text(lr)}" for value, lr in rest[:3])
-    return (
-        f"{so_far}lr {setting_text(leader)} ends highest: {what}{task.label} {top:.4f}, "
-        f"{'against' if len(rest) <= 3 else 'then'} {others}"
-    )
+    what = "" if all(len(scores) == 1 for scores in by_label.values()) else "median "
+    than = "against" if len(rest) <= 3 else "then"
+    if leader.startswith("lr "):
+        others = ", ".join(f"{value:.4f} at {label}" for value, label in rest[:3])
+        return f"{so_far}{leader} ends highest: {what}{task.label} {top:.4f}, {than} {others}"
+    others = "; ".join(f"{value:.4f} {label}" for value, label in rest[:3])
+    highest = "Highest so far" if so_far else "Highest at the end"
+    return f"{highest}: {what}{task.label} {top:.4f} {leader}, {than} {others}"
+
+
+def scores_title(task: Task, variants: Sequence[Variant]) -> str:
+    """The mean of each variant, best first, and how two of them differ, in terms of the seeds' spread."""
+    found = [(variant.label, _scores(task, variant.runs)) for variant in variants]
+    found = sorted((pair for pair in found if pair[1]), key=lambda pair: -fmean(pair[1]))
+    so_far = " so far" if any(run.status == "running" for v in variants for run in v.runs) else ""
+    if not found:
+        return f"{task.heading}: no run is done yet"
+    averaged = any(len(scores) > 1 for _, scores in found)
+    texts = "; ".join(f"{fmean(scores):.4f} {label}".strip() for label, scores in found[:3])
+    title = f"{'Mean ' + task.label if averaged else task.heading}{so_far}: {texts}"
+    if len(found) == 2 and all(len(scores) > 1 for _, scores in found):
+        (_, first), (_, second) = found
+        spread = fmean((variance(first), variance(second))) ** 0.5  # pooled over both
+        if spread > 0:
+            title += f"; {(fmean(first) - fmean(second)) / spread:.1f} seed standard deviations apart"
+    return title
+
+
+def _scores(task: Task, runs: Sequence[RunFiles]) -> list[float]:
+    return [run.numbers[task.validation] for run in runs if run.status == "done"]

@@ -1,114 +1,52 @@
-"""The plots of a sweep: heat map of the grid, curves of the best run, curves of all runs.
+"""The plots of a sweep: the final scores (see grid_plots), curves of the best run, curves of all runs.
 
 Every title states what the drawn numbers say, and is computed from them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from src import figures
-from src.sweep.grid import Cell, curves_title, grid_of, grid_title
+from src.sweep.grid import curves_title
+from src.sweep.grid_plots import heat_map, is_grid, score_dots
 from src.sweep.runs import RunFiles, Task
 from src.sweep.tables import setting_text
+from src.sweep.variants import Variant, few_variants, variants_of
 
 ENDED_EARLY = ("diverged", "failed")
 LOSS = "Training loss (cross-entropy, nats)"
-_Colour = tuple[float, float, float, float]  # RGBA
 LARGEST = 1e30  # beyond it, the arithmetic of an axis overflows
 MOST_PANELS = 6  # learning rates side by side; a random search has one a run
+Colour = tuple[float, float, float, float]  # RGBA
+LINES = ("-", "--", ":", "-.")
 
 
-def draw(folder: Path, task: Task, runs: Sequence[RunFiles]) -> list[Path]:
+def draw(folder: Path, task: Task, runs: Sequence[RunFiles], extra: Sequence[str] = ()) -> list[Path]:
     """Write the sweep's plots into `folder` as PNG and SVG and return their paths.
 
-    `runs` stand in the order of their ranking, the best first. Runs may be unfinished. Raises OSError.
+    `runs` stand in the order of their ranking, the best first. Runs may be unfinished. `extra` names the
+    settings besides dropout and lr that differ between them. Raises OSError.
     """
-    paths = []
-    for name, make in (("heat_map", heat_map), ("best_run", best_run), ("all_runs", all_runs)):
-        paths += figures.save(make(task, runs), folder / name)
-    return paths
-
-
-def heat_map(task: Task, runs: Sequence[RunFiles]) -> Figure:
-    """Validation metric by dropout and learning rate; the best cell outlined, empty ones say why."""
-    grid = grid_of(task, runs)
-    rows, columns = len(grid.lrs), len(grid.dropouts)
-    with figures.look():
-        figure, axes_of = figures.subplots(
-            width=min(40, max(5.5, 2.3 + 0.85 * columns)), height=min(40, 1.7 + 0.62 * max(rows, 2))
-        )
-        axes: Axes = axes_of[0, 0]
-        means = [cell.mean for cell in grid.cells.values() if cell.mean is not None]
-        low, high = (min(means), max(means)) if means else (0.0, 1.0)
-        if high - low < 1e-6:  # one colour: the middle of the map
-            low, high = low - 0.01, high + 0.01
-        colours = mpl.colormaps[figures.SEQUENTIAL]
-        scale = Normalize(low, high)
-        for (dropout, lr), cell in grid.cells.items():
-            x, y = grid.dropouts.index(dropout), grid.lrs.index(lr)
-            _draw_cell(axes, x, y, cell, None if cell.mean is None else colours(float(scale(cell.mean))))
-        for dropout, lr in grid.best:
-            x, y = grid.dropouts.index(dropout), grid.lrs.index(lr)
-            axes.add_patch(
-                Rectangle(
-                    (x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="white", linewidth=4, zorder=3
-                )
-            )
-            axes.add_patch(
-                Rectangle(
-                    (x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="#D00000", linewidth=2, zorder=4
-                )
-            )
-        axes.grid(False)
-        axes.set_xlim(-0.5, max(columns, 1) - 0.5)
-        axes.set_ylim(max(rows, 1) - 0.5, -0.5)
-        axes.set_xticks(range(columns), [setting_text(dropout) for dropout in grid.dropouts])
-        axes.set_yticks(range(rows), [setting_text(lr) for lr in grid.lrs])
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_xlabel("Dropout probability")
-        axes.set_ylabel("Learning rate")
-        if means:
-            bar = figure.colorbar(mpl.cm.ScalarMappable(scale, colours), ax=axes, pad=0.02)
-            bar.set_label(f"{task.label.capitalize()}\n({task.unit})")
-            bar.outline.set_visible(False)
-        figures.title(figure, grid_title(task, grid))
-    return figure
-
-
-def _draw_cell(axes: Axes, x: int, y: int, cell: Cell, colour: _Colour | None) -> None:
-    axes.add_patch(
-        Rectangle(
-            (x - 0.5, y - 0.5),
-            width=1,
-            height=1,
-            facecolor=colour or figures.PALE,
-            hatch="" if colour else "////",
-            edgecolor="white",
-        )
+    grid = is_grid(task, runs)
+    paths = figures.save(
+        (heat_map if grid else score_dots)(task, runs, extra), folder / ("heat_map" if grid else "scores")
     )
-    axes.text(
-        x,
-        y,
-        cell.text,
-        ha="center",
-        va="center",
-        fontsize=7.5 if "\n" in cell.text else 9,
-        linespacing=1.15,
-        color=figures.DARK if colour is None else figures.ink_on(colour),
-    )
+    # A sweep that goes on may outgrow the one or the other: no stale plot stays beside the new one.
+    for suffix in (".png", ".svg"):
+        (folder / ("scores" if grid else "heat_map")).with_suffix(suffix).unlink(missing_ok=True)
+    paths += figures.save(best_run(task, runs, extra), folder / "best_run")
+    return paths + figures.save(all_runs(task, runs, extra), folder / "all_runs")
 
 
-def best_run(task: Task, runs: Sequence[RunFiles]) -> Figure:
+def best_run(task: Task, runs: Sequence[RunFiles], extra: Sequence[str] = ()) -> Figure:
     """Training loss and validation metric per epoch of the best run; before one is done, of the furthest."""
     tied = [run for run in runs if run.status == "done"]
     tied = [run for run in tied if run.numbers[task.validation] == tied[0].numbers[task.validation]]
@@ -131,17 +69,20 @@ def best_run(task: Task, runs: Sequence[RunFiles]) -> Figure:
             if not any(len(line.get_xdata()) for line in axes.lines):
                 _say(axes, "no epochs on file")
         left.set_ylabel(LOSS)
-        right.set_ylabel(f"{task.label.capitalize()} ({task.unit})")
+        right.set_ylabel(task.axis)
         if history:
             left.legend(loc="best")
-        figures.title(figure, _best_title(task, run, len(tied), len(runs)))
+        label = next((v.label for v in variants_of(runs, extra) if run in v.runs), "")
+        figures.title(figure, _best_title(task, run, label, len(tied), len(runs)))
     return figure
 
 
-def _best_title(task: Task, run: RunFiles | None, tied: int, total: int) -> str:
+def _best_title(task: Task, run: RunFiles | None, label: str, tied: int, total: int) -> str:
     if run is None:
         return "No run is done or running"
-    of = f"dropout {setting_text(run.dropout)}, lr {setting_text(run.lr)}"
+    of = ", ".join(
+        filter(None, (label, f"dropout {setting_text(run.dropout)}", f"lr {setting_text(run.lr)}"))
+    )
     if not tied:
         return f"No run is done yet; the furthest ({of}) is at {run.cause}"
     place = "Best run" if tied == 1 else f"One of {tied} best runs, tied"
@@ -152,8 +93,11 @@ def _best_title(task: Task, run: RunFiles | None, tied: int, total: int) -> str:
     return text
 
 
-def all_runs(task: Task, runs: Sequence[RunFiles]) -> Figure:
-    """Training loss and validation metric per epoch of every run: a column a learning rate, a line a run."""
+def all_runs(task: Task, runs: Sequence[RunFiles], extra: Sequence[str] = ()) -> Figure:
+    """Training loss and validation metric per epoch of every run: a column a learning rate, a line a run.
+
+    Colours tell dropouts apart, line styles what else differs (`extra`), while there are styles enough.
+    """
     drawn = [run for run in runs if run.history and run.status != "unreadable"]
     lrs = list(dict.fromkeys(run.lr for run in drawn if run.lr is not None))  # those of the best runs first
     shown = sorted(lrs[:MOST_PANELS])
@@ -164,18 +108,19 @@ def all_runs(task: Task, runs: Sequence[RunFiles]) -> Figure:
         figure, axes_of = figures.subplots(
             2, columns, width=max(6.5, 2.4 + 2.4 * columns), height=5.6, sharex=True, sharey="row"
         )
-        colours = mpl.colormaps[figures.SEQUENTIAL](np.linspace(0, 0.92, max(len(dropouts), 1)))
+        variants = few_variants(drawn, extra, len(LINES))
+        spread = np.linspace(0, 0.92, max(len(dropouts), 1))
+        of_dropout = [mpl.colormaps[figures.SEQUENTIAL](float(value)) for value in spread]
         last = max((run.history[-1].number for run in drawn), default=1)
         for row, metric in enumerate(("train_loss", task.validation)):
             window = _window(drawn, metric)
             for axes, lr in zip(axes_of[row], shown, strict=False):
                 for run in (run for run in drawn if run.lr == lr):
-                    colour = colours[dropouts.index(run.dropout or 0.0)]
-                    x, y = _curve(run, metric)
-                    axes.plot(x, y, color=colour, marker="." if len(x) < 3 else None)
-                    if run.status in ENDED_EARLY and x:
-                        end = float(np.clip(y[-1], *window)) if window else y[-1]
-                        axes.plot(x[-1], end, "x", color=colour, markersize=7, mew=2, clip_on=False, zorder=5)
+                    style = next((n for n, variant in enumerate(variants) if run in variant.runs), 0)
+                    colour: str | Colour = of_dropout[dropouts.index(run.dropout or 0.0)]
+                    if variants and len(dropouts) == 1:
+                        colour = figures.PALETTE[style]
+                    _draw_run(axes, run, metric, window, color=colour, ls=LINES[style])
             if window:
                 axes_of[row, 0].set_ylim(*window)
         for axes, lr in zip(axes_of[0], shown, strict=False):
@@ -183,23 +128,54 @@ def all_runs(task: Task, runs: Sequence[RunFiles]) -> Figure:
         for axes in axes_of[1]:
             figures.epoch_axis(axes, last)
         axes_of[0, 0].set_ylabel(f"{LOSS.replace(' (', chr(10) + '(')}\nmean since the first epoch")
-        axes_of[1, 0].set_ylabel(f"{task.label.capitalize()}\n({task.unit})")
+        axes_of[1, 0].set_ylabel(task.axis.replace(" (", "\n("))
         if not drawn:
             for axes in axes_of[:, 0]:
                 _say(axes, "no epochs on file")
         else:
-            pairs = zip(colours, dropouts, strict=True)
-            lines = [Line2D([], [], color=colour, label=setting_text(p)) for colour, p in pairs]
-            if any(run.status in ENDED_EARLY for run in drawn):
-                label = "diverged or failed\n(at an edge: the\nvalue is beyond it)"
-                lines.append(Line2D([], [], color=figures.DARK, marker="x", ls="", mew=2, label=label))
-            head, legend_columns = "Dropout probability", 1 + len(lines) // 18
-            figure.legend(handles=lines, title=head, loc="outside right center", ncols=legend_columns)
-        text = curves_title(task, runs)
+            _legend(figure, drawn, dict(zip(dropouts, of_dropout, strict=False)), variants)
+        text = curves_title(task, runs, variants)
         if len(lrs) > MOST_PANELS:
             text += f" (drawn: {MOST_PANELS} of {len(lrs)} lr, those of the best runs)"
         figures.title(figure, text)
     return figure
+
+
+def _draw_run(
+    axes: Axes, run: RunFiles, metric: str, window: tuple[float, float] | None, **look: Any
+) -> None:
+    """A run's curve, with a cross where it ended early."""
+    x, y = _curve(run, metric)
+    axes.plot(x, y, marker="." if len(x) < 3 else None, **look)
+    if run.status in ENDED_EARLY and x:
+        end = float(np.clip(y[-1], *window)) if window else y[-1]
+        colour = look["color"]
+        axes.plot(x[-1], end, "x", color=colour, markersize=7, mew=2, clip_on=False, zorder=5)
+
+
+def _legend(
+    figure: Figure,
+    drawn: Sequence[RunFiles],
+    colours: Mapping[float, Colour],
+    variants: Sequence[Variant],
+) -> None:
+    """Name the colours (RGBA by dropout), the line styles (of `variants`) and the crosses."""
+    one = bool(variants) and len(colours) == 1  # the variants have the colours, too
+    lines = []
+    if not one:
+        lines += [Line2D([], [], color=colour, label=setting_text(p)) for p, colour in colours.items()]
+    for number, variant in enumerate(variants):
+        colour = figures.PALETTE[number] if one else figures.DARK
+        label = figures.wrapped(variant.label, 20)
+        lines.append(Line2D([], [], color=colour, ls=LINES[number], label=label))
+    if any(run.status in ENDED_EARLY for run in drawn):
+        label = "diverged or failed\n(at an edge: the\nvalue is beyond it)"
+        lines.append(Line2D([], [], color=figures.DARK, marker="x", ls="", mew=2, label=label))
+    head = f"Dropout {setting_text(next(iter(colours)))}" if one else "Dropout probability"
+    columns = 1 + len(lines) // 18
+    # Long enough that a dash and a dot differ.
+    length = 2.6 if variants else None
+    figure.legend(handles=lines, title=head, loc="outside right center", ncols=columns, handlelength=length)
 
 
 def _panel_title(lr: float, runs: Sequence[RunFiles]) -> str:

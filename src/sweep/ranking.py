@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from src.files import write_atomically
 from src.sweep.runs import STATUSES, TASKS, RunFiles, SweepError, plain, read_runs
 from src.sweep.tables import Ranking, Row, show, to_csv, to_markdown
+from src.sweep.variants import differing, order
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,11 +37,11 @@ def rank(folder: Path) -> Ranking:
     if len(tasks) > 1:
         raise SweepError(f"{folder} holds runs of several tasks ({', '.join(tasks)}), which do not compare.")
     task = TASKS[tasks[0] if tasks else "classify"]
-    extra = _differing(runs)
+    extra = differing(runs)
 
     def by_settings(run: RunFiles) -> tuple:
         settings = [run.dropout, run.lr, *(run.settings.get(key) for key in extra)]
-        return (*map(_order, settings), run.name)
+        return (*map(order, settings), run.name)
 
     done = [run for run in runs if run.status == "done"]
     done.sort(key=lambda run: (-run.numbers[task.validation], by_settings(run)))
@@ -51,31 +52,6 @@ def rank(folder: Path) -> Ranking:
     rest = [run for run in runs if run.status != "done"]
     rest.sort(key=lambda run: (STATUSES.index(run.status), by_settings(run)))
     return Ranking(folder, task, (*rows, *(Row(None, run) for run in rest)), extra)
-
-
-def _differing(runs: Sequence[RunFiles]) -> tuple[str, ...]:
-    """The settings, besides dropout and lr, that differ between runs.
-
-    results.json says which keys matter. A run without one joins in with its configuration, in which a key may
-    be absent; between two runs with results, an absent key is a difference, too.
-    """
-    filed = [run for run in runs if run.has_results]
-    keys = {key for run in filed for key in run.settings} - {"dropout", "lr"}
-
-    def differs(key: str) -> bool:
-        values = {_order(run.settings.get(key)) for run in runs if run.has_results or key in run.settings}
-        return len(values) > 1
-
-    return tuple(sorted(filter(differs, keys)))
-
-
-def _order(value: object) -> tuple[int, float, str]:
-    """A sort key for settings of any type: numbers by size, text, nothing. 15 and 15.0 are equal."""
-    if value is None:
-        return (2, 0.0, "")
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
-        return (0, float(value), "")
-    return (1, 0.0, plain(value, 10_000))
 
 
 def write(ranking: Ranking) -> list[Path]:
@@ -98,7 +74,7 @@ def report(folder: Path, console: "Console | None" = None, plots: bool = True) -
     if plots:
         from src.sweep.plots import draw  # here, since matplotlib takes long to import
 
-        paths += draw(folder / "plots", ranking.task, [row.run for row in ranking.rows])
+        paths += draw(folder / "plots", ranking.task, [row.run for row in ranking.rows], ranking.extra)
     console.print(
         "Files:", *(str(path) for path in paths), sep="\n  ", markup=False, highlight=False, soft_wrap=True
     )

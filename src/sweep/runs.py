@@ -20,17 +20,39 @@ STATUSES = ("done", "running", "diverged", "failed", "unreadable")
 
 @dataclass(frozen=True)
 class Task:
-    """The names of a task's metrics, all fractions from 0 to 1 where more is better."""
+    """The names of a task's metrics; those of the first four are fractions from 0 to 1, more is better."""
 
     validation: str  # picks the rank; a column of metrics.csv and a key of results.json
     test: str
     test_best: str  # on the test set, with the weights of the best validation epoch
     label: str
     unit: str
+    further: Mapping[str, float] = field(default_factory=dict)  # test metrics and their highest values
+    remark: str = ""  # a sentence for the reader of the ranking
+
+    @property
+    def heading(self) -> str:
+        """The label as the first words of a sentence."""
+        return self.label[:1].upper() + self.label[1:]
+
+    @property
+    def axis(self) -> str:
+        """The name of an axis: the label, with the unit where the label does not name it."""
+        return self.heading if self.unit in self.label else f"{self.heading} ({self.unit})"
 
 
 TASKS = {
     "classify": Task("val_acc", "test_acc", "test_acc_best_val", "validation accuracy", "fraction correct"),
+    "caption": Task(
+        "val_bleu4",
+        "test_bleu4",
+        "test_bleu4_best_val",
+        "validation BLEU-4",
+        "BLEU-4",
+        # CIDEr-D is 10 times a cosine similarity.
+        {"test_bleu4_sentence": 1.0, "test_cider_d": 10.0, "test_rouge_l": 1.0},
+        "BLEU-4 is the corpus's, test_bleu4_sentence the mean over the images.",
+    ),
 }
 
 
@@ -163,6 +185,7 @@ def _with_results(run: RunFiles, results: Mapping[str, object], history_problem:
         (metrics.validation, done, 1),
         (metrics.test, False, 1),
         (metrics.test_best, False, 1),
+        *((key, False, highest) for key, highest in metrics.further.items()),
         ("seconds", False, math.inf),
     ):
         # A run that diverged may well have filed a NaN; one that is done may not.

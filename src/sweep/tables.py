@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# What a terminal too narrow for all columns goes without, first to last.
-_DISPENSABLE = ("test_best", "seconds", "train_loss")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -57,6 +54,7 @@ class Ranking:
             "score": self.task.validation,
             "test": self.task.test,
             "test_best": self.task.test_best,
+            **{f"further.{key}": key for key in self.task.further},
             "status": "status",
             "seconds": "seconds",
         }
@@ -120,12 +118,13 @@ def to_markdown(ranking: Ranking) -> str:
 
 
 def summary(ranking: Ranking) -> str:
-    """In two sentences, what the table shows and how many runs have each status."""
+    """In a few sentences, what the table shows and how many runs have each status."""
     counts = ", ".join(f"{count} {status}" for status, count in ranking.counts.items())
     total = len(ranking.rows)
     return (
         f"Ranked by {ranking.task.label} alone, after the last epoch; train_loss is the running mean "
-        f"since the first epoch. {total} {'run' if total == 1 else 'runs'}: {counts}."
+        f"since the first epoch. {f'{ranking.task.remark} ' if ranking.task.remark else ''}"
+        f"{total} {'run' if total == 1 else 'runs'}: {counts}."
     )
 
 
@@ -153,7 +152,7 @@ def show(ranking: Ranking, console: "Console") -> None:
     from rich.text import Text
 
     columns = dict(ranking.columns)
-    candidates = [*_DISPENSABLE, *(column for column in reversed(columns) if column.startswith("settings."))]
+    candidates = _dispensable(columns)
     table = _table(ranking, columns, stacked=False)
     room = console.options.update(width=10_000)  # measures what the table wants, not what it gets
     left_out: list[str] = []
@@ -171,6 +170,15 @@ def show(ranking: Ranking, console: "Console") -> None:
         console.print(Text(f"No room for {', '.join(left_out)}; see ranking.csv."))
 
 
+def _dispensable(columns: Mapping[str, str]) -> list[str]:
+    """What a terminal too narrow for all columns goes without, first to last."""
+
+    def of(kind: str) -> list[str]:
+        return [column for column in reversed([*columns]) if column.startswith(kind)]
+
+    return ["test_best", "seconds", *of("further."), "train_loss", *of("settings.")]
+
+
 def _table(ranking: Ranking, columns: Mapping[str, str], *, stacked: bool) -> "Table":
     """The table for the terminal; `stacked` breaks the headers into short lines and saves the frame."""
     from rich import box
@@ -184,7 +192,7 @@ def _table(ranking: Ranking, columns: Mapping[str, str], *, stacked: bool) -> "T
         padding=(0, 1 if not stacked else 0),
     )
     for column, name in columns.items():
-        header = "\n".join(textwrap.wrap(name.replace("_", " "), 8)) if stacked else name
+        header = "\n".join(textwrap.wrap(name.replace("_", " "), 9)) if stacked else name
         table.add_column(Text(header), justify="left" if column == "status" else "right", overflow="fold")
     for row in ranking.rows:
         style = "bold green" if row.rank == 1 else "dim" if row.rank is None else ""

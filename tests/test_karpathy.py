@@ -1,0 +1,235 @@
+"""Karpathy's JSON is read as it is found in the wild; what cannot be used is named in one sentence."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from src.captioning.karpathy import CaptionDataError, NamedThing, preflight, read_karpathy
+
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+def entry(filename: str = "1.png", split: str = "train", *captions: str, **more: Any) -> dict[str, Any]:
+    sentences = [{"raw": caption, "tokens": caption.split()} for caption in captions or ("A river .",)]
+    return {"filename": filename, "split": split, "sentences": sentences, **more}
+
+
+def write(root: Path, *entries: Any, name: str = "dataset.json") -> Path:
+    (root / name).write_text(json.dumps({"images": entries}), encoding="utf-8")
+    return root
+
+
+def draw(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), "green").save(path)
+    return path
+
+
+def test_one_entry_in_full(tmp_path: Path) -> None:
+    planes = {"words": ["plane", "planes"], "box": [0, 0.25, 0.5, 1]}
+    full = entry(
+        "a.png", "restval", "Two planes .", "", " . ", **{"class": 3, "objects": [planes], "imgid": 0}
+    )
+    full["sentences"] += [{"raw": "Only raw, here"}, {"tokens": [], "raw": "Raw again"}]
+    full["sentences"] += [{"tokens": ["Corrected"], "raw": "Misspelt"}]
+    (image,) = read_karpathy(write(tmp_path, full))
+    assert (image.filename, image.path) == ("a.png", tmp_path / "images" / "a.png")
+    assert image.split == "train"
+    assert [" ".join(caption) for caption in image.captions] == [
+        "two planes",
+        "only raw here",
+        "raw again",
+        "corrected",
+    ]
+    assert image.things == (NamedThing(("plane", "planes"), (0.0, 0.25, 0.5, 1.0)),)
+    assert image.group == "3"
+    (plain,) = read_karpathy(write(tmp_path, entry()))
+    assert (plain.things, plain.group) == ((), None)
+
+
+def test_where_files_may_lie(tmp_path: Path) -> None:
+    coco = draw(tmp_path / "val2014" / "coco.png")
+    nested = draw(tmp_path / "images" / "train2014" / "nested.png")
+    flat = draw(tmp_path / "images" / "flat.png")
+    inside = draw(tmp_path / "images" / "deep" / "1.png")
+    write(
+        tmp_path,
+        entry("coco.png", filepath="val2014"),
+        entry("nested.png", filepath="train2014"),
+        entry("flat.png", filepath="elsewhere"),
+        entry("deep/1.png"),
+        entry("nowhere.png"),
+    )
+    images = read_karpathy(tmp_path)
+    assert [image.path for image in images] == [
+        coco,
+        nested,
+        flat,
+        inside,
+        tmp_path / "images" / "nowhere.png",
+    ]
+    preflight(images[:4])
+
+
+def test_another_caption_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data", entry("inside.png"), name="other.json")
+    write(tmp_path, entry("outside.png"), name="far.json")
+    monkeypatch.chdir(tmp_path)
+    for given, filename in {
+        "other.json": "inside.png",
+        "far.json": "outside.png",
+        str(tmp_path / "far.json"): "outside.png",
+    }.items():
+        (image,) = read_karpathy(Path("data"), given)
+        assert image.filename == filename
+        assert image.path == Path("data/images") / filename
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([], "no list `images` with an entry"),
+        (["text"], r"images\[0\] is not an object"),
+        ([{"split": "train", "sentences": []}], r"images\[0\] has no key `filename`"),
+        ([entry(), {"filename": "b", "split": "train"}], r"images\[1\] \('b'\) has no key `sentences`"),
+        ([{"filename": "b", "sentences": []}], r"images\[0\] \('b'\) has no key `split`"),
+        ([entry("")], "empty `filename`"),
+        ([entry(split="dev")], "unknown split 'dev': it must be one of train, restval, val, test"),
+        ([entry(), entry(split="test")], r"lists the image '1\.png' twice"),
+        ([entry("a.png", "val"), entry("b.png", "test")], "no image with split train"),
+        (
+            [entry(), entry("b.png", "val", ""), entry("c.png", "test", " . ")],
+            r"no caption .* for b\.png, c\.png:",
+        ),
+        ([entry(sentences=[])], r"no caption with a word for 1\.png"),
+        ([entry(sentences=[{"sentid": 1}])], "sentence 0 has neither `tokens` nor `raw`"),
+        ([entry(sentences=["A river"])], "sentence 0 has neither"),
+        ([entry(sentences=[{"tokens": "A river"}])], "not a list of words"),
+        ([entry(sentences=[{"raw": 7}])], "`raw` that is no text"),
+        ([entry(sentences={"raw": "A river"})], "`sentences` that is not a list"),
+        ([{**entry(), "filename": 7}], "`filename` that is not a text: 7"),
+        ([entry("../../secret.png")], r"leads out of the data set's folder by '\.\./\.\./secret\.png'"),
+        ([entry("/etc/a.png")], "leads out"),
+        ([entry("..\\a.png")], "leads out"),
+        ([entry("C:\\a.png")], "leads out"),
+        ([entry("a\0.png")], "leads out"),
+        ([entry(filepath="x/../..")], "leads out"),
+        ([entry(objects=[{"box": [0, 0, 1, 1]}])], "object 0 has no `words`"),
+        (
+            [entry(objects=[{"words": ["a"], "box": [0.5, 0, 0.5, 1]}])],
+            r"the box \[0\.5, 0, 0\.5, 1\], not x0 < x1",
+        ),
+        ([entry(objects=[{"words": ["a"], "box": [0, 0, 256, 256]}])], "fractions from 0 to 1"),
+        ([entry(objects=[{"words": ["a"], "box": [0, 0, 1]}])], "fractions from 0 to 1"),
+        ([entry(objects=[{"words": ["a"], "box": [0, 0, 1, float("nan")]}])], "fractions from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, entries: list[Any], said: str) -> None:
+    write(tmp_path, *entries)
+    with pytest.raises(CaptionDataError, match=said) as caught:
+        read_karpathy(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "dataset.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[1]", b"null", b'{"images": {}}', b"[" * 100_000, b'{"images": []}']
+)
+def test_other_files_than_the_json(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(CaptionDataError, match=r"dataset\.json (is not JSON|has no list)"):
+        read_karpathy(tmp_path)
+
+
+def test_no_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(CaptionDataError, match=r"no caption file .* data\.root names a folder"):
+        read_karpathy(tmp_path)
+    (tmp_path / "dataset.json").mkdir()
+    with pytest.raises(CaptionDataError, match="cannot be read"):
+        read_karpathy(tmp_path)
+
+
+def test_names_that_no_file_system_takes_are_left_to_the_preflight(tmp_path: Path) -> None:
+    images = read_karpathy(write(tmp_path, entry("x" * 5000), entry("\ud800.png")))
+    with pytest.raises(CaptionDataError, match="2 of 2 images cannot be used"):
+        preflight(images)
+
+
+def test_preflight_names_every_broken_file_at_once(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(30)]
+    for name in names:
+        draw(tmp_path / "images" / name)
+    images = read_karpathy(write(tmp_path, *(entry(name) for name in names)))
+    preflight(images)
+    (tmp_path / "images/3.png").unlink()
+    (tmp_path / "images/5.png").write_bytes((tmp_path / "images/5.png").read_bytes()[:-30])
+    (tmp_path / "images/7.png").write_text("no image")
+    Image.new("RGB", (99, 99)).save(tmp_path / "images/9.png")
+    with pytest.raises(CaptionDataError) as caught:
+        preflight(images, max_pixels=5000)
+    said = str(caught.value)
+    assert said.startswith("4 of 30 images cannot be used: ")
+    for name, why in {
+        "3.png does not exist": "missing",
+        "5.png cannot be read": "truncated",
+        "7.png is not an image": "text",
+        "9.png has 99x99 = 9,801 pixels": "large",
+    }.items():
+        assert name in said, why
+    for name in names:
+        (tmp_path / "images" / name).unlink(missing_ok=True)
+    with pytest.raises(CaptionDataError, match=r"19\.png does not exist; and 10 more$"):
+        preflight(images)
+
+
+def test_preflight_opens_good_files_once_and_changed_ones_again(tmp_path: Path) -> None:
+    images = read_karpathy(write(tmp_path, *(entry(f"{number}.png") for number in range(4))))
+    paths = [draw(image.path) for image in images]
+    record = tmp_path / "cache" / "checked.json"
+    opened: list[tuple[int, int]] = []
+
+    def check(**options: Any) -> int:
+        opened.clear()
+        preflight(images, record=record, progress=lambda *counts: opened.append(counts), **options)
+        return len(opened)
+
+    assert check() == 4
+    assert opened == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert check() == 0
+    assert check(max_pixels=100) == 4  # another question
+    assert check() == 4
+    good = paths[1].read_bytes()
+    paths[1].write_bytes(good[:-30])
+    with pytest.raises(CaptionDataError, match="1 of 4 images"):
+        check()
+    with pytest.raises(CaptionDataError, match="1 of 4 images"):  # failure is not remembered as success
+        check()
+    paths[1].write_bytes(good)
+    os.utime(paths[2], ns=(time.time_ns(), paths[2].stat().st_mtime_ns + 1))
+    assert check() == 2
+    record.write_text("[broken")
+    assert check() == 4
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real caption data are not here")
+def test_the_real_sets() -> None:
+    sydney = read_karpathy(DATA / "sydney_captions")
+    ucm = read_karpathy(DATA / "ucm_captions")
+    counts = {
+        name: [sum(image.split == split for image in images) for split in ("train", "val", "test")]
+        for name, images in (("sydney", sydney), ("ucm", ucm))
+    }
+    assert counts == {"sydney": [497, 58, 58], "ucm": [1680, 210, 210]}
+    train = [caption for image in sydney if image.split == "train" for caption in image.captions]
+    assert (len(train), len({word for caption in train for word in caption}) + 4) == (2485, 190)
+    assert max(map(len, train)) + 2 == 22
+    assert len({image.group for image in ucm}) == 21
+    assert all(image.path.is_file() for image in ucm)
+    with pytest.raises(CaptionDataError, match="607 of 613 images"):
+        preflight(sydney)
