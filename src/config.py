@@ -15,6 +15,11 @@ SCHEMAS: dict[str, type[Settings]] = {"classify": ClassifySettings, "caption": C
 # Always in a run folder's name, in this order; the table and the plots of a sweep read them, too.
 ALWAYS_NAMED = {"classify": ("dropout", "lr"), "caption": ("attention", "dropout", "lr")}
 
+# A task's headline figures in results.json: on validation, which ranks, and on test, which reports.
+FIGURES = {"classify": ("val_acc", "test_acc"), "caption": ("val_bleu4", "test_bleu4")}
+# Its speed, a column of metrics.csv: training examples a second.
+RATES = {"classify": "images_per_second", "caption": "captions_per_second"}
+
 
 def fields_of(schema: type) -> dict[str, dataclasses.Field]:
     """Every setting of a schema by its dotted name, e.g. `data.val_size`."""

@@ -15,7 +15,7 @@ from src.config import ALWAYS_NAMED
 from src.recorder import Recorder, RunBar, RunLogger, plain_numbers
 from src.run import Run
 
-TASKS = {"classify": "src.classification.task"}
+TASKS = {"classify": "src.classification.task", "caption": "src.captioning.task"}
 
 
 def task_of(cfg: DictConfig) -> Any:
@@ -55,7 +55,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
     torch.set_num_threads(cfg.threads)
     # The seed of the weights; order and dropout are seeded per epoch (ImageData, Classifier).
     torch.manual_seed(cfg.seed)
-    data = task.build_data(cfg)
+    data = task.build_data(cfg, say, show_bar)
     data.prepare_data()
     data.setup()
     module = task.build_module(cfg, data)
@@ -66,7 +66,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
         precision=cfg.precision,
         max_epochs=cfg.epochs,
         logger=logger,
-        callbacks=[recorder, *([RunBar(run.name)] if show_bar else [])],
+        callbacks=[recorder, *([RunBar(run.name, task.MONITOR)] if show_bar else [])],
         plugins=[SafeCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -77,6 +77,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
     trainer.fit(module, datamodule=data, ckpt_path=_resume_from(run, say), weights_only=True)
 
     test_last = _test(trainer, module, data)
+    shown = task.conclude(module, data, run.folder, logger, cfg.epochs)
     best_epoch = int(recorder.best["epoch"])
     test_best = test_last
     if best_epoch != cfg.epochs:
@@ -86,15 +87,14 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
         module.load_state_dict(last_weights)
 
     measured = task.summarize(recorder.rows, best_epoch, test_last, test_best)
-    for title, image in task.pictures(module).items():
-        logger.experiment.add_image(title, image, cfg.epochs)
-    shown = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
+    figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
     # TensorBoard shows the first few columns only: those that a sweep is about.
     keys = [*ALWAYS_NAMED[cfg.task], "epochs", "batch_size", "seed", *run.departures]
-    logger.log_hyperparams({key: run.identity[key] for key in keys if key in run.identity}, shown)
+    logger.log_hyperparams({key: run.identity[key] for key in keys if key in run.identity}, figures)
     logger.finalize("success")
     return {
         **measured,
+        **shown,
         "parameters": sum(weight.numel() for weight in module.parameters()),
         "device": _device_name(trainer),
         "threads": torch.get_num_threads(),

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from src.config import ALWAYS_NAMED
+from src.config import ALWAYS_NAMED, FIGURES, RATES
 from src.files import write_atomically
 from src.run import Diverged, Run, cores, processor, versions
 
@@ -60,7 +60,8 @@ def run_job(
 
 def one_line(results: dict[str, Any]) -> str:
     """How a run ended, in one line."""
-    numbers = {"val": results.get("val_acc"), "test": results.get("test_acc")}
+    validation, test = FIGURES.get(results.get("task", ""), ("", ""))
+    numbers = {"val": results.get(validation), "test": results.get(test)}
     parts = [f"{name} {value:.4f}" for name, value in numbers.items() if value is not None]
     seconds = results.get("seconds")
     parts += [f"{seconds:.0f} s"] if seconds is not None else []
@@ -75,7 +76,7 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     from src.recorder import Recorder
 
     task = task_of(cfg)
-    recorder = Recorder(run, task.COLUMNS, task.TAGS, task.MONITOR)
+    recorder = Recorder(run, task.COLUMNS, task.TAGS, task.MONITOR, task.RATE)
     status, cause = "done", None
     best_epoch = None
     try:
@@ -133,7 +134,8 @@ def _results(
     rows: list[dict[str, float]],
 ) -> dict[str, Any]:
     """The content of results.json."""
-    rates = sorted(row["images_per_second"] for row in rows)
+    rate = RATES[cfg.task]
+    rates = sorted(row[rate] for row in rows)
     named = (*ALWAYS_NAMED[cfg.task], "epochs", "seed")
     return {
         "status": status,
@@ -144,7 +146,7 @@ def _results(
         **{key: run.identity[key] for key in named if key in run.identity},
         **measured,
         "seconds": sum(row["seconds"] for row in rows),
-        "images_per_second": rates[len(rates) // 2] if rates else None,
+        rate: rates[len(rates) // 2] if rates else None,
         "epochs_done": len(rows),
         "settings": run.identity,
         "code": run.code,

@@ -13,11 +13,10 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from src.config import mistakes_in
-from src.run import Run, run_of
+from src.config import FIGURES, mistakes_in
+from src.run import OWN_DATA, Run, run_of
 
 GROUPS = ("task", "data", "experiment")
-FIGURE_OF_TASK = {"classify": "val_acc"}  # what a sweeper that searches should raise
 
 
 @dataclass
@@ -37,8 +36,11 @@ class Plan:
         if found:
             return found
         root = Path(self.cfg.data.root)
-        if self.cfg.data.name == "idx" and not root.is_dir():
+        if self.cfg.data.name in OWN_DATA and not root.is_dir():
             return [f"data.root={root}: there is no such folder"]
+        weights = self.cfg.encoder.weights if self.cfg.task == "caption" else None
+        if weights is not None and not Path(weights).is_file():
+            return [f"encoder.weights={weights}: there is no such file"]
         if self.cfg.accelerator not in ("auto", "cpu"):
             from src.fit import device_mistake  # late: imports torch
 
@@ -55,8 +57,8 @@ class Plan:
             return 0
 
     def figure(self, results: dict[str, Any]) -> float | None:
-        """The validation figure of a finished run."""
-        return results.get(FIGURE_OF_TASK[self.cfg.task])
+        """The validation figure of a finished run: what a sweeper that searches should raise."""
+        return results.get(FIGURES[self.cfg.task][0])
 
 
 _recipes: dict[tuple[str, ...], DictConfig] = {}

@@ -48,11 +48,14 @@ class Recorder(Checkpoint):
         columns: of metrics.csv.
         tags: TensorBoard's name of each column that is shown there.
         monitor: the column whose highest value, the first one on ties, makes an epoch the best.
+        rate: the column of training examples a second.
     """
 
-    def __init__(self, run: Run, columns: tuple[str, ...], tags: dict[str, str], monitor: str) -> None:
+    def __init__(
+        self, run: Run, columns: tuple[str, ...], tags: dict[str, str], monitor: str, rate: str
+    ) -> None:
         self.run = run
-        self.columns, self.tags, self.monitor = columns, tags, monitor
+        self.columns, self.tags, self.monitor, self.rate = columns, tags, monitor, rate
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] = {}  # monitor's value and epoch
         self._epoch_began = self._validation_began = 0.0
@@ -80,13 +83,13 @@ class Recorder(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = plain_numbers(trainer.callback_metrics)
         epoch = trainer.current_epoch + 1
-        images = len(trainer.datamodule.train_dataloader().labels)  # type: ignore[attr-defined]
+        examples = trainer.datamodule.examples  # type: ignore[attr-defined]
         now = time.perf_counter()
         values = {
             "epoch": epoch,
             "step": trainer.global_step,
             "seconds": now - self._epoch_began,
-            "images_per_second": images / max(self._validation_began - self._epoch_began, 1e-9),
+            self.rate: examples / max(self._validation_began - self._epoch_began, 1e-9),
             **metrics,
         }
         row = {name: values[name] for name in self.columns}
@@ -116,8 +119,8 @@ class Recorder(Checkpoint):
 class RunBar(Callback):
     """One progress bar over all epochs of a run, with the time left."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, monitor: str) -> None:
+        self.name, self.monitor = name, monitor
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -137,9 +140,9 @@ class RunBar(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.bar is not None:
-            accuracy = float(trainer.callback_metrics["val_acc"])
+            figure = float(trainer.callback_metrics[self.monitor])
             self.bar.set_postfix_str(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, val {accuracy:.4f}"
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {self.monitor} {figure:.4f}"
             )
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

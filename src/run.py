@@ -42,8 +42,25 @@ CODE_OF_TASK = {
         "classification/data.py",
         "classification/module.py",
         "classification/network.py",
-    )
+        "seeds.py",
+    ),
+    "caption": (
+        "fit.py",
+        "seeds.py",
+        "captioning/data.py",
+        "captioning/decoder.py",
+        "captioning/encoder.py",
+        "captioning/features.py",
+        "captioning/lite.py",
+        "captioning/metrics.py",
+        "captioning/module.py",
+        "captioning/recurrence.py",
+        "captioning/search.py",
+        "captioning/vocabulary.py",
+    ),
 }
+# Data sets of the user's own, which may change under the same name: file patterns that tell one from another.
+OWN_DATA = {"idx": "*-ubyte*", "karpathy": "*.json"}
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
 
 
@@ -180,8 +197,8 @@ def run_of(cfg: DictConfig, recipe: DictConfig) -> Run:
     named = [key for key in ALWAYS_NAMED[cfg.task] if key in identity]
     named += [key for key in sorted(identity) if key not in named and identity[key] != usual.get(key)]
     name = ",".join(f"{key}={_plain(identity[key])}" for key in named)
-    if cfg.data.name == "idx":  # a data set of the user's own may change under the same name
-        identity["data.digest"] = _digest_of(Path(cfg.data.root))
+    if cfg.data.name in OWN_DATA:
+        identity["data.digest"] = _digest_of(Path(cfg.data.root), OWN_DATA[cfg.data.name])
     departures = tuple(key for key in named if key not in ALWAYS_NAMED[cfg.task])
     return Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(cfg.task), departures)
 
@@ -272,9 +289,9 @@ def _plain(value: Any) -> str:
     return "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in str(value))
 
 
-def _digest_of(folder: Path) -> str:
+def _digest_of(folder: Path, pattern: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*-ubyte*")):
+    for path in sorted(folder.glob(pattern)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -13,9 +13,10 @@ from torch import Tensor
 from src.checkpoints import read_checkpoint
 from src.classification import data as data_module
 from src.classification import module as module_module
-from src.classification.data import epoch_order, epoch_seed, read_idx, train_val_split
+from src.classification.data import read_idx, train_val_split
 from src.download import FILES
 from src.job import run_job
+from src.seeds import epoch_order, epoch_seed
 from tests.command_line import plan
 from tests.protocol_network import ProtocolNetwork
 

@@ -35,7 +35,7 @@ class FakeTrainer:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
-    return Recorder(Run(tmp_path / "run", {}, "code"), COLUMNS, {}, "val_acc")
+    return Recorder(Run(tmp_path / "run", {}, "code"), COLUMNS, {}, "val_acc", "images_per_second")
 
 
 def test_best_is_written_before_last(recorder: Recorder) -> None:
@@ -59,7 +59,7 @@ def test_rows_travel_in_the_state_and_metrics_csv_is_written_whole(
 ) -> None:
     trainer = FakeTrainer()
     trainer.end_epoch(recorder, 0.566)
-    other = Recorder(Run(tmp_path / "other", {}, "code"), COLUMNS, {}, "val_acc")
+    other = Recorder(Run(tmp_path / "other", {}, "code"), COLUMNS, {}, "val_acc", "images_per_second")
     other.load_state_dict(recorder.state_dict())
     trainer.end_epoch(other, 0.6)
     lines = (tmp_path / "other" / "metrics.csv").read_text(encoding="utf-8").splitlines()

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from src.download import FILES, DataUnavailable, fetch_fashion_mnist
+from src.seeds import epoch_order
 
 # Images a chunk: large enough that Lightning's work per chunk vanishes, small enough for the cache.
 CHUNK_IMAGES = 512
@@ -169,6 +170,11 @@ class ImageData(L.LightningDataModule):
             split: (images.to(device), labels.to(device)) for split, (images, labels) in self.parts.items()
         }
 
+    @property
+    def examples(self) -> int:
+        """Training images an epoch."""
+        return len(self.parts["train"][1])
+
     def train_dataloader(self) -> Chunks:
         images, labels = self._resident("train")
         batch = self.cfg.batch_size
@@ -190,17 +196,6 @@ class ImageData(L.LightningDataModule):
         assert self.trainer is not None
         images, labels = self.parts["train"]
         return epoch_order(len(labels), self.cfg.seed, self.trainer.current_epoch).to(images.device)
-
-
-def epoch_order(size: int, seed: int, epoch: int) -> Tensor:
-    """The shuffled indices (size,) of an epoch, the same on every device."""
-    return torch.randperm(size, generator=torch.Generator().manual_seed(epoch_seed(seed, epoch, "order")))
-
-
-def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
-    """A seed for one purpose in one epoch; streams of different purposes do not meet."""
-    entropy = [seed, epoch, *purpose.encode()]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _tensors(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:

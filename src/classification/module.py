@@ -13,9 +13,9 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.classification import augment
-from src.classification.data import epoch_seed
 from src.classification.network import ConvNet
 from src.run import Diverged
+from src.seeds import epoch_seed
 
 Chunk = tuple[Tensor, Tensor]  # images (N, C, H, W) uint8, labels (N,) int64
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -12,8 +14,9 @@ from torchvision.utils import make_grid
 
 from src.classification.data import ImageData
 from src.classification.module import Classifier
+from src.config import FIGURES, RATES
 
-MONITOR = "val_acc"
+MONITOR, RATE = FIGURES["classify"][0], RATES["classify"]
 COLUMNS = (
     "epoch",
     "step",
@@ -33,8 +36,8 @@ TAGS = {
 }
 
 
-def build_data(cfg: DictConfig) -> ImageData:
-    """The DataModule of a configuration."""
+def build_data(cfg: DictConfig, say: Any = None, show_bar: bool = False) -> ImageData:
+    """The DataModule of a configuration; this one has nothing to say."""
     return ImageData(cfg)
 
 
@@ -81,6 +84,15 @@ def summarize(
         "test_loss": test_last.get("test_loss"),
         "test_acc_best_val": test_best.get("test_acc"),
     }
+
+
+def conclude(
+    module: Classifier, data: ImageData, folder: Path, logger: TensorBoardLogger, epochs: int
+) -> dict[str, Any]:
+    """Show in TensorBoard what the finished run learned; adds nothing to results.json."""
+    for title, image in pictures(module).items():
+        logger.experiment.add_image(title, image, epochs)
+    return {}
 
 
 def pictures(module: Classifier) -> dict[str, Tensor]:

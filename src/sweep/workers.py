@@ -197,14 +197,13 @@ def _prepare(cfg: DictConfig, answer: Any) -> None:
     _obey_parent()
     import torch
 
-    from src.download import DataUnavailable
     from src.fit import task_of
 
     try:
-        data = task_of(cfg).build_data(cfg)
+        data = task_of(cfg).build_data(cfg, say_to_terminal, cfg.progress)
         data.prepare_data()
         data.setup()
-    except (DataUnavailable, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
         answer.send(str(error))
         return
     gpus = torch.cuda.device_count() if cfg.accelerator in ("auto", "gpu", "cuda") else 0

@@ -1,0 +1,229 @@
+"""Captioned images for `Captioner`: stored features or images, pairs in batches, whole images for scoring.
+
+Dimension letters: B batch, N images, L regions, T steps, D feature, S side in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from src.captioning.encoder import Encoder, build_encoder
+from src.captioning.features import features_of, images_of
+from src.captioning.karpathy import CaptionedImage, preflight, read_karpathy
+from src.captioning.scenes.dataset import make_scenes
+from src.captioning.vocabulary import PAD, Vocabulary
+from src.seeds import epoch_order
+
+EVALUATION_BATCH = 50  # images
+SPLITS = ("train", "val", "test")
+
+
+class PairBatch(NamedTuple):
+    """Captions, each with its own image."""
+
+    seen: Tensor  # (B, L, D) features, or (B, 3, S, S) uint8 where the encoder is trained
+    tokens: Tensor  # (B, T) int64 with both ends, padded
+
+
+class ImageBatch(NamedTuple):
+    """Images, each with all its captions."""
+
+    seen: Tensor  # as in PairBatch
+    rows: list[int]  # the images' places in their split
+    tokens: Tensor  # (all captions, T)
+    owners: Tensor  # (all captions,) the row of `seen` that each belongs to
+
+
+class Split:
+    """The images of one split: what the model sees of them, and their captions as numbers.
+
+    Args:
+        images: of the split, in order.
+        seen: (N, L, D) or (N, 3, S, S), in memory or memory-mapped.
+        vocabulary: turns words into numbers.
+    """
+
+    def __init__(self, images: list[CaptionedImage], seen: np.ndarray, vocabulary: Vocabulary) -> None:
+        self.images, self.seen = images, seen
+        coded = [[vocabulary.encode(caption) for caption in image.captions] for image in images]
+        self.owners = np.array([row for row, captions in enumerate(coded) for _ in captions], dtype=np.int64)
+        flat = [caption for captions in coded for caption in captions]
+        self.lengths = np.array([len(caption) for caption in flat], dtype=np.int64)
+        self.tokens = torch.full((len(flat), max(self.lengths)), PAD)
+        for row, caption in enumerate(flat):
+            self.tokens[row, : len(caption)] = torch.tensor(caption)
+
+    def look(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """What the model sees of some images."""
+        return torch.from_numpy(np.ascontiguousarray(self.seen[rows])).to(device)
+
+    def captions(self, pairs: np.ndarray, device: torch.device) -> Tensor:
+        """The tokens of some pairs, as wide as the longest of them."""
+        return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()].to(device)
+
+
+class Pairs:
+    """An epoch of (image, caption) pairs in batches, in the order that `data` draws for it."""
+
+    def __init__(self, data: CaptionData, split: Split) -> None:
+        self.data, self.split = data, split
+        self.batch = data.cfg.batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.split.owners) / self.batch)
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        trainer = self.data.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        order = epoch_order(len(self.split.owners), self.data.cfg.seed, trainer.current_epoch).numpy()
+        for first in range(0, len(order), self.batch):
+            pairs = order[first : first + self.batch]
+            seen = self.split.look(self.split.owners[pairs], device)
+            yield PairBatch(seen, self.split.captions(pairs, device))
+
+
+class Images:
+    """All images of a split in batches, each with its captions."""
+
+    def __init__(self, data: CaptionData, split: Split) -> None:
+        self.data, self.split = data, split
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.split.images) / EVALUATION_BATCH)
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        trainer = self.data.trainer
+        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        for first in range(0, len(self.split.images), EVALUATION_BATCH):
+            rows = np.arange(first, min(first + EVALUATION_BATCH, len(self.split.images)))
+            (pairs,) = np.nonzero(np.isin(self.split.owners, rows))
+            yield ImageBatch(
+                self.split.look(rows, device),
+                rows.tolist(),
+                self.split.captions(pairs, device),
+                torch.from_numpy(self.split.owners[pairs] - first).to(device),
+            )
+
+
+class CaptionData(L.LightningDataModule):
+    """A data set in Karpathy's layout, or the built-in scenes.
+
+    Args:
+        cfg: the composed settings (src/settings.py).
+        say: takes a line for the user.
+        show_bar: whether to show progress bars.
+    """
+
+    def __init__(self, cfg: DictConfig, say: Any, show_bar: bool) -> None:
+        super().__init__()
+        self.cfg, self.say, self.show_bar = cfg, say, show_bar
+        self.splits: dict[str, Split] = {}
+        self.encoder: Encoder
+        self.vocabulary: Vocabulary
+        self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
+
+    @property
+    def encoder_is_trained(self) -> bool:
+        """Whether the model sees images, and its encoder learns with the decoder."""
+        return self.cfg.encoder.fine_tune or self.encoder.trainable
+
+    @property
+    def examples(self) -> int:
+        """Pairs an epoch."""
+        return len(self.splits["train"].owners)
+
+    def prepare_data(self) -> None:
+        """Make the scenes where they are asked for and not there.
+
+        Raises:
+            ScenesMismatch: the folder holds scenes of other settings.
+        """
+        data = self.cfg.data
+        if data.name != "scenes":
+            return
+        with tqdm(total=data.scenes, desc="scenes", disable=None if self.show_bar else True) as bar:
+            make_scenes(
+                Path(data.root), data.scenes, data.scene_size, data.scene_seed, progress=lambda n: _move(bar, n)
+            )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the captions, look at every image, compute or open the features.
+
+        Raises:
+            CaptionDataError: the JSON or images cannot be used.
+            EncoderError: its weights are not to be had.
+            CannotStore: the features find no place.
+        """
+        if self.splits:
+            return
+        cfg = self.cfg
+        found = read_karpathy(cfg.data.root, cfg.data.captions)
+        limits = {"train": cfg.limit_train, "val": cfg.limit_val, "test": cfg.limit_test}
+        images = {name: [image for image in found if image.split == name][: limits[name]] for name in SPLITS}
+        for name, of_split in images.items():
+            if not of_split:
+                raise ValueError(f"{cfg.data.root} has no image with split {name}: all three are needed")
+        cache = Path(cfg.encoder.cache)
+        every = [image for name in SPLITS for image in images[name]]
+        preflight(every, record=cache / "looked_at.json")
+        captions = [caption for image in images["train"] for caption in image.captions]
+        self.vocabulary = Vocabulary.from_captions(captions, cfg.data.min_count)
+        weights = Path(cfg.encoder.weights) if cfg.encoder.weights else None
+        self.encoder = build_encoder(cfg.encoder.name, cfg.encoder.size, weights)
+        paths = [image.path for image in every]
+        if self.encoder_is_trained:
+            seen: np.ndarray = images_of(
+                paths, cfg.encoder.size, cache, say=self.say, show_bar=self.show_bar
+            )
+        else:
+            seen = features_of(
+                paths, self.encoder, cache, device=_device(cfg), say=self.say, show_bar=self.show_bar
+            )
+        first = 0
+        for name in SPLITS:
+            part = seen[first : first + len(images[name])]
+            first += len(part)
+            if not self.encoder_is_trained:
+                self.means[name] = _mean_region(part)
+                if not cfg.attention:  # the decoder sees the mean only: one region instead of L
+                    part = self.means[name][:, None]
+            self.splits[name] = Split(images[name], part, self.vocabulary)
+
+    def train_dataloader(self) -> Pairs:
+        return Pairs(self, self.splits["train"])
+
+    def val_dataloader(self) -> Images:
+        return Images(self, self.splits["val"])
+
+    def test_dataloader(self) -> Images:
+        return Images(self, self.splits["test"])
+
+
+def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
+    """(N, L, D) -> (N, D) in float32, a block of images at a time."""
+    parts = [
+        features[first : first + block].mean(1, dtype=np.float32) for first in range(0, len(features), block)
+    ]
+    return np.concatenate(parts)
+
+
+def _device(cfg: DictConfig) -> str:
+    """Where features are computed: where the run will compute."""
+    wants_gpu = cfg.accelerator in ("auto", "gpu", "cuda")
+    return "cuda" if wants_gpu and torch.cuda.is_available() else "cpu"
+
+
+def _move(bar: tqdm, done: int) -> None:
+    bar.n = done
+    bar.refresh()

@@ -1,0 +1,59 @@
+"""The pointing game: does attention look at what the word names?
+
+Zhang et al. 2016 (Top-down neural attention by excitation backprop, section 4.1), per word of a caption:
+a hit is a peak inside a box of the named thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from src.captioning.karpathy import CaptionedImage, NamedThing
+
+
+def pointing_game(
+    images: Sequence[CaptionedImage],
+    captions: Sequence[Sequence[str]],
+    alphas: Mapping[int, Tensor],
+    grid: Sequence[int],
+) -> dict[str, Any] | None:
+    """How often the strongest region's centre lies in a box of what the word names.
+
+    Chance is the mean, over the same words, of the share of region centres that lie in such a box.
+    A word that names nothing in its image does not count.
+
+    Args:
+        images: with the boxes of what they show.
+        captions: the generated words of each image.
+        alphas: image's index -> (T, L) attention weights, a row a word.
+        grid: rows and columns of the regions, L = rows * columns, row by row.
+
+    Returns:
+        hits, words, rate, chance and rate / chance as times_chance; None where no word names a known thing.
+    """
+    rows, columns = grid
+    hits, words, chance = 0, 0, 0.0
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        for word, weights in zip(caption, alphas[index], strict=True):
+            boxes = [thing for thing in image.things if word in thing.words]
+            if not boxes:
+                continue
+            inside = [_inside(boxes, place, rows, columns) for place in range(rows * columns)]
+            words += 1
+            hits += inside[int(weights.argmax())]
+            chance += sum(inside) / len(inside)
+    if not words:
+        return None
+    rate, chance = hits / words, chance / words
+    times = rate / chance if chance else None
+    return {"hits": hits, "words": words, "rate": rate, "chance": chance, "times_chance": times}
+
+
+def _inside(boxes: Sequence[NamedThing], place: int, rows: int, columns: int) -> bool:
+    """Whether the centre of a region lies in one of the boxes."""
+    row, column = divmod(place, columns)
+    x, y = (column + 0.5) / columns, (row + 0.5) / rows
+    return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in (thing.box for thing in boxes))
