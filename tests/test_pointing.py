@@ -1,0 +1,52 @@
+"""The pointing game against a case worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.captioning.karpathy import CaptionedImage, NamedThing
+from src.captioning.pointing import pointing_game
+
+LEFT_HALF = NamedThing(("plane", "planes"), (0.0, 0.0, 0.5, 1.0))
+UPPER_RIGHT = NamedThing(("tree",), (0.5, 0.0, 1.0, 0.5))
+
+
+def image(*things: NamedThing) -> CaptionedImage:
+    return CaptionedImage("1.png", Path("1.png"), "test", (("a",),), things)
+
+
+def weights(*peaks: int) -> torch.Tensor:
+    """(T, 4) with the peak of each word's weights at the given region of a grid of 2x2."""
+    return torch.eye(4)[list(peaks)]
+
+
+def test_hits_and_chance_of_a_grid_of_two_by_two() -> None:
+    # regions: 0 upper left, 1 upper right, 2 lower left, 3 lower right
+    game = pointing_game(
+        [image(LEFT_HALF, UPPER_RIGHT), image(LEFT_HALF)],
+        [("a", "plane", "beside", "tree"), ("planes", "tree")],
+        {0: weights(0, 2, 0, 2), 1: weights(3, 1)},
+        (2, 2),
+    )
+    # plane at 2: hit; tree at 2: miss; planes at 3: miss; the second image's tree names nothing in it
+    assert game == {
+        "hits": 1,
+        "words": 3,
+        "rate": pytest.approx(1 / 3),
+        "chance": pytest.approx((0.5 + 0.25 + 0.5) / 3),
+        "times_chance": pytest.approx((1 / 3) / (1.25 / 3)),
+    }
+
+
+def test_rows_come_before_columns() -> None:
+    top = NamedThing(("roof",), (0.0, 0.0, 1.0, 0.3))
+    for peak, hits in ((2, 1), (3, 0)):  # a grid of 2 rows, 3 columns: region 2 is the upper right one
+        peaked = torch.eye(6)[[peak]]
+        game = pointing_game([image(top)], [("roof",)], {0: peaked}, (2, 3))
+        assert game is not None
+        assert game["hits"] == hits
+
+
+def test_without_named_things_there_is_no_game() -> None:
+    assert pointing_game([image()], [("plane",)], {0: weights(0)}, (2, 2)) is None
