@@ -23,7 +23,7 @@ PICTURE_IMAGES = 6  # on gallery.png
 def show_captions(
     module: Captioner, data: CaptionData, folder: Path, logger: TensorBoardLogger, epoch: int
 ) -> None:
-    """Write captions.json, gallery.html, gallery.png and attention/ into `folder`; show the same in TensorBoard.
+    """Write captions.json, gallery.html, gallery.png and attention/ into `folder`; fill TensorBoard.
 
     The picture's images are those that the setting `gallery` names, or evenly spaced ones: none is chosen by
     its score.
@@ -68,7 +68,7 @@ def show_captions(
 
 
 def picked_rows(filenames: Sequence[str], wanted: Sequence[str], several: int = PICTURE_IMAGES) -> list[int]:
-    """Rows of the wanted file names, with or without their ending; of evenly spaced ones where none is wanted.
+    """Rows of the wanted file names, with or without their ending; evenly spaced ones where none is wanted.
 
     Raises:
         ValueError: there is no image of a wanted name.

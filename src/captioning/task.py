@@ -129,7 +129,7 @@ def summarize(
 def conclude(
     module: Captioner, data: CaptionData, folder: Path, logger: TensorBoardLogger, epochs: int
 ) -> dict[str, Any]:
-    """Show what the last epoch's weights wrote on the test split; what results.json says of it besides scores.
+    """Show what the last epoch's weights wrote on the test split; return what results.json says of it.
 
     Writes captions.json (COCO's results format), gallery.html, gallery.png and attention/ into the folder.
     """
