@@ -13,7 +13,6 @@ from torch import Tensor
 
 from src.captioning.karpathy import CaptionedImage, NamedThing
 
-
 LARGEST = 0.5  # share of the regions that a word's boxes may cover
 
 
