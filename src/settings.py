@@ -120,7 +120,7 @@ class Settings:
         numbers=False,
     )
     threads: int | None = setting(
-        "CPU threads of a run (null: all cores for a single run, 1 for a sweep's worker)",
+        "CPU threads of a run (null: 1 for a sweep's worker or task=classify at small batches, else all)",
         group="hardware",
         at_least=1,
         numbers=False,

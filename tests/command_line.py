@@ -20,8 +20,8 @@ from src.config import register
 from src.plan import Plan, plan_of
 
 ROOT = Path(__file__).parents[1]
-TIME_COLUMNS = ("seconds", "images_per_second")
-TIME_KEYS = ("seconds", "images_per_second", "finished")
+TIME_COLUMNS = ("seconds", "images_per_second", "captions_per_second")
+TIME_KEYS = (*TIME_COLUMNS, "finished")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 

@@ -1,0 +1,182 @@
+"""The captioner on its real command line and in process: learning, files, resuming, every recipe setting."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from src.captioning.data import CaptionData, PairBatch
+from src.captioning.module import Captioner
+from src.captioning.task import build_module
+from src.job import run_job
+from tests.command_line import finish, plan, run_train, same_numbers, start_train, wait_for_rows
+from tests.made_up_captions import write_captioned
+
+TINY = (
+    *("task=caption", "data=karpathy", "accelerator=cpu", "threads=1", "name=squares"),
+    *("encoder.name=tiny", "encoder.size=64", "lr=0.003", "compare_beam=3"),
+)
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_captioned(tmp_path_factory.mktemp("squares"))
+
+
+@pytest.fixture(scope="module")
+def on_squares(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    return (*TINY, f"data.root={squares}", f"encoder.cache={tmp_path_factory.mktemp('cache')}")
+
+
+def train_here(*overrides: str) -> tuple[dict[str, Any], Path]:
+    """Train in this process; the results and the run's folder."""
+    asked = plan(*overrides)
+    threads = torch.get_num_threads()
+    try:
+        results = run_job(asked.cfg, asked.run, print, show_bar=False)
+    finally:
+        torch.set_num_threads(threads)
+    return results, asked.run.folder
+
+
+def test_a_sweep_learns_to_caption_and_leaves_everything_to_look_at(
+    on_squares: tuple[str, ...], tmp_path: Path
+) -> None:
+    ended = run_train(*on_squares, f"output_dir={tmp_path}", "epochs=14", "-m", "attention=false,true")
+    assert ended.status == 0, ended.err
+    assert "Ranked by validation BLEU-4 alone" in " ".join(ended.out.split())
+    sweep = tmp_path / "squares"
+    assert (sweep / "ranking.csv").exists()
+    for attention in ("false", "true"):
+        (folder,) = sweep.glob(f"attention={attention},*")
+        results = json.loads((folder / "results.json").read_text())
+        assert results["status"] == "done"
+        # three captions an image from three templates: a decoder that sees colour and side gets above 0.9
+        assert results["test_bleu4"] > 0.6
+        assert results["baselines"]["constant"]["bleu4"] < results["test_bleu4"]
+        assert results["test_beam3_bleu4"] > 0.5
+        assert (
+            results["signatures"]["bleu4"]
+            == "bleu4|agg:corpus|smooth:none|tok:lower,nopunct|refs:3|beam:1|v:1"
+        )
+        written = json.loads((folder / "captions.json").read_text())
+        assert [entry["image_id"] for entry in written] == [f"{number}.png" for number in range(32, 40)]
+        assert (folder / "gallery.html").read_text().count("<img") >= 8
+        with Image.open(folder / "gallery.png") as picture:
+            assert picture.width > 400
+        maps = list((folder / "attention").glob("*.png"))
+        assert len(maps) == (6 if attention == "true" else 0)
+        assert ("pointing_game" in results) == (attention == "true")
+
+
+def test_a_killed_run_carries_on_with_the_very_numbers(on_squares: tuple[str, ...], tmp_path: Path) -> None:
+    command = (
+        *on_squares,
+        *("attention=true", "epochs=6", "schedule=cosine", "sampling=0.3", "encoder.name=efficientnet_lite0"),
+    )
+    _, expected = train_here(*command, f"output_dir={tmp_path / 'whole'}")
+    arguments = (*command, f"output_dir={tmp_path / 'killed'}")
+    process = start_train(*arguments)
+    wait_for_rows(process, tmp_path / "killed" / "squares", 2)
+    os.killpg(process.pid, signal.SIGKILL)
+    finish(process)
+    folder = tmp_path / "killed" / "squares" / expected.name
+    assert not (folder / "results.json").exists()
+    results, _ = train_here(*arguments)
+    assert results["status"] == "done"
+    same_numbers(folder, expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("attention=true", "decoder.gate=true", "attention_penalty=1.0", "label_smoothing=0.1"),
+        ("attention=true", "clip=null", "clip_norm=1.0", "optimizer=adamw", "weight_decay=0.01"),
+        ("attention=false", "encoder.name=efficientnet_lite0", "encoder.fine_tune=true", "encoder.lr=1e-5"),
+        ("attention=false", "decoder.embedding=16", "decoder.state=24", "data.min_count=3", "beam=2"),
+    ],
+)
+def test_every_part_of_the_recipe_is_a_setting(
+    settings: tuple[str, ...], on_squares: tuple[str, ...], tmp_path: Path
+) -> None:
+    results, _ = train_here(*on_squares, *settings, "epochs=1", f"output_dir={tmp_path}", "limit_train=4")
+    assert (results["status"], results["cause"]) == ("done", None)
+
+
+def batch_and_module(*overrides: str) -> tuple[Any, Captioner]:
+    """The first four pairs of the training split and a fresh module, outside any training."""
+    cfg = plan(*overrides).cfg
+    data = CaptionData(cfg, print, False)
+    data.setup()
+    torch.manual_seed(0)
+    module = build_module(cfg, data)
+    split = data.splits["train"]
+    pairs = split.owners[:4] * 0 + [0, 4, 8, 11]
+    device = torch.device("cpu")
+    return (split.look(split.owners[pairs], device), split.captions(pairs, device)), module
+
+
+def test_the_loss_is_the_mean_over_the_words_without_padding(on_squares: tuple[str, ...]) -> None:
+    (seen, tokens), module = batch_and_module(
+        *on_squares, "encoder.name=efficientnet_lite0", "attention=true", "dropout=0", "data.min_count=1"
+    )
+    give_trainer(module)
+    loss = module.training_step(PairBatch(seen, tokens), 0)
+    words, total = 0, 0.0
+    for row in range(len(tokens)):
+        length = int((tokens[row] != 0).sum())
+        caption = tokens[row, :length]
+        scores, _ = module.decoder(seen[row : row + 1], caption[:-1].unsqueeze(0))
+        log_probabilities = scores[0].log_softmax(1)
+        total -= float(log_probabilities[torch.arange(length - 1), caption[1:]].sum())
+        words += length - 1
+    assert float(loss) == pytest.approx(total / words, rel=1e-5)
+
+
+def give_trainer(module: Captioner) -> None:
+    """Give the module what `training_step` asks of a trainer."""
+
+    class Trainer:
+        max_epochs, current_epoch, global_step = 1, 0, 0
+
+    module._trainer = Trainer()  # type: ignore[assignment]
+
+
+def test_gradients_are_clamped_element_by_element(on_squares: tuple[str, ...]) -> None:
+    _, module = batch_and_module(*on_squares, "attention=true", "clip=0.5")
+    weights = list(module.decoder.parameters())
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 3.0)
+        weight.grad.view(-1)[0] = -0.25
+    module.configure_gradient_clipping(torch.optim.SGD(weights, lr=1.0))
+    assert all(weight.grad is not None and weight.grad.max() <= 0.5 for weight in weights)
+    first = weights[0].grad
+    assert first is not None
+    assert float(first.view(-1)[0]) == -0.25
+
+
+def test_mistakes_are_named(on_squares: tuple[str, ...], squares: Path, tmp_path: Path) -> None:
+    ended = run_train("task=caption", "data=karpathy", f"data.root={tmp_path}/nowhere", "clip=-1")
+    assert ended.status == 2
+    assert "clip=-1: must be above 0" in ended.err
+    ended = run_train("task=caption", "data=karpathy", f"data.root={tmp_path}/nowhere")
+    assert ended.status == 2
+    assert "there is no such folder" in ended.err
+    broken = tmp_path / "broken"
+    shutil.copytree(squares, broken)
+    (broken / "images" / "3.png").write_bytes(b"no image")
+    (broken / "images" / "5.png").unlink()
+    ended = run_train(*on_squares, f"data.root={broken}", f"output_dir={tmp_path}/out")
+    assert ended.status == 1
+    assert "3.png" in ended.err
+    assert "5.png" in ended.err
+    assert "Traceback" not in ended.err
+    ended = run_train(*on_squares, "gallery=[nobody]", f"output_dir={tmp_path}/out", "epochs=1")
+    assert ended.status == 1
+    assert "the test split has no such image" in ended.err
