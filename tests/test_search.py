@@ -170,6 +170,22 @@ def test_an_ended_hypothesis_stays_and_can_still_win() -> None:
     assert decode(script, regions, beam=3, length_penalty=1.0).tokens == [[5, 7]] * 2
 
 
+def test_an_ended_hypothesis_keeps_its_length() -> None:
+    """4 END has -0.51 a word, so of two hypotheses the third step keeps 5 6 7 (-0.44) and 5 6 4 (-0.47)."""
+    script = Scripted(
+        {
+            START: {4: 0.4, 5: 0.6},
+            4: {END: 0.9, PAD: 0.1},  # what goes to padding is written by no one
+            5: {6: 0.9, PAD: 0.1},
+            6: {7: 0.5, 4: 0.45, PAD: 0.05},
+            7: {END: 0.3, PAD: 0.7},
+        }
+    )
+    decoded = decode(script, torch.zeros(1, L, D), beam=2, length_penalty=1.0)
+    assert decoded.tokens == [[5, 6, 4]]
+    assert decoded.scores == pytest.approx([torch.tensor(0.6 * 0.9 * 0.45 * 0.9).log().item()], abs=1e-5)
+
+
 def test_stops_as_soon_as_nothing_can_overtake() -> None:
     script = Scripted({START: {4: 0.9, 5: 0.1}, 4: {END: 0.9, 5: 0.1}, 5: {5: 0.9, END: 0.1}})
     asked = []

@@ -92,7 +92,7 @@ def main() -> None:
 
 def captions(options: argparse.Namespace) -> None:
     """The captioner's part."""
-    comparisons = measure_captions(options.rounds)
+    comparisons = measure_captions(options.rounds, say=lambda line: print(line, flush=True))
     table = f"{_heading()} Medians of {options.rounds} rounds.\n\n{captions_table(comparisons)}"
     print(f"\n{table}")
     folder = Path("outputs/bench")

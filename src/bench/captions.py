@@ -84,14 +84,21 @@ class PacedDecoder(Decoder):
         return scores, state, alphas
 
 
-def measure_captions(rounds: int = 5, threads: int | None = None) -> list[Comparison]:
+def measure_captions(
+    rounds: int = 5, threads: int | None = None, say: Callable[[str], None] = print
+) -> list[Comparison]:
     """All comparisons, each round by turns after one that warms up; torch's threads as before afterwards."""
+    comparisons: list[Comparison] = []
     before = torch.get_num_threads()
     torch.set_num_threads(threads or cores())
     try:
         torch.manual_seed(0)
-        comparisons = [training_step(length, dim, rounds) for length, dim in SIZES]
-        comparisons += [decoding(beam, rounds) for beam in (1, 5)]
+        for length, dim in SIZES:
+            comparisons.append(training_step(length, dim, rounds))
+            say(_row(comparisons[-1]))
+        for beam in (1, 5):
+            comparisons.append(decoding(beam, rounds))
+            say(_row(comparisons[-1]))
     finally:
         torch.set_num_threads(before)
     return comparisons
@@ -169,14 +176,16 @@ def _by_turns(
 def captions_table(comparisons: list[Comparison]) -> str:
     """The comparisons as a Markdown table: medians, ratios within a round (lowest to highest)."""
     lines = ["| what | straightforward, ms | ours, ms | times faster | target |", "|---|---|---|---|---|"]
-    for found in comparisons:
-        plain, ours = (1000 * statistics.median(part) for part in (found.straightforward, found.ours))
-        ratios = sorted(found.ratios())
-        lines.append(
-            f"| {found.what} | {plain:,.0f} | {ours:,.0f} "
-            f"| {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) | {found.target:.1f} |"
-        )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *map(_row, comparisons), ""])
+
+
+def _row(found: Comparison) -> str:
+    plain, ours = (1000 * statistics.median(part) for part in (found.straightforward, found.ours))
+    ratios = sorted(found.ratios())
+    return (
+        f"| {found.what} | {plain:,.0f} | {ours:,.0f} "
+        f"| {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) | {found.target:.1f} |"
+    )
 
 
 def as_rows(comparisons: list[Comparison]) -> list[dict]:
