@@ -75,14 +75,20 @@ def subplots(
 def title(figure: Figure, text: str) -> None:
     """Set the figure's title, at the left and broken into lines that fit its width."""
     width, _ = figure.get_size_inches()
-    lines = wrapped(text, max(20, int(width * 10)))
-    figure.suptitle(lines, x=0.01, horizontalalignment="left", fontweight="bold")
+    figure.suptitle(
+        wrapped(text, max(20, int(width * 10))), x=0.01, horizontalalignment="left", fontweight="bold"
+    )
 
 
 def wrapped(text: str, letters: int) -> str:
     """`text` in lines of at most `letters`; a number stays with the word before it."""
+    return "\n".join(lines(text, letters))
+
+
+def lines(text: str, letters: int) -> list[str]:
+    """The lines of `wrapped`, one by one."""
     bound = re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", text)  # "lr 0.1" stays on one line
-    return textwrap.fill(bound, letters)
+    return textwrap.wrap(bound, max(letters, 1))
 
 
 def epoch_axis(axes: Axes, last: int) -> None:

@@ -1,0 +1,186 @@
+"""Attention as pictures: for each word of a caption, where in the image the decoder looked.
+
+Dimension letters: L regions (row by row, L = rows x columns of the grid), T words, H and W pixels. The grid
+is taken to cover the whole image evenly, whatever size and shape the encoder worked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+from PIL import Image, ImageDraw
+
+from src import figures
+
+COLOURS = "inferno"  # from black, so that light can be added to an image; its lightness rises evenly
+GAMMA = 0.8  # lifts small weights out of the dark a little
+DIMMED = 0.6  # of the image's brightness, below the light
+FRAME = "#00E5FF"  # of the strongest region: a hue that neither the colours nor aerial images hold
+COLUMNS = 6  # panels side by side
+KEY = (
+    "Brighter: more attention; the weights of all regions sum to 1. Frame: the strongest region. "
+    "Line in the scale: an even spread."
+)
+
+
+def top_of_scale(alphas: ArrayLike) -> float:
+    """The weight that is drawn brightest: the highest of `alphas` (T, L), but at least 4 times an even
+    spread over the regions, so that attention that looks everywhere looks like it.
+    """
+    weights = np.asarray(alphas, dtype=np.float64)
+    return float(max(weights.max(initial=0.0), min(1.0, 4 / max(weights.shape[-1], 1))))
+
+
+def upsampled(alphas_row: ArrayLike, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The weights of one word, (L,), as a smooth (H, W) map for an image of `size` (W, H).
+
+    Bicubic, and kept within the weights' own range: a region's centre has the region's weight.
+
+    Raises ValueError when there are not as many weights as the grid has regions.
+    """
+    weights = checked(np.asarray(alphas_row)[None], grid, 1)[0].reshape(grid)  # (L,) -> (rows, columns)
+    image = Image.fromarray(weights.astype(np.float32))
+    smooth = np.asarray(image.resize(size, Image.Resampling.BICUBIC), dtype=np.float64)  # (H, W)
+    return np.clip(smooth, weights.min(), weights.max())
+
+
+def overlay(
+    image: Image.Image,
+    alphas_row: ArrayLike,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    top: float | None = None,
+    frame: bool = True,
+) -> Image.Image:
+    """The image, grey and dimmed, with one word's attention as light upon it.
+
+    Args:
+        image: of any size and mode.
+        alphas_row: the word's weights, (L,).
+        grid: rows and columns of the regions.
+        size: (W, H) of the picture to make.
+        top: the weight that is drawn brightest; the highest in the row by default.
+        frame: whether to frame the strongest region.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        ValueError: there are not as many weights as the grid has regions.
+    """
+    weights = upsampled(alphas_row, grid, size)  # (H, W)
+    scale = _scale(float(weights.max()) if top is None else top)
+    light = mpl.colormaps[COLOURS](scale(weights))[..., :3]  # (H, W, 3)
+    grey = image.convert("RGB").resize(size, Image.Resampling.LANCZOS).convert("L")
+    dimmed = np.asarray(grey, dtype=np.float64)[..., None] / 255 * DIMMED  # (H, W, 1)
+    # "Screen": more attention is never darker, and the image stays visible below it.
+    screened = 1 - (1 - dimmed) * (1 - light)
+    picture = Image.fromarray((screened * 255).round().astype(np.uint8))
+    if frame:
+        x, y, width, height = strongest(alphas_row, grid)
+        right, bottom = (x + width) * size[0] - 1, (y + height) * size[1] - 1
+        corners = [round(c) for c in (x * size[0], y * size[1], right, bottom)]
+        ImageDraw.Draw(picture).rectangle(corners, outline=FRAME, width=max(1, round(min(size) / 70)))
+    return picture
+
+
+def strongest(alphas_row: ArrayLike, grid: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The region with the highest weight, the first one on ties: x, y, width and height as fractions of the
+    image.
+    """
+    rows, columns = grid
+    row, column = divmod(int(np.argmax(np.asarray(alphas_row))), columns)
+    return column / columns, row / rows, 1 / columns, 1 / rows
+
+
+def attention_figure(
+    image: Image.Image, words: Sequence[str], alphas: ArrayLike, grid: tuple[int, int]
+) -> Figure:
+    """The image, then a panel a word: where the decoder looked as it wrote the word.
+
+    Args:
+        image: the captioned image, of any size.
+        words: of the caption, T of them.
+        alphas: their weights, (T, L).
+        grid: rows and columns of the regions.
+
+    Raises:
+        ValueError: words, weights and grid do not fit each other.
+    """
+    weights = checked(alphas, grid, len(words))  # (T, L)
+    down = -(-(len(words) + 1) // COLUMNS)
+    across = max(3, -(-(len(words) + 1) // down))
+    panel = 7.2 / max(across, 4)  # inches
+    width, height = image.size
+    tall = panel * min(max(height / width, 0.4), 2.0)
+    side = 480 / max(width, height)  # pixels enough for a panel
+    size = (max(1, round(width * side)), max(1, round(height * side)))
+    top = top_of_scale(weights)
+    with figures.look():
+        figure, axes_of = figures.subplots(
+            down, across, width=across * panel + 1.35, height=0.65 + down * (tall + 0.27)
+        )
+        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
+        for axes in axes_of.flat:
+            axes.set_axis_off()
+        first, *panels = axes_of.flat
+        _show(first, image.convert("RGB").resize(size), "the image", panel, style="italic")
+        for axes, word, row in zip(panels, words, weights, strict=False):
+            _show(axes, overlay(image, row, grid, size, top=top, frame=False), word, panel)
+            x, y, wide, high = strongest(row, grid)
+            corner = (x * size[0] - 0.5, y * size[1] - 0.5)
+            axes.add_patch(Rectangle(corner, wide * size[0], high * size[1], fill=False, ec=FRAME, lw=1.2))
+        _colour_bar(figure, axes_of, top, even=1 / weights.shape[1])
+        figure.supxlabel(KEY, x=0.01, ha="left", fontsize=7.5)
+        caption = " ".join(words).replace("$", r"\$")
+        figures.title(figure, f"“{caption}”" if words else "An empty caption")
+    return figure
+
+
+def checked(alphas: ArrayLike, grid: tuple[int, int], words: int) -> np.ndarray:
+    """`alphas` as floats of shape (T, L).
+
+    Raises ValueError unless there is a row a word and a weight a region.
+    """
+    weights = np.asarray(alphas, dtype=np.float64)
+    rows, columns = grid
+    if weights.shape != (words, rows * columns):
+        raise ValueError(
+            f"attention of shape {weights.shape} does not fit {words} words on a grid of {rows}x{columns}: "
+            f"it must be {(words, rows * columns)}"
+        )
+    return weights
+
+
+def _scale(top: float) -> PowerNorm:
+    return PowerNorm(GAMMA, 0, top if top > 0 else 1, clip=True)
+
+
+def _show(axes: Axes, image: Image.Image, title: str, inches: float, **options: Any) -> None:
+    """Put an image and a title that is no wider than it into a panel."""
+    axes.imshow(image, interpolation="antialiased")
+    points = min(9.0, inches * 72 / (0.62 * max(len(title), 1)))
+    axes.set_title(title, loc="center", fontsize=points, pad=3, parse_math=False, **options)
+
+
+def _colour_bar(figure: Figure, axes_of: np.ndarray, top: float, even: float) -> None:
+    """What the colours mean, with the weight that every region would have if all had the same."""
+    colours = ScalarMappable(_scale(top), mpl.colormaps[COLOURS])
+    bar = figure.colorbar(colours, ax=axes_of, fraction=0.03, pad=0.02, aspect=20)
+    ticks = [value for value in MaxNLocator(4).tick_values(0, top) if 0 <= value <= top]
+    bar.set_ticks(ticks, labels=[f"{value:.3g}" for value in ticks])
+    bar.ax.tick_params(labelsize=7, length=2)
+    bar.set_label("attention weight", fontsize=8)
+    bar.outline.set_visible(False)
+    bar.ax.axhline(even, color=FRAME, lw=1.5)

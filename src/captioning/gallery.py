@@ -1,0 +1,229 @@
+"""Images with their captions, for a person to look at: a page, a figure, and COCO's results format.
+
+Dimension letters: L regions, T words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from src import figures
+from src.captioning import gallery_page as page
+from src.captioning.attention_maps import FRAME, checked, overlay, top_of_scale
+from src.files import write_atomically
+from src.images import read_rgb
+
+IMAGE_SIDE = 300  # pixels, on the page
+MAP_SIDE = 100
+SYNTHETIC = "Synthetic data: these images and their references are drawn by a program."
+
+
+class NamedBox(Protocol):
+    """Something named in an image, such as a `karpathy.NamedThing`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def box(self) -> tuple[float, float, float, float]: ...  # x0, y0, x1, y1 as fractions of the image
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryItem:
+    """An image with the caption written for it.
+
+    Raises ValueError when words, attention and grid do not fit each other.
+    """
+
+    filename: str
+    image: Image.Image | Path
+    caption: Sequence[str]  # words, T of them
+    references: Sequence[Sequence[str]] = ()
+    alphas: np.ndarray | None = None  # (T, L), the attention of each word
+    grid: tuple[int, int] | None = None  # rows and columns, L = rows x columns
+    score: float | None = None  # sentence BLEU-4
+    boxes: Sequence[NamedBox] = ()
+
+    def __post_init__(self) -> None:
+        if self.alphas is not None:
+            if self.grid is None:
+                raise ValueError(f"{self.filename}: attention needs the grid of its regions")
+            checked(self.alphas, self.grid, words=len(self.caption))
+
+    def opened(self) -> Image.Image:
+        """The image as RGB. Raises BrokenImage."""
+        return read_rgb(self.image) if isinstance(self.image, Path) else self.image.convert("RGB")
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.caption)
+
+
+def write_gallery(
+    path: Path,
+    title: str,
+    items: Sequence[GalleryItem],
+    notes: Sequence[str] = (),
+    scores: Mapping[str, float] | None = None,
+    *,
+    synthetic: bool = False,
+) -> None:
+    """Write a page with all `items` that needs no other file: images lie within it.
+
+    Args:
+        path: of the HTML file, written atomically.
+        title: of the page.
+        items: in the order in which they are shown.
+        notes: sentences below the title.
+        scores: of the whole set, by `score_captions`'s keys.
+        synthetic: says at the top that the data are.
+
+    Raises:
+        BrokenImage: an item's file cannot be read as an image.
+        OSError: the page cannot be written.
+    """
+    attention = any(item.alphas is not None for item in items)
+    parts = [page.head(title), f"<header>\n<h1>{page.text(title)}</h1>\n"]
+    if synthetic:
+        parts.append(f'<p class="synthetic">{SYNTHETIC}</p>\n')
+    parts += [f"<p>{page.text(note)}</p>\n" for note in notes]
+    if scores:
+        parts.append(page.score_list(scores))
+    if attention:
+        parts.append(
+            '<p class="scale">Attention of each word, from 0 <i></i> to the highest weight of its caption '
+            "(but at least 4 times an even spread); the frame marks the strongest region.</p>\n"
+        )
+    kind = "attention" if attention else "plain"
+    parts.append(f'</header>\n<main class="{kind}">\n')
+    parts += [_article(item) for item in items]
+    if not items:
+        parts.append("<p>There are no images to show.</p>\n")
+    parts.append("</main>\n</body>\n</html>\n")
+    write_atomically(path, "".join(parts))
+
+
+def _article(item: GalleryItem) -> str:
+    image = item.opened()
+    boxes = "".join(page.box(thing.name, thing.box) for thing in item.boxes)
+    file = page.text(item.filename)
+    if item.score is not None:
+        file += f" · sentence BLEU-4 {item.score:.4f}"
+    caption = f"<h2>{page.text(item.text)}</h2>" if item.caption else '<h2 class="none">no words</h2>'
+    parts = [
+        '<article>\n<div>\n<div class="picture">',
+        page.picture(image, IMAGE_SIDE, f"{item.filename}: {item.text}"),
+        f'{boxes}</div>\n<p class="file">{file}</p>\n</div>\n<div class="about">\n{caption}\n',
+    ]
+    if item.alphas is not None and item.grid is not None and item.caption:
+        top = top_of_scale(item.alphas)
+        side = MAP_SIDE / max(image.size)
+        size = (max(1, round(image.width * side)), max(1, round(image.height * side)))
+        small = image.resize(size, Image.Resampling.LANCZOS)
+        maps = [
+            page.picture(overlay(small, row, item.grid, size, top=top), MAP_SIDE, "", quality=70)
+            + page.text(word)
+            for word, row in zip(item.caption, item.alphas, strict=True)
+        ]
+        parts.append(page.listed("maps", maps))
+    if item.references:
+        heading = "Reference" if len(item.references) == 1 else "References"
+        lines = [page.text(" ".join(reference)) for reference in item.references]
+        parts.append(f'<p class="label">{heading}</p>\n{page.listed("references", lines)}')
+    return "".join([*parts, "</div>\n</article>\n"])
+
+
+def gallery_figure(items: Sequence[GalleryItem], synthetic: bool = False) -> Figure:
+    """A few items, best 3 to 6, as one picture: each image with its caption and references below it.
+
+    Raises BrokenImage when an item's file cannot be read as an image.
+    """
+    across = max(1, len(items) if len(items) <= 4 else 3)
+    down = max(1, -(-len(items) // across))
+    gap, width = 0.15, figures.WIDTH  # inches
+    column = min(2.9, (width - gap * (across + 1)) / across)
+    width = max(5.0, across * (column + gap) + gap)
+    letters = int(column * 72 / (0.53 * 8))  # a letter of 8 points is about half as wide
+    texts = [_below(item, letters) for item in items]
+    line = 8 * 1.3 / 72
+    blocks = [texts[row * across : (row + 1) * across] for row in range(down)]
+    heights = [column + 0.12 + line * max((len(lines) for lines in row), default=0) for row in blocks]
+    head = 0.45
+    total = head + sum(heights) + gap * down
+    with figures.look():
+        figure, _ = figures.subplots(width=width, height=total)
+        figure.clear()
+        figure.set_layout_engine("none")
+        top = total - head
+        for row, height in enumerate(heights):
+            for place in range(row * across, min((row + 1) * across, len(items))):
+                left = gap + (place % across) * (column + gap)
+                spot = (left / width, (top - column) / total, column / width, column / total)
+                axes = figure.add_axes(spot)
+                _draw_image(axes, items[place])
+                for number, (words, weight, colour) in enumerate(texts[place]):
+                    y = (top - column - 0.1 - number * line) / total
+                    figure.text(
+                        left / width,
+                        y,
+                        words,
+                        fontsize=8,
+                        fontweight=weight,
+                        color=colour,
+                        va="top",
+                        parse_math=False,
+                    )
+            top -= height + gap
+        figures.title(figure, "Captions (bold) and references" + (", synthetic data" if synthetic else ""))
+    return figure
+
+
+def _below(item: GalleryItem, letters: int) -> list[tuple[str, str, str]]:
+    """The lines below an image: text, font weight, colour."""
+    # Bold letters are wider.
+    lines = [
+        (line, "bold", figures.DARK) for line in figures.lines(item.text or "(no words)", int(letters * 0.87))
+    ]
+    for reference in item.references:
+        words = figures.lines(" ".join(reference), letters - 2)
+        lines += [(f"{'· ' if n == 0 else '  '}{line}", "normal", "#555555") for n, line in enumerate(words)]
+    return lines
+
+
+def _draw_image(axes: Axes, item: GalleryItem) -> None:
+    """The image, at the bottom of its square place, with its boxes."""
+    image = item.opened()
+    image.thumbnail((800, 800), Image.Resampling.LANCZOS)
+    axes.imshow(image, interpolation="antialiased")
+    axes.set_anchor("S")
+    axes.set_axis_off()
+    for thing in item.boxes:
+        x0, x1 = (x * image.width - 0.5 for x in thing.box[::2])
+        y0, y1 = (y * image.height - 0.5 for y in thing.box[1::2])
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=FRAME, lw=1))
+        plate = {"facecolor": "black", "alpha": 0.75, "pad": 1, "linewidth": 0}
+        axes.text(x0, y0, thing.name, fontsize=5.5, color="white", va="top", bbox=plate, parse_math=False)
+
+
+def write_coco_results(path: Path, captions: Sequence[tuple[int | str, str]]) -> None:
+    """Write captions in COCO's results format: `[{"image_id": 42, "caption": "a plane"}, ...]`.
+
+    Args:
+        path: of the JSON file, written atomically.
+        captions: pairs of the image's id, or its file name where it has none, and its caption.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lines = (json.dumps({"image_id": image, "caption": caption}) for image, caption in captions)
+    write_atomically(path, "[\n" + ",\n".join(lines) + "\n]\n")
