@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds tensorboard ranking test bench lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm tensorboard ranking test bench lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ DROPOUT ?= 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8
 LR ?= 0.1,0.01,0.001
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: EPOCHS=15  DROPOUT=0.1,0.2,...  LR=0.1,0.01,...  NAME=folder  ARGS='any other setting'"
 	@echo "  e.g. make sweep EPOCHS=1      make train ARGS='dropout=0.5 seed=0'"
@@ -37,6 +37,12 @@ sweep: setup ## the report's Table 2: dropout x lr, 24 runs, ranked and plotted;
 
 seeds: setup ## the three best cells of Table 2 with three seeds each
 	@$(BIN)/python -m src.train -m experiment=table2_seeds epochs=$(EPOCHS) $(ARGS)
+
+caption: setup ## the captioner: draw the scenes, train without and with attention, BLEU, gallery, attention maps
+	@$(BIN)/python -m src.train -m experiment=captions $(ARGS)
+
+caption-ucm: setup ## both decoders on UCM-Captions, three seeds each (ARGS='data.root=FOLDER')
+	@$(BIN)/python -m src.train -m experiment=captions_ucm $(ARGS)
 
 ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
 	@$(BIN)/python -m src.sweep.ranking outputs/$(NAME)

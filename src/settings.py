@@ -218,6 +218,11 @@ class CaptionSettings(Settings):
         "report the test with as many beams, too (null: no)", group="decoding", at_least=1, at_most=50
     )
     max_words: int = setting("longest caption, its end included", group="decoding", at_least=1, at_most=200)
+    gallery: list[str] = setting(  # noqa: RUF009  it gives a field
+        "file names of test images for the gallery's picture ([]: six, evenly spaced)",
+        group="output",
+        numbers=False,
+    )
     length_penalty: float = setting(
         "beams are compared by score / length ** length_penalty", group="decoding", at_least=0, at_most=5
     )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from src.classification.data import Chunks, ImageData, read_idx, train_val_split
-from src.seeds import epoch_order, epoch_seed
 from src.download import FILES, DataUnavailable
+from src.seeds import epoch_order, epoch_seed
 from tests.command_line import plan
 from tests.made_up_data import write_data_set, write_idx
 

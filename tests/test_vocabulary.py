@@ -62,8 +62,8 @@ def test_tokens_are_plain_and_final(raw: str) -> None:
 
 
 def test_numbers_by_frequency_and_minimum_count() -> None:
-    captions = [["b", "a", "c"], ["c", "b"], ["c"]]
-    assert Vocabulary.from_captions(captions).words == (*SPECIAL, "c", "b", "a")
+    captions = [["b", "a", "c"], ["c", "b"], ["c", "d"]]  # a and d once each
+    assert Vocabulary.from_captions(captions).words == (*SPECIAL, "c", "b", "a", "d")
     assert Vocabulary.from_captions(reversed(captions)) == Vocabulary.from_captions(captions)
     assert Vocabulary.from_captions(captions, min_count=2).words == (*SPECIAL, "c", "b")
     assert Vocabulary.from_captions([["a", "<end>"]]).words == (*SPECIAL, "a")

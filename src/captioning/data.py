@@ -154,7 +154,11 @@ class CaptionData(L.LightningDataModule):
             return
         with tqdm(total=data.scenes, desc="scenes", disable=None if self.show_bar else True) as bar:
             make_scenes(
-                Path(data.root), data.scenes, data.scene_size, data.scene_seed, progress=lambda n: _move(bar, n)
+                Path(data.root),
+                data.scenes,
+                data.scene_size,
+                data.scene_seed,
+                progress=lambda n: _move(bar, n),
             )
 
     def setup(self, stage: str | None = None) -> None:
@@ -183,9 +187,7 @@ class CaptionData(L.LightningDataModule):
         self.encoder = build_encoder(cfg.encoder.name, cfg.encoder.size, weights)
         paths = [image.path for image in every]
         if self.encoder_is_trained:
-            seen: np.ndarray = images_of(
-                paths, cfg.encoder.size, cache, say=self.say, show_bar=self.show_bar
-            )
+            seen: np.ndarray = images_of(paths, cfg.encoder.size, cache, say=self.say, show_bar=self.show_bar)
         else:
             seen = features_of(
                 paths, self.encoder, cache, device=_device(cfg), say=self.say, show_bar=self.show_bar

@@ -40,6 +40,11 @@ class NamedThing:
     words: tuple[str, ...]
     box: tuple[float, float, float, float]
 
+    @property
+    def name(self) -> str:
+        """The first of its words."""
+        return self.words[0]
+
 
 @dataclass(frozen=True)
 class CaptionedImage:

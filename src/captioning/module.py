@@ -106,7 +106,11 @@ class Captioner(L.LightningModule):
         if self.encoder is not None:
             weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
             groups.append({"params": weights, "lr": settings["encoder_lr"] or settings["lr"]})
-        options: dict[str, Any] = {"lr": settings["lr"], "weight_decay": settings["weight_decay"], "fused": True}
+        options: dict[str, Any] = {
+            "lr": settings["lr"],
+            "weight_decay": settings["weight_decay"],
+            "fused": True,
+        }
         optimizer: torch.optim.Optimizer
         if settings["optimizer"] == "sgd":
             optimizer = torch.optim.SGD(groups, momentum=settings["momentum"], **options)
@@ -219,7 +223,9 @@ class Captioner(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         split = "val" if name == "greedy" else "test"
         images = data.splits[split].images
-        scores = score_captions([captions[row] for row in sorted(captions)], [image.captions for image in images])
+        scores = score_captions(
+            [captions[row] for row in sorted(captions)], [image.captions for image in images]
+        )
         for metric, value in scores.items():
             if value is not None:
                 self.log(f"{prefix}_{metric}", value, logger=False)

@@ -109,13 +109,15 @@ def summarize(
     last = rows[-1] if rows else {}
     best = rows[best_epoch - 1] if best_epoch else {}
     of_last = {name: last.get(name) for name in ("train_loss", "train_loss_epoch", "val_loss")}
-    searches = ["test", *sorted({name.rsplit("_bleu1", 1)[0] for name in test_last if name.endswith("_bleu1")} - {"test"})]
+    searches = [name.removesuffix("_bleu1") for name in test_last if name.endswith("_bleu1")] or ["test"]
     return {
         **of_last,
         **{name: last.get(name) for name in COLUMNS if name.startswith("val_") and name != "val_loss"},
         "best_val_bleu4": best.get("val_bleu4"),
         "best_epoch": best_epoch,
-        **{f"{search}_{score}": test_last.get(f"{search}_{score}") for search in searches for score in SCORES},
+        **{
+            f"{search}_{score}": test_last.get(f"{search}_{score}") for search in searches for score in SCORES
+        },
         **{
             f"{search}_{score}_best_val": test_best.get(f"{search}_{score}")
             for search in searches
@@ -127,7 +129,7 @@ def summarize(
 def conclude(
     module: Captioner, data: CaptionData, folder: Path, logger: TensorBoardLogger, epochs: int
 ) -> dict[str, Any]:
-    """Show what the last epoch's weights wrote on the test split; what results.json says of it besides scores.
+    """Show what the last epoch's weights wrote on the test split; return what results.json says of it.
 
     Writes captions.json (COCO's results format), gallery.html, gallery.png and attention/ into the folder.
     """
@@ -154,5 +156,5 @@ def conclude(
         game = pointing_game(images, captions, written.alphas, module.hparams["encoder"]["grid"])
         if game is not None:
             found["pointing_game"] = game
-    show_captions(module, data, captions, folder, logger, epochs)
+    show_captions(module, data, folder, logger, epochs)
     return found
