@@ -1,6 +1,6 @@
-"""`make bench`: our stack against the plain loop and default Lightning, in alternation.
+"""`make bench`: our stack against the plain loop and default Lightning, in alternation; the captioner.
 
-    python -m src.bench [--rounds 5] [--images 4000]
+    python -m src.bench [--only classify|captions] [--rounds 5] [--images 4000]
 
 Each contender is a process of its own; a round runs each once, so that a machine whose speed drifts
 drifts for all. What counts is the ratio within a round; the table gives the median over rounds.
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from src.bench.captions import as_rows, captions_table, measure_captions
 from src.files import write_atomically
 from src.run import commit, cores, processor, to_json, versions
 
@@ -77,11 +78,31 @@ def start_up() -> Measure:
 
 
 def main() -> None:
-    """Measure, print the table, write outputs/bench/."""
+    """Measure, print the tables, write outputs/bench/."""
     parser = argparse.ArgumentParser(prog="python -m src.bench", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=4_000, help="training images an epoch")
+    parser.add_argument("--only", choices=("classify", "captions"), help="one part instead of both")
     options = parser.parse_args()
+    if options.only != "captions":
+        classify(options)
+    if options.only != "classify":
+        captions(options)
+
+
+def captions(options: argparse.Namespace) -> None:
+    """The captioner's part."""
+    comparisons = measure_captions(options.rounds)
+    table = f"{_heading()} Medians of {options.rounds} rounds.\n\n{captions_table(comparisons)}"
+    print(f"\n{table}")
+    folder = Path("outputs/bench")
+    write_atomically(folder / "captions.md", table)
+    write_atomically(folder / "captions.json", to_json({"comparisons": as_rows(comparisons), **_where()}))
+    print(f"Files: {folder}/captions.md, {folder}/captions.json")
+
+
+def classify(options: argparse.Namespace) -> None:
+    """The classifier's part."""
     contenders: dict[str, Callable[[], Measure]] = {
         "plain": lambda: baseline("plain", options.images),
         "lightning": lambda: baseline("lightning", options.images),
@@ -118,11 +139,8 @@ def report(rounds: list[dict[str, Measure]], starts: list[Measure], images: int)
         return f"{statistics.median(measured[what] for measured in starts):.2f}"
 
     whole, training = "with validation", "training"
-    where = _where()
     lines = [
-        f"`make bench`, commit {where['versions']['commit']}, {where['date']}, {where['processor']}, "
-        f"{where['cores']} cores, {where['system']}, torch {where['versions']['torch']}, lightning "
-        f"{where['versions']['lightning']}, Python {where['versions']['python']}. Batch 8, {images:,} "
+        f"{_heading()} Batch 8, {images:,} "
         f"training and {images // 5:,} validation images an epoch, medians of {len(rounds)} rounds, "
         "ratios within a round (lowest to highest).",
         "",
@@ -158,6 +176,15 @@ def _seconds(command: list[str]) -> float:
     began = time.perf_counter()
     _run(command)
     return time.perf_counter() - began
+
+
+def _heading() -> str:
+    where = _where()
+    return (
+        f"`make bench`, commit {where['versions']['commit']}, {where['date']}, {where['processor']}, "
+        f"{where['cores']} cores, {where['system']}, torch {where['versions']['torch']}, lightning "
+        f"{where['versions']['lightning']}, Python {where['versions']['python']}."
+    )
 
 
 def _where() -> dict:
