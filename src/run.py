@@ -286,6 +286,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _plain(value: Any) -> str:
     """A value as it stands in a folder's name: no separators of paths or of the name itself."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as on the command line
     return "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in str(value))
 
 

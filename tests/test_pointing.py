@@ -48,5 +48,18 @@ def test_rows_come_before_columns() -> None:
         assert game["hits"] == hits
 
 
+def test_what_covers_most_of_the_image_does_not_count() -> None:
+    sea = NamedThing(("sea",), (0.0, 0.0, 1.0, 0.8))
+    game = pointing_game([image(sea, UPPER_RIGHT)], [("sea", "tree")], {0: weights(0, 1)}, (2, 2))
+    assert game is not None
+    assert game["words"] == 1
+    assert (
+        pointing_game(
+            [image(NamedThing(("sea",), (0.0, 0.0, 1.0, 1.0)))], [("sea",)], {0: weights(0)}, (2, 2)
+        )
+        is None
+    )
+
+
 def test_without_named_things_there_is_no_game() -> None:
     assert pointing_game([image()], [("plane",)], {0: weights(0)}, (2, 2)) is None

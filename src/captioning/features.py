@@ -220,7 +220,7 @@ def _build(array: _Array, blocks: Callable[[], Iterator[np.ndarray]], show_bar: 
         # Written as a file, not through a memory map: on a full disk a map kills the process.
         with (
             temporary.open("wb") as file,
-            tqdm(total=shape[0], desc="images", unit="image", disable=not show_bar) as bar,
+            tqdm(total=shape[0], desc="images", unit="image", disable=None if show_bar else True) as bar,
         ):
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)

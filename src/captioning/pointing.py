@@ -13,6 +13,8 @@ from torch import Tensor
 
 from src.captioning.karpathy import CaptionedImage, NamedThing
 
+LARGEST = 0.5  # share of the regions that a word's boxes may cover
+
 
 def pointing_game(
     images: Sequence[CaptionedImage],
@@ -23,7 +25,8 @@ def pointing_game(
     """How often the strongest region's centre lies in a box of what the word names.
 
     Chance is the mean, over the same words, of the share of region centres that lie in such a box.
-    A word that names nothing in its image does not count.
+    A word that names nothing in its image does not count, nor does one whose boxes cover most of the grid,
+    where a hit would say nothing (a river across the whole image).
 
     Args:
         images: with the boxes of what they show.
@@ -42,6 +45,8 @@ def pointing_game(
             if not boxes:
                 continue
             inside = [_inside(boxes, place, rows, columns) for place in range(rows * columns)]
+            if sum(inside) > LARGEST * len(inside):
+                continue
             words += 1
             hits += inside[int(weights.argmax())]
             chance += sum(inside) / len(inside)
