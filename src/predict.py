@@ -6,6 +6,7 @@ The door only: it checks the command, opens the checkpoint, and hands the images
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -121,10 +122,13 @@ def misfits(trained: Trained, folder: Path, changed: Sequence[str]) -> Iterator[
                 for key in keys
                 if key in changed
             )
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if (folder / "config.yaml").exists():
         yield f"output={folder}: is a run's own folder, whose files would be replaced; name another one"
-    elif next((place for place in (folder, *folder.parents) if place.exists()), Path()).is_file():
+    elif not there.is_dir():
         yield f"output={folder}: a file is in the way; name a folder"
+    elif not os.access(there, os.W_OK):  # better known before the work than after it
+        yield f"output={folder}: the folder {there} cannot be written to"
 
 
 def run(settings: PredictSettings, trained: Trained, paths: list[Path], folder: Path) -> int:
