@@ -159,7 +159,7 @@ def _mistakes_of(
                 OmegaConf.merge(OmegaConf.structured(schema), _nested(key, value)), key
             )
         except OmegaConfBaseException:
-            yield f"{shown}: must be {_type_name(item.type)}"
+            yield f"{shown}: must be {type_name(item.type)}"
             continue
         mistake = range_mistake(item, converted)
         if mistake:
@@ -183,7 +183,8 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _type_name(kind: Any) -> str:
+def type_name(kind: Any) -> str:
+    """A setting's type in words."""
     names = {
         "int": "a whole number",
         "float": "a number",
