@@ -28,6 +28,7 @@ DPI = 150  # pixels an inch, for PNG
 
 # Okabe and Ito's palette, without its yellow, which is too pale for a line on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+HEAT = "inferno"  # from black, so that light can be added to an image; its lightness rises evenly
 SEQUENTIAL = "viridis"  # for ordered values; its lightness rises evenly
 DARK, PALE = "#222222", "#EEEEEE"
 

@@ -8,6 +8,8 @@ from src.command import read_command
 from src.config import SCHEMAS, fields_of, help_text, mistakes_in
 from tests.command_line import plan, run_train
 
+RECIPES = "captions, captions_ucm, captions_ucm_best, table2, table2_seeds"
+
 
 @pytest.mark.parametrize(
     ("argument", "mistake"),
@@ -42,9 +44,9 @@ from tests.command_line import plan, run_train
         ("augment=rotate", "must be one of none, flip, flip_crop"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
         ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
-        ("data=cifar", "must be one of fashion_mnist, idx"),
-        ("task=draw", "must be one of classify"),
-        ("experiment=table3", "must be one of table2, table2_seeds"),
+        ("data=cifar", "must be one of fashion_mnist, idx, karpathy, scenes"),
+        ("task=draw", "must be one of caption, classify"),
+        ("experiment=table3", f"must be one of {RECIPES}"),
     ],
 )
 def test_a_wrong_value_is_named(argument: str, mistake: str) -> None:
@@ -129,7 +131,8 @@ def test_experiments_of_a_folder_of_ones_own(tmp_path: Path) -> None:
     for options in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
         assert read_command([*options, "experiment=mine"]).mistakes == []
         (mistake,) = read_command([*options, "experiment=yours"]).mistakes
-        assert mistake == "experiment=yours: must be one of mine, table2, table2_seeds"
+        recipes = ", ".join(sorted(["mine", *RECIPES.split(", ")]))
+        assert mistake == f"experiment=yours: must be one of {recipes}"
 
 
 def test_what_kind_of_command_it_is() -> None:

@@ -22,7 +22,6 @@ from PIL import Image, ImageDraw
 
 from src import figures
 
-COLOURS = "inferno"  # from black, so that light can be added to an image; its lightness rises evenly
 GAMMA = 0.8  # lifts small weights out of the dark a little
 DIMMED = 0.6  # of the image's brightness, below the light
 FRAME = "#00E5FF"  # of the strongest region: a hue that neither the colours nor aerial images hold
@@ -81,7 +80,7 @@ def overlay(
     """
     weights = upsampled(alphas_row, grid, size)  # (H, W)
     scale = _scale(float(weights.max()) if top is None else top)
-    light = mpl.colormaps[COLOURS](scale(weights))[..., :3]  # (H, W, 3)
+    light = mpl.colormaps[figures.HEAT](scale(weights))[..., :3]  # (H, W, 3)
     grey = image.convert("RGB").resize(size, Image.Resampling.LANCZOS).convert("L")
     dimmed = np.asarray(grey, dtype=np.float64)[..., None] / 255 * DIMMED  # (H, W, 1)
     # "Screen": more attention is never darker, and the image stays visible below it.
@@ -176,7 +175,7 @@ def _show(axes: Axes, image: Image.Image, title: str, inches: float, **options: 
 
 def _colour_bar(figure: Figure, axes_of: np.ndarray, top: float, even: float) -> None:
     """What the colours mean, with the weight that every region would have if all had the same."""
-    colours = ScalarMappable(_scale(top), mpl.colormaps[COLOURS])
+    colours = ScalarMappable(_scale(top), mpl.colormaps[figures.HEAT])
     bar = figure.colorbar(colours, ax=axes_of, fraction=0.03, pad=0.02, aspect=20)
     ticks = [value for value in MaxNLocator(4).tick_values(0, top) if 0 <= value <= top]
     bar.set_ticks(ticks, labels=[f"{value:.3g}" for value in ticks])

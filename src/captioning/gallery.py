@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from src import figures
-from src.captioning import gallery_page as page
+from src import figures, page
 from src.captioning.attention_maps import FRAME, checked, overlay, top_of_scale
 from src.files import write_atomically
 from src.images import read_rgb

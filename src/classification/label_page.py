@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from src.captioning import gallery_page as page
+from src import page
 from src.files import write_atomically
 from src.images import read_rgb
 

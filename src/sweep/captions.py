@@ -16,18 +16,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from src.files import write_atomically
+from src.page import NAMES as SCORES
 from src.sweep.runs import RunFiles, SweepError, plain, read_runs
 from src.sweep.variants import Variant, differing, variants_of
 
-SCORES = {
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "bleu4_sentence": "BLEU-4, sentence mean",
-    "cider_d": "CIDEr-D",
-    "rouge_l": "ROUGE-L",
-}
 BASELINES = {
     "constant": "one constant caption, chosen on the training split",
     "nearest": "a random caption of the nearest training image",
@@ -84,11 +76,13 @@ def _pointing(variant: Variant, results: Sequence[dict[str, Any]]) -> list[str]:
     games = [result["pointing_game"] for result in results if result.get("pointing_game")]
     if not games:
         return []
-    times = [game["times_chance"] for game in games]
+    words = sum(game["words"] for game in games)
+    rate, chance, times = (
+        _shown([game[key] for game in games]) for key in ("rate", "chance", "times_chance")
+    )
     return [
-        f"Pointing game, {variant.label or 'attention'}: the peak lies in the named thing's box for "
-        f"{_shown([game['rate'] for game in games])} of {sum(game['words'] for game in games)} words, by chance for "
-        f"{_shown([game['chance'] for game in games])}: {_shown(times, 2)} times chance.",
+        f"Pointing game, {variant.label or 'attention'}: of {words} words the peak lies in the named thing's box for "
+        f"{rate}, by chance for {chance}: {times} times chance.",
         "",
     ]
 
@@ -110,7 +104,8 @@ def _gap(runs: Sequence[RunFiles], results: dict[str, dict[str, Any]]) -> list[s
     gap = fmean(scores[True]) - fmean(scores[False])
     spread = (sum(stdev(several) ** 2 for several in scores.values()) / 2) ** 0.5
     times = f", {abs(gap) / spread:.1f} times the seeds' standard deviation ({spread:.4f})" if spread else ""
-    return [f"Attention is {'ahead' if gap > 0 else 'behind'} by {abs(gap):.4f} test BLEU-4{times}."]
+    side = "ahead" if gap > 0 else "behind"
+    return [f"Attention is {side} by {abs(gap):.4f} test BLEU-4{times}."]
 
 
 def _shown(values: Sequence[float | None], digits: int = 3) -> str:

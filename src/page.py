@@ -1,4 +1,4 @@
-"""The gallery's style sheet and the small pieces of its HTML."""
+"""Pages for people: one style sheet and small pieces of HTML, safe whatever a caption or file name holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from src.captioning.attention_maps import COLOURS
+from src.figures import HEAT
 
 NAMES = {
     "bleu1": "BLEU-1",
@@ -94,7 +94,7 @@ article h2.none { color: var(--quiet); font-style: italic; }
 
 def head(title: str) -> str:
     """The page up to its body."""
-    ramp = ", ".join(to_hex(mpl.colormaps[COLOURS](place / 8)) for place in range(9))
+    ramp = ", ".join(to_hex(mpl.colormaps[HEAT](place / 8)) for place in range(9))
     return _HEAD.format(title=text(title), style=_STYLE.replace("RAMP", ramp))
 
 
