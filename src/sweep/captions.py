@@ -81,8 +81,8 @@ def _pointing(variant: Variant, results: Sequence[dict[str, Any]]) -> list[str]:
         _shown([game[key] for game in games]) for key in ("rate", "chance", "times_chance")
     )
     return [
-        f"Pointing game, {variant.label or 'attention'}: of {words} words the peak lies in the named thing's box for "
-        f"{rate}, by chance for {chance}: {times} times chance.",
+        f"Pointing game, {variant.label or 'attention'}: of {words} words' peaks {rate} lie in the box of the "
+        f"named thing, by chance {chance}: {times} times chance.",
         "",
     ]
 
@@ -93,7 +93,7 @@ def _baselines(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]
 
 
 def _gap(runs: Sequence[RunFiles], results: dict[str, dict[str, Any]]) -> list[str]:
-    """By how much attention is ahead, in units of the seeds' spread, where both were run with several seeds."""
+    """By how much attention is ahead, in units of the seeds' spread, where both have several seeds."""
     scores: dict[bool, list[float]] = {False: [], True: []}
     for run in runs:
         attention = results[run.name]["settings"].get("attention")
