@@ -40,9 +40,11 @@ seeds: setup ## the three best cells of Table 2 with three seeds each
 
 caption: setup ## the captioner: draw the scenes, train without and with attention, BLEU, gallery, attention maps
 	@$(BIN)/python -m src.train -m experiment=captions $(ARGS)
+	@$(BIN)/python -m src.sweep.captions outputs/scenes
 
 caption-ucm: setup ## both decoders on UCM-Captions, three seeds each (ARGS='data.root=FOLDER')
 	@$(BIN)/python -m src.train -m experiment=captions_ucm $(ARGS)
+	@$(BIN)/python -m src.sweep.captions outputs/captions_ucm
 
 ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
 	@$(BIN)/python -m src.sweep.ranking outputs/$(NAME)
@@ -53,7 +55,7 @@ tensorboard: setup ## show all runs: curves, kernels, HParams table
 test: setup data ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: setup data ## measure images/s against a plain PyTorch loop and default Lightning (about 10 minutes)
+bench: setup data ## measure training, sweeps and captioning against the straightforward way (about 20 minutes)
 	@$(BIN)/python -m src.bench $(ARGS)
 
 lint: setup ## check style

@@ -81,8 +81,8 @@ def _pointing(variant: Variant, results: Sequence[dict[str, Any]]) -> list[str]:
         _shown([game[key] for game in games]) for key in ("rate", "chance", "times_chance")
     )
     return [
-        f"Pointing game, {variant.label or 'attention'}: of {words} words' peaks {rate} lie in the box of the "
-        f"named thing, by chance {chance}: {times} times chance.",
+        f"Pointing game, {variant.label or 'attention'}: of {words} words' peaks {rate} lie in the box of "
+        f"the named thing, by chance {chance}: {times} times chance.",
         "",
     ]
 
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(plain(str(error), 500), file=sys.stderr)
         return 2
     write_atomically(folder / "captions.md", text)
-    print(f"{text}\nFile: {folder / 'captions.md'}")
+    pages = sorted(folder.glob("*/gallery.html"))
+    print(text, "Files:", folder / "captions.md", *pages, sep="\n  ")
     return 0
 
 
