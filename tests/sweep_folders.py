@@ -66,7 +66,7 @@ def make_run(
 
 CAPTION_HEADER = (
     "epoch,step,train_loss,train_loss_epoch,val_loss,val_bleu4,val_bleu4_sentence,val_cider_d,val_rouge_l,"
-    "seconds,images_per_second\n"
+    "seconds,captions_per_second\n"
 )
 
 
