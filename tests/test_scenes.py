@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_objects(told: list[tuple[Scene, list[Caption]]
     numbers = {word: count for count, word in enumerate(NUMBERS)}
     noun = "boats?|planes?|airplanes?|tanks?|courts?|buildings?|warehouses?|houses|homes|trees"
     phrase = re.compile(
-        rf"\b(a|one|two|three|four|five|six|several|many|rows of|a row of|some)"
+        rf"\b(an?|one|two|three|four|five|six|several|many|rows of|a row of|some)"
         rf"((?: (?:small|large|colorful|storage|tennis|factory|{'|'.join(COLOURS)}))*) ({noun})\b"
     )
     checked = 0
@@ -93,7 +93,7 @@ def test_numbers_are_those_of_the_objects(told: list[tuple[Scene, list[Caption]]
             group = of_kind(scene, KIND_OF[word])
             assert isinstance(group, Group)
             count = len(group.items)
-            if number in ("a", "one"):
+            if number in ("a", "an", "one"):
                 assert count == 1, text
             elif number in numbers:
                 assert count == numbers[number], text
@@ -140,6 +140,11 @@ def lies(how: str, box: Box, other: Box) -> bool:
     if how in ("beside", "near", "next to"):
         return 0 <= apart <= 0.15
     return apart <= (0.15 if how == "at" else 0)  # at the pier; on and in are within
+
+
+def test_articles_go_with_the_next_word(told: list[tuple[Scene, list[Caption]]]) -> None:
+    wrong = [text for _, _, text in sayings(told) if re.search(r"\ba [aeiou]|\ban [^aeiou]", text)]
+    assert wrong == []
 
 
 def test_relations_and_places_are_those_of_the_boxes(told: list[tuple[Scene, list[Caption]]]) -> None:

@@ -102,7 +102,10 @@ def _counted_words(group: Group, colour: str, rng: Rng) -> tuple[str, bool]:
         number += " small"
     elif group.kind == "buildings" and rng.random() < 0.2:
         number += " large"
-    text = f"{number} {colour} {single if group.count == 1 else several}"
+    noun = f"{colour} {single if group.count == 1 else several}".strip()
+    if number == "a" and noun[0] in "aeiou":
+        number = "an"
+    text = f"{number} {noun}"
     if group.kind == "buildings" and rng.random() < 0.12:
         return f"an industrial site with {text}", False
     return text, group.count > 1
