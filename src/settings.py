@@ -16,7 +16,15 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
-ENCODERS = ("efficientnet_lite0", "resnet18", "resnet34", "resnet50", "resnet101", "tiny")
+ENCODERS = (
+    "efficientnet_lite0",
+    "efficientnet_lite0_s16",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "tiny",
+)
 SCHEDULES = ("constant", "cosine")
 IMAGE_SETS = ("fashion_mnist", "idx")
 CAPTION_SETS = ("scenes", "karpathy")
@@ -158,7 +166,7 @@ class EncoderSettings:
     """What turns an image into regions (`encoder.*`)."""
 
     name: str = setting(
-        "network: efficientnet_lite0 brings its weights with its package; tiny is trained with the decoder",
+        "network: efficientnet_lite0 (_s16: a finer grid) brings its weights; tiny is trained with the decoder",
         group="encoder",
         choices=ENCODERS,
     )
