@@ -54,6 +54,7 @@ CODE_OF_TASK = {
         "captioning/lite.py",
         "captioning/metrics.py",
         "captioning/module.py",
+        "captioning/position.py",
         "captioning/recurrence.py",
         "captioning/search.py",
         "captioning/vocabulary.py",

@@ -166,7 +166,7 @@ class EncoderSettings:
     """What turns an image into regions (`encoder.*`)."""
 
     name: str = setting(
-        "network: efficientnet_lite0 (_s16: a finer grid) brings its weights; tiny is trained with the decoder",
+        "network: efficientnet_lite0 (_s16: finer grid) brings its weights; tiny is trained with the decoder",
         group="encoder",
         choices=ENCODERS,
     )
@@ -175,6 +175,7 @@ class EncoderSettings:
     )
     weights: str | None = setting("file of weights (null: the package's or the hub's)", group="encoder")
     fine_tune: bool = setting("train the encoder, too", group="encoder")
+    position: bool = setting("tell attention where each region lies", group="encoder")
     lr: float | None = setting("its learning rate when it is trained (null: lr)", group="encoder", above=0)
     cache: str = setting("folder that keeps computed features", group="encoder", numbers=False)
 

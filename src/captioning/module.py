@@ -18,6 +18,7 @@ from src.captioning.data import ImageBatch, PairBatch
 from src.captioning.decoder import Decoder
 from src.captioning.encoder import build_encoder
 from src.captioning.metrics import score_captions
+from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run import Diverged
@@ -39,7 +40,8 @@ class Captioner(L.LightningModule):
 
     Args:
         vocabulary: its words in order (`Vocabulary.to_list`), so that a checkpoint is enough to caption.
-        encoder: `name`, `size`, `weights`, `digest`, `trained`, and `dim` (D) of the encoder.
+        encoder: `name`, `size`, `weights`, `digest`, `trained`, `grid` and `dim` (D) of the encoder, and
+            `position`: whether the decoder is told where each region lies.
         decoder: keyword arguments of `Decoder` besides the sizes of vocabulary and features.
         optimizer: sgd, adam or adamw.
         lr, encoder_lr: learning rates of the decoder, and of a trained encoder.
@@ -83,7 +85,9 @@ class Captioner(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.vocabulary = Vocabulary.from_list(vocabulary)
-        self.decoder = Decoder(len(self.vocabulary), encoder["dim"], **decoder)
+        self.has_positions = encoder["position"] and decoder["attention"]
+        dim = encoder["dim"] + (POSITION_DIM if self.has_positions else 0)
+        self.decoder = Decoder(len(self.vocabulary), dim, **decoder)
         self.encoder = None
         if encoder["trained"]:
             # Only the architecture: `build_module` (task.py) brings the weights, or a checkpoint does.
@@ -98,7 +102,11 @@ class Captioner(L.LightningModule):
 
     def regions(self, seen: Tensor) -> Tensor:
         """Regions (B, L, D) of features, or of images (B, 3, S, S) where the encoder is trained."""
-        return seen if self.encoder is None else self.encoder(seen)
+        return self.placed(seen if self.encoder is None else self.encoder(seen))
+
+    def placed(self, regions: Tensor) -> Tensor:
+        """Regions with their positions, where the decoder is told them."""
+        return append_positions(regions, self.hparams["encoder"]["grid"]) if self.has_positions else regions
 
     def configure_optimizers(self) -> Any:
         settings = self.hparams

@@ -172,17 +172,17 @@ def load_writer(
                 f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, and its "
                 "weights are in the checkpoint; leave encoder_weights out"
             )
-        look: Callable[[Tensor], Tensor] = module.to(device).encoder  # type: ignore[assignment]
+        see: Callable[[Tensor], Tensor] = module.to(device).encoder  # type: ignore[assignment]
     else:
         encoder = _frozen(known, encoder_weights, trained.path)
-        look = _Frozen(encoder, device, mean_only=not module.decoder.attention)
+        see = _Frozen(encoder, device, mean_only=not module.decoder.attention)
 
     def chosen(name: str, value: Any) -> Any:
         return module.hparams[name] if value is None else value
 
     return Writer(
         decoder=module.decoder.to(device),
-        look=look,
+        look=lambda images: module.placed(see(images)),
         vocabulary=module.vocabulary,
         encoder=known["name"],
         size=known["size"],

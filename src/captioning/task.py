@@ -61,6 +61,7 @@ def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
             "weights": cfg.encoder.weights,
             "digest": encoder.digest,
             "trained": data.encoder_is_trained,
+            "position": cfg.encoder.position,
         },
         decoder={
             "attention": cfg.attention,
