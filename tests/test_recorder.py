@@ -21,7 +21,7 @@ class FakeTrainer:
         self.current_epoch = 0
         self.global_step = 0
         self.logger = None
-        self.datamodule = SimpleNamespace(train_dataloader=lambda: SimpleNamespace(labels=range(10)))
+        self.datamodule = SimpleNamespace(examples=10)
         self.callback_metrics: dict[str, torch.Tensor] = {}
 
     def save_checkpoint(self, path: Path) -> None:

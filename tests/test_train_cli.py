@@ -148,7 +148,7 @@ def test_a_sweep_ranks_its_runs(sweep: Ended, output: Path) -> None:
     assert len(ranking) == 4
     assert ranking[0].startswith("rank,dropout,lr,seed,train_loss,val_acc,test_acc,test_acc_best_val,status")
     assert "3 runs: 3 done." in sweep.out
-    assert (output / "seeds" / "plots" / "heat_map.png").stat().st_size > 0
+    assert (output / "seeds" / "plots" / "scores.png").stat().st_size > 0
     assert "[ 3/3] " in sweep.err
 
 
