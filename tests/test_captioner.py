@@ -7,8 +7,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from src.captioning.data import CaptionData, PairBatch
@@ -117,7 +119,7 @@ def batch_and_module(*overrides: str) -> tuple[Any, Captioner]:
     torch.manual_seed(0)
     module = build_module(cfg, data)
     split = data.splits["train"]
-    pairs = split.owners[:4] * 0 + [0, 4, 8, 11]
+    pairs = np.array([0, 4, 8, 11])  # captions of different lengths: some are padded
     device = torch.device("cpu")
     return (split.look(split.owners[pairs], device), split.captions(pairs, device)), module
 
@@ -137,6 +139,41 @@ def test_the_loss_is_the_mean_over_the_words_without_padding(on_squares: tuple[s
         total -= float(log_probabilities[torch.arange(length - 1), caption[1:]].sum())
         words += length - 1
     assert float(loss) == pytest.approx(total / words, rel=1e-5)
+
+
+def test_smoothing_and_penalty_join_the_loss_as_defined(on_squares: tuple[str, ...]) -> None:
+    (seen, tokens), module = batch_and_module(
+        *on_squares,
+        *("encoder.name=efficientnet_lite0", "attention=true", "dropout=0"),
+        *("label_smoothing=0.2", "attention_penalty=0.5"),
+    )
+    give_trainer(module)
+    loss = module.training_step(PairBatch(seen, tokens), 0)
+    scores, alphas = module.decoder(seen, tokens[:, :-1])
+    assert alphas is not None
+    targets = tokens[:, 1:]
+    words = targets != 0
+    assert not words.all()
+    # the same probability of 0.2 / V for all words, the rest for the right one (Szegedy et al. 2016)
+    logs = scores.log_softmax(2)[words]
+    right = logs[torch.arange(len(logs)), targets[words]]
+    smoothed = -(0.8 * right + 0.2 * logs.mean(1)).mean()
+    spent = torch.stack([alphas[row, words[row]].sum(0) for row in range(len(tokens))])  # (B, L)
+    expected = smoothed + 0.5 * ((1 - spent) ** 2).sum(1).mean()
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    plain = F.cross_entropy(scores[words], targets[words])
+    assert float(loss) != pytest.approx(float(plain), rel=1e-3)
+
+
+def test_sampling_rises_from_nothing_to_its_setting(on_squares: tuple[str, ...]) -> None:
+    _, module = batch_and_module(*on_squares, "attention=true", "sampling=0.4")
+    give_trainer(module)
+    trainer: Any = module.trainer
+    trainer.max_epochs = 5
+    found = []
+    for trainer.current_epoch in range(5):
+        found.append(module._sampling())
+    assert found == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
 
 
 def give_trainer(module: Captioner) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 from PIL import Image
+from pycocotools.coco import COCO
 
 from src.captioning.attention_maps import attention_figure, overlay, top_of_scale, upsampled
 from src.captioning.gallery import (
@@ -228,13 +229,12 @@ def test_the_figure_of_a_gallery(count: int) -> None:
 
 
 def test_coco_reads_the_results(tmp_path: Path) -> None:
-    coco = pytest.importorskip("pycocotools.coco")
     path = tmp_path / "captions.json"
     write_coco_results(path, [(42, "a plane"), ('b "é".jpg', "two roads")])
     entries = [{"image_id": 42, "caption": "a plane"}, {"image_id": 'b "é".jpg', "caption": "two roads"}]
     assert json.loads(path.read_text()) == entries
     with contextlib.redirect_stdout(io.StringIO()):
-        known = coco.COCO()
+        known = COCO()
         known.dataset = {"images": [{"id": 42}, {"id": 'b "é".jpg'}], "annotations": []}
         known.createIndex()
         found = known.loadRes(str(path))
