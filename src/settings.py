@@ -188,6 +188,9 @@ class DecoderSettings:
     state: int = setting("size of the LSTM's state", group="decoder", at_least=1)
     attention_size: int = setting("size of the attention's hidden layer", group="decoder", at_least=1)
     gate: bool = setting("scale the context by a gate (Xu et al. 2015, section 4.2.1)", group="decoder")
+    deep_output: bool = setting(
+        "let the output layer see context and last word, too (Xu et al. 2015, equation 7)", group="decoder"
+    )
 
 
 @dataclass

@@ -98,7 +98,13 @@ def test_a_killed_run_carries_on_with_the_very_numbers(on_squares: tuple[str, ..
 @pytest.mark.parametrize(
     "settings",
     [
-        ("attention=true", "decoder.gate=true", "attention_penalty=1.0", "label_smoothing=0.1"),
+        (
+            "attention=true",
+            "decoder.gate=true",
+            "decoder.deep_output=true",
+            "attention_penalty=1.0",
+            "label_smoothing=0.1",
+        ),
         ("attention=true", "clip=null", "clip_norm=1.0", "optimizer=adamw", "weight_decay=0.01"),
         ("attention=false", "encoder.name=efficientnet_lite0", "encoder.fine_tune=true", "encoder.lr=1e-5"),
         ("attention=false", "decoder.embedding=16", "decoder.state=24", "data.min_count=3", "beam=2"),

@@ -14,7 +14,14 @@ from src.captioning.recurrence import AttentionLSTM
 
 B, L, T, V, D = 3, 7, 5, 11, 12
 SMALL: dict[str, Any] = {"embedding": 6, "state": 8, "attention_size": 5}
-VARIANTS = [(False, False), (True, False), (True, True)]
+# attention, gate, deep output
+VARIANTS = [
+    (False, False, False),
+    (True, False, False),
+    (True, True, False),
+    (True, False, True),
+    (True, True, True),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +36,7 @@ class PlainDecoder(nn.Module):
     def __init__(self, of: Decoder) -> None:
         super().__init__()
         self.of = of
-        embedding, state = of.embedding.embedding_dim, of.output.in_features
+        embedding, state = of.embedding.embedding_dim, of.initial_h.out_features
         self.cell = of.cell if of.attention else nn.LSTMCell(embedding, state)
         if not of.attention:
             self.cell.load_state_dict({k.removesuffix("_l0"): w for k, w in of.lstm.state_dict().items()})
@@ -50,12 +57,16 @@ class PlainDecoder(nn.Module):
                 inputs = torch.cat([inputs, context], 1)
                 alphas.append(alpha)
             h, c = self.cell(inputs, (h, c))
-            scores.append(of.output(h))
+            read = h
+            if of.deep is not None:
+                of_state, of_context = of.deep.weight.split([h.shape[1], context.shape[1]], 1)  # L_h, L_z
+                read = of.embedding(tokens[:, t]) + h @ of_state.t() + context @ of_context.t() + of.deep.bias
+            scores.append(of.output(read))
         return torch.stack(scores, 1), torch.stack(alphas, 1) if alphas else None
 
 
-def _decoder(attention: bool, gate: bool = False, dropout: float = 0.0) -> Decoder:
-    decoder = Decoder(V, D, attention=attention, gate=gate, dropout=dropout, **SMALL)
+def _decoder(attention: bool, gate: bool = False, deep: bool = False, dropout: float = 0.0) -> Decoder:
+    decoder = Decoder(V, D, attention=attention, gate=gate, deep_output=deep, dropout=dropout, **SMALL)
     with torch.no_grad():  # large enough for attention that is far from uniform
         for weight in decoder.parameters():
             weight.normal_(0, 0.5)
@@ -72,14 +83,15 @@ def test_parameters_of_the_protocol(attention: bool, count: int) -> None:
     assert not decoder.output.bias.any()
 
 
-def test_a_gate_needs_attention() -> None:
-    with pytest.raises(ValueError, match="the gate acts on the attention's context"):
-        Decoder(V, D, attention=False, gate=True)
+@pytest.mark.parametrize("name", ["gate", "deep_output"])
+def test_what_acts_on_the_context_needs_attention(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} acts on the attention's context"):
+        Decoder(V, D, attention=False, **{name: True})
 
 
-@pytest.mark.parametrize(("attention", "gate"), VARIANTS)
-def test_numbers_and_gradients_are_a_plain_loops(attention: bool, gate: bool) -> None:
-    decoder = _decoder(attention, gate).double()
+@pytest.mark.parametrize(("attention", "gate", "deep"), VARIANTS)
+def test_numbers_and_gradients_are_a_plain_loops(attention: bool, gate: bool, deep: bool) -> None:
+    decoder = _decoder(attention, gate, deep).double()
     plain = PlainDecoder(decoder).double()
     regions = torch.randn(B, L, D, dtype=torch.float64, requires_grad=True)
     tokens, targets = torch.randint(V, (B, T)), torch.randint(V, (B, T))
@@ -119,9 +131,9 @@ def test_the_hand_written_backward_pass(gated: bool) -> None:
     assert torch.autograd.gradcheck(AttentionLSTM.apply, inputs)
 
 
-@pytest.mark.parametrize(("attention", "gate"), VARIANTS)
-def test_steps_give_what_the_whole_gives(attention: bool, gate: bool) -> None:
-    decoder = _decoder(attention, gate)
+@pytest.mark.parametrize(("attention", "gate", "deep"), VARIANTS)
+def test_steps_give_what_the_whole_gives(attention: bool, gate: bool, deep: bool) -> None:
+    decoder = _decoder(attention, gate, deep)
     regions, tokens = torch.randn(B, L, D), torch.randint(V, (B, T))
     scores, alphas = decoder(regions, tokens)
     memory = decoder.remember(regions)
@@ -165,9 +177,9 @@ def test_sampling_feeds_back_own_predictions(attention: bool) -> None:
     assert kept[differing].float().mean() == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize(("attention", "gate"), VARIANTS)
-def test_half_precision_regions_are_converted(attention: bool, gate: bool) -> None:
-    decoder = _decoder(attention, gate)
+@pytest.mark.parametrize(("attention", "gate", "deep"), VARIANTS)
+def test_half_precision_regions_are_converted(attention: bool, gate: bool, deep: bool) -> None:
+    decoder = _decoder(attention, gate, deep)
     regions, tokens = torch.randn(B, L, D).half(), torch.randint(V, (B, T))
     scores, _ = decoder(regions, tokens)
     assert scores.dtype == torch.float32

@@ -53,9 +53,11 @@ class Decoder(nn.Module):
         dropout: probability that dropout zeroes a unit of h before the output layer.
         gate: multiply the context by sigmoid(W_g h_{t-1} + b_g) (Xu et al. 2015, section 4.2.1, there a
             scalar; here a value for each of the D features).
+        deep_output: the output layer reads L_h h_t + L_z z_t + embedding of the last word (Xu et al. 2015,
+            equation 7), so that what attention sees at a word reaches this very word.
 
     Raises:
-        ValueError: a gate without attention.
+        ValueError: a gate or a deep output without attention.
     """
 
     def __init__(
@@ -69,10 +71,14 @@ class Decoder(nn.Module):
         attention_size: int = 100,
         dropout: float = 0.5,
         gate: bool = False,
+        deep_output: bool = False,
     ) -> None:
         super().__init__()
-        if gate and not attention:
-            raise ValueError("the gate acts on the attention's context: set attention=true or gate=false")
+        for name, asked in {"gate": gate, "deep_output": deep_output}.items():
+            if asked and not attention:
+                raise ValueError(
+                    f"{name} acts on the attention's context: set attention=true or {name}=false"
+                )
         self.attention = attention
         self.embedding = nn.Embedding(vocabulary_size, embedding)
         self.initial_h = nn.Linear(feature_dim, state)
@@ -86,7 +92,8 @@ class Decoder(nn.Module):
         else:
             self.lstm = nn.LSTM(embedding, state)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(state, vocabulary_size)
+        self.deep = nn.Linear(state + feature_dim, embedding) if deep_output else None  # [L_h, L_z]
+        self.output = nn.Linear(embedding if deep_output else state, vocabulary_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.output.weight, -0.1, 0.1)
         nn.init.zeros_(self.output.bias)
@@ -127,6 +134,9 @@ class Decoder(nn.Module):
                 context = context * self.gate(state.h).sigmoid()
             state = State(*self.cell(torch.cat([words, context], 1), state))
             alphas = weights.flatten(0, 1)
+            if self.deep is not None:
+                read = words + self.deep(torch.cat([state.h, context], 1))
+                return self.output(self.dropout(read)), state, alphas
         return self.output(self.dropout(state.h)), state, alphas
 
     def forward(
@@ -155,8 +165,15 @@ class Decoder(nn.Module):
             if sampling > 0:
                 return self._sampled(memory, tokens, sampling, generator)
             states, alphas = self._states(memory, tokens.t())
-            scores = self.output(self.dropout(states.transpose(0, 1)))  # (B, T, V)
-            return scores, None if alphas is None else alphas.transpose(0, 1)
+            states = states.transpose(0, 1)  # (B, T, U)
+            alphas = None if alphas is None else alphas.transpose(0, 1)
+            if self.deep is not None and alphas is not None and memory.regions is not None:
+                context = torch.bmm(alphas, memory.regions)  # (B, T, D)
+                if self.gate is not None:
+                    before = torch.cat([self.start(memory).h.unsqueeze(1), states[:, :-1]], 1)
+                    context = context * self.gate(before).sigmoid()
+                states = self.embedding(tokens) + self.deep(torch.cat([states, context], 2))  # (B, T, E)
+            return self.output(self.dropout(states)), alphas  # (B, T, V)
 
     def _states(self, memory: Memory, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Hidden states (T, B, U) and attention weights (T, B, L) over given tokens (T, B)."""

@@ -70,6 +70,7 @@ def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
             "attention_size": cfg.decoder.attention_size,
             "dropout": cfg.dropout,
             "gate": cfg.decoder.gate and cfg.attention,
+            "deep_output": cfg.decoder.deep_output and cfg.attention,
         },
         optimizer=cfg.optimizer,
         lr=cfg.lr,
