@@ -1,0 +1,1 @@
+"""What convolution filters look like and what they answer to."""

@@ -1,0 +1,1 @@
+"""The theory of the report, computed and checked: `python -m src.theory`."""
