@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from src.captioning.decoder import Decoder, Memory, State
 from src.captioning.search import decode
-from src.captioning.vocabulary import END
+from src.captioning.vocabulary import END, START
 from src.run import cores
 
 VOCABULARY = 190
@@ -84,6 +84,45 @@ class PacedDecoder(Decoder):
         return scores, state, alphas
 
 
+def straightforward_decode(
+    decoder: PacedDecoder, region: Tensor, beam: int, max_steps: int = 22
+) -> list[int]:
+    """One image's caption as captioning tutorials write it: its regions projected anew at every step.
+
+    Args:
+        decoder: with attention; its weights are used, and the lengths that its regions ask for.
+        region: (1, L, D).
+        beam: K hypotheses, each with regions of its own; 1 is greedy.
+    """
+    of, rows = decoder, beam
+    regions = region.float().expand(rows, -1, -1).contiguous()  # (K, L, D)
+    mean = regions.mean(1)
+    h, c = of.initial_h(mean), of.initial_c(mean)
+    wanted = int(mean[0, 0].mul(10).round())
+    words = torch.full((rows, 1), START)
+    sums = torch.zeros(rows, 1)
+    ended: list[tuple[float, list[int]]] = []
+    for step in range(max_steps):
+        matched = F.relu(of.attend_region(regions) + of.attend_state(h).unsqueeze(1))  # (K, L, A)
+        alpha = F.softmax(of.attend_score(matched).squeeze(2), 1)  # (K, L)
+        context = (alpha.unsqueeze(2) * regions).sum(1)  # (K, D)
+        h, c = of.cell(torch.cat([of.embedding(words[:, -1]), context], 1), (h, c))
+        scores = of.output(h)
+        scores[:, END] = 50.0 if wanted <= step else -50.0
+        totals = sums + scores.log_softmax(1)  # (K, V)
+        best, chosen = (totals[0] if step == 0 else totals.flatten()).topk(rows)
+        parents, tokens = chosen // VOCABULARY, chosen % VOCABULARY
+        words = torch.cat([words[parents], tokens.unsqueeze(1)], 1)
+        done = tokens == END
+        ended += [(float(best[row]), words[row, 1:-1].tolist()) for row in done.nonzero().flatten()]
+        rows -= int(done.sum())
+        if rows == 0:
+            break
+        regions, h, c = regions[parents][~done], h[parents][~done], c[parents][~done]
+        words, sums = words[~done], best[~done].unsqueeze(1)
+    return max(ended)[1] if ended else words[0, 1:].tolist()
+
+
 def measure_captions(
     rounds: int = 5, threads: int | None = None, say: Callable[[str], None] = print
 ) -> list[Comparison]:
@@ -97,8 +136,9 @@ def measure_captions(
             comparisons.append(training_step(length, dim, rounds))
             say(_row(comparisons[-1]))
         for beam in (1, 5):
-            comparisons.append(decoding(beam, rounds))
-            say(_row(comparisons[-1]))
+            for found in decoding(beam, rounds):
+                comparisons.append(found)
+                say(_row(found))
     finally:
         torch.set_num_threads(before)
     return comparisons
@@ -133,9 +173,12 @@ def training_step(length: int, dim: int, rounds: int) -> Comparison:
     )
 
 
-def decoding(beam: int, rounds: int) -> Comparison:
-    """A test split at once (in batches) against the same function called for one image after another."""
-    decoder = PacedDecoder(VOCABULARY, SPLIT_SIZE[1], attention=True)
+def decoding(beam: int, rounds: int) -> list[Comparison]:
+    """A test split at once (in batches) against one image after another, in two ways.
+
+    The straightforward way projects the regions at every step; the other is our own `decode`, image by image.
+    """
+    decoder = PacedDecoder(VOCABULARY, SPLIT_SIZE[1], attention=True).eval()
     regions = torch.rand(SPLIT, *SPLIT_SIZE)
     wanted = torch.randint(7, 18, (SPLIT,))  # 12 words on average
     regions[:, :, 0] = wanted.unsqueeze(1) / 10
@@ -147,10 +190,18 @@ def decoding(beam: int, rounds: int) -> Comparison:
     def one_by_one() -> list[list[int]]:
         return [decode(decoder, region, beam=beam).tokens[0] for region in regions.split(1)]
 
-    assert [len(words) for words in together()] == wanted.tolist()
+    @torch.no_grad()
+    def straightforward() -> list[list[int]]:
+        return [straightforward_decode(decoder, region, beam) for region in regions.split(1)]
+
+    for way in (together, straightforward):
+        assert [len(words) for words in way()] == wanted.tolist()
     how = "greedy" if beam == 1 else f"beam {beam}"
     what = f"decoding {SPLIT} images, {how}, {SPLIT_SIZE[0]} regions of {SPLIT_SIZE[1]} features"
-    return _by_turns(what, DECODING_TARGET, one_by_one, together, rounds)
+    return [
+        _by_turns(what, DECODING_TARGET, straightforward, together, rounds),
+        _by_turns(f"{what}; against ours, image by image", DECODING_TARGET, one_by_one, together, rounds),
+    ]
 
 
 def _by_turns(
