@@ -204,6 +204,40 @@ def test_gradients_are_clamped_element_by_element(on_squares: tuple[str, ...]) -
     assert float(first.view(-1)[0]) == -0.25
 
 
+def test_clip_norm_scales_the_whole_gradient(on_squares: tuple[str, ...]) -> None:
+    _, module = batch_and_module(*on_squares, "attention=true", "clip=null", "clip_norm=2.0")
+    weights = list(module.decoder.parameters())
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 3.0)
+    module.configure_gradient_clipping(torch.optim.SGD(weights, lr=1.0))
+    gradient = torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None])
+    assert float(gradient.double().norm()) == pytest.approx(2.0, rel=2e-3)  # summed in float32 there
+    assert float(gradient.max() - gradient.min()) < 1e-6  # scaled, not clamped: all were equal
+
+
+def test_a_trained_encoder_has_its_own_rate(on_squares: tuple[str, ...]) -> None:
+    _, module = batch_and_module(*on_squares, "lr=0.01", "encoder.lr=1e-4")
+    groups = module.configure_optimizers().param_groups
+    assert [group["lr"] for group in groups] == [0.01, 1e-4]
+    assert module.encoder is not None
+    assert {id(weight) for weight in groups[1]["params"]} == {
+        id(weight) for weight in module.encoder.parameters() if weight.requires_grad
+    }
+
+
+def test_settings_of_the_decoder_reach_it(on_squares: tuple[str, ...]) -> None:
+    asked = ("decoder.gate=true", "decoder.deep_output=true", "decoder.state=24")
+    _, module = batch_and_module(*on_squares, "attention=true", *asked)
+    assert module.decoder.gate is not None
+    assert module.decoder.deep is not None
+    assert module.decoder.initial_h.out_features == 24
+    _, without = batch_and_module(
+        *on_squares, "attention=false", *asked
+    )  # so that one -m can sweep attention
+    assert without.decoder.gate is None
+    assert without.decoder.deep is None
+
+
 def test_mistakes_are_named(on_squares: tuple[str, ...], squares: Path, tmp_path: Path) -> None:
     ended = run_train("task=caption", "data=karpathy", f"data.root={tmp_path}/nowhere", "clip=-1")
     assert ended.status == 2
