@@ -1,6 +1,7 @@
 """Where a classifier errs, and whether its probabilities mean what they say.
 
-Dimension letters: N images, K classes, M bins. `probabilities` are (N, K), rows that sum to 1; `labels` are (N,).
+Dimension letters: N images, K classes, M bins. `probabilities` are (N, K), rows that sum to 1; `labels` are
+(N,).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of a classifier's mistakes. Every title says what the drawn numbers say, and is computed from them."""
+"""Figures of a classifier's mistakes; every title is computed from the drawn numbers."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def errors_title(errors: Sequence[Error], names: Sequence[str], total: int) -> s
     text = f"The {len(shown)} most confident of {len(errors):,} errors"
     if most > 1:
         text += f": {most} take {names[true]} for {names[predicted]}"
-    return f"{text}; {sure:,} of all errors {'was' if sure == 1 else 'were'} made with more than 99 % probability"
+    return f"{text}; {sure:,} of all errors had more than 99 % probability"
 
 
 def shown_probability(value: float) -> str:

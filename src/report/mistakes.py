@@ -23,8 +23,8 @@ def section(sources: Sources) -> Section:
     """The mistakes of the sweep's best run, weights of its last epoch, on Fashion-MNIST's test images."""
     key, title = "mistakes", "Mistakes of the best classifier"
     asked = (
-        "Which garments does the best classifier of the sweep mix up, how sure is it when it is wrong, and can "
-        "its probabilities be taken at their word?"
+        "Which garments does the best classifier of the sweep mix up, how sure is it when it is wrong, and "
+        "can its probabilities be taken at their word?"
     )
     try:
         run = sources.best_run()
@@ -87,20 +87,20 @@ def _answer(found: Mistakes, run: RunFiles, names: tuple[str, ...]) -> tuple[str
         sure = [error for error in found.errors if error.probability > 0.99]
         close = sum(error.probability_of_true >= 0.25 for error in found.errors)
         paragraphs.append(
-            f"{len(sure):,} errors were made with more than 99 % probability; in {close:,} the true class still "
-            "got at least 25 %. Confident errors are shown as images: some labels are disputable by eye."
+            f"{len(sure):,} errors had more than 99 % probability; in {close:,} the true class still got at "
+            "least 25 %."
         )
     c = found.calibration
     verdict = (
         "no more than a calibrated classifier would show by chance"
         if c.error <= c.error_by_chance_high
-        else f"more than a calibrated one would show by chance ({c.error_by_chance:.4f}, in 95 of 100 cases at "
-        f"most {c.error_by_chance_high:.4f})"
+        else f"more than a calibrated one would show by chance ({c.error_by_chance:.4f}, in 95 of 100 cases "
+        f"at most {c.error_by_chance_high:.4f})"
     )
     paragraphs.append(
-        f"Calibration: mean confidence {c.confidence:.4f} against an accuracy of {c.accuracy:.4f}. The expected "
-        f"calibration error (Guo et al. 2017: {len(c.bins)} bins of equal width, the gap between accuracy and mean "
-        f"confidence, weighted by the bin's images) is {c.error:.4f}, {verdict}."
+        f"Calibration: mean confidence {c.confidence:.4f} against an accuracy of {c.accuracy:.4f}. The "
+        f"expected calibration error (Guo et al. 2017: {len(c.bins)} bins of equal width, the gap between "
+        f"accuracy and mean confidence, weighted by the bin's images) is {c.error:.4f}, {verdict}."
     )
     return tuple(paragraphs)
 

@@ -82,7 +82,7 @@ def table_beside_report(ranking: Ranking) -> Table:
 
 
 def unordered_dropouts(cells: dict[Cell, Row]) -> tuple[list[float], list[float]]:
-    """The dropouts at which all of `LRS` are done, and those of them where their order is not the report's."""
+    """The dropouts at which all of `LRS` are done, and those of them that do not keep the report's order."""
     compared, wrong = [], []
     for dropout in sorted({dropout for dropout, _ in cells}):
         found = [cells[dropout, lr].run.numbers["val_acc"] for lr in LRS if (dropout, lr) in cells]
@@ -135,8 +135,8 @@ def over_seeds(runs: Sequence[RunFiles]) -> str:
 
 
 def spread_of_seeds(runs: Sequence[RunFiles], key: str = "val_acc") -> tuple[float, int] | None:
-    """The standard deviation of a run's `key` from seed to seed, pooled over the cells, and the number of runs
-    behind it; None where no cell has two runs.
+    """The standard deviation of `key` from seed to seed, pooled over the cells, and the number of runs behind
+    it; None where no cell has two runs.
     """
     groups = [[run.numbers[key] for run in cell if key in run.numbers] for cell in _by_cell(runs).values()]
     groups = [group for group in groups if len(group) > 1]
