@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.findings import Comparison, Picture, Section, Statement, Table
+from src.report.published import KEY_CELL, KEY_CURVE, other_solutions, published_classifiers
 from src.report.sources import Sources
 from src.sweep.ranking import rank
 from src.sweep.runs import RunFiles, SweepError, read_runs
@@ -17,6 +18,7 @@ from src.sweep.table2 import (
     Cell,
     cells_of,
     expected,
+    named,
     spread_of_seeds,
     table_beside_report,
     table_over_seeds,
@@ -28,29 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WHAT = dict(zip(KEYS, ("training loss (running mean)", "validation accuracy", "test accuracy"), strict=True))
-# The course's own solution, dropout 0.3, lr 0.01: validation and test accuracy, validation by epoch.
-KEY_CELL: Cell = (0.3, 0.01)
-KEY = (0.9129, 0.9053)
-KEY_CURVE = (
-    *(0.800, 0.846, 0.861, 0.876, 0.883, 0.882, 0.892, 0.897),
-    *(0.903, 0.902, 0.905, 0.904, 0.912, 0.916, 0.913),
-)
-# Another public report, dropout 0.1: training loss (running mean) and validation accuracy.
-B = {(0.1, 0.001): (0.6262, 0.8528), (0.1, 0.01): (0.3106, 0.9095), (0.1, 0.1): (0.2287, 0.8861)}
-# Fashion-MNIST test accuracies that others have published.
-PUBLISHED = {
-    "people": 0.835,
-    "two convolutional layers": 0.916,
-    "two convolutional layers with batch norm": 0.934,
-    "two convolutional layers with flips and augmentation": 0.939,
-    "DenseNet-BC, 768K parameters": 0.954,
-    "WRN-28-10 with random erasing": 0.963,
-    "WRN-40-4": 0.967,
-    "DARTS, fine-tuned": 0.9691,
-}
 ASKED = (
     "Train the classifier for dropout 0.1 to 0.8 and learning rates 0.1, 0.01 and 0.001, rank the "
-    "configurations by validation accuracy, and draw training loss and validation accuracy by epoch of the best one."
+    "configurations by validation accuracy, and draw training loss and validation accuracy by epoch of "
+    "the best one."
 )
 COMMAND = "make sweep"
 
@@ -70,7 +53,7 @@ def section(sources: Sources) -> Section:
     best = next(iter(cells.values())).run
     absent = [cell for cell in REPORT if cell not in cells]
     missing = [
-        f"The sweep has no finished run of {_named(cell)}: {COMMAND} goes on where it stopped."
+        f"The sweep has no finished run of {named(cell)}: {COMMAND} goes on where it stopped."
         for cell in absent
     ]
     return Section(
@@ -83,8 +66,8 @@ def section(sources: Sources) -> Section:
         tables=(
             _ranked(ranking),
             *([table_over_seeds(seeds)] if seeds else []),
-            _others(cells),
-            published(best),
+            other_solutions(cells),
+            published_classifiers(best),
         ),
         pictures=_pictures(ranking, cells),
         command=f"{COMMAND}\nmake seeds" if seeds else COMMAND,
@@ -94,7 +77,7 @@ def section(sources: Sources) -> Section:
 
 def _without_runs(key: str, title: str, cause: str) -> Section:
     comparisons = tuple(
-        Comparison(f"{_named(cell)}: {WHAT[name]}", theirs[place], None)
+        Comparison(f"{named(cell)}: {WHAT[name]}", theirs[place], None)
         for place, name in enumerate(KEYS)
         for cell, theirs in REPORT.items()
     )
@@ -135,7 +118,7 @@ def _comparisons(cells: dict[Cell, Row], best: RunFiles) -> tuple[Comparison, ..
     for place, name in enumerate(KEYS):
         for cell, theirs in REPORT.items():
             ours = cells[cell].run.numbers.get(name) if cell in cells else None
-            found.append(Comparison(f"{_named(cell)}: {WHAT[name]}", theirs[place], ours))
+            found.append(Comparison(f"{named(cell)}: {WHAT[name]}", theirs[place], ours))
     return tuple(found)
 
 
@@ -154,7 +137,7 @@ def _statements(cells: dict[Cell, Row]) -> tuple[Statement, ...]:
     if far:
         within = [cell for cell, difference in far.items() if abs(difference) <= expected(cell[1])]
         worst = max(far, key=lambda cell: abs(far[cell]))
-        farthest = f"the farthest is {far[worst]:+.4f} at {_named(worst)}"
+        farthest = f"the farthest is {far[worst]:+.4f} at {named(worst)}"
         found.append(
             Statement(
                 "test accuracy of a cell, ours less the report's",
@@ -179,10 +162,10 @@ def _differences(cells: dict[Cell, Row], key: str = "test_acc") -> dict[Cell, fl
 def _answer(cells: dict[Cell, Row], best: RunFiles) -> tuple[str, ...]:
     cell = (best.dropout or 0.0, best.lr or 0.0)
     test = best.numbers.get("test_acc")
-    first = f"Best of {len(cells)} cells is {_named(cell)}: validation {best.numbers['val_acc']:.4f}"
+    first = f"Best of {len(cells)} cells is {named(cell)}: validation {best.numbers['val_acc']:.4f}"
     first += f", test {test:.4f}." if test is not None else "."
     reports, *_ = REPORT
-    first += f" The report's best, {_named(reports)}, "
+    first += f" The report's best, {named(reports)}, "
     if reports not in cells:
         first += "is not done here."
     elif reports == cell:
@@ -218,7 +201,8 @@ def _noise(cells: dict[Cell, Row], seeds: list[RunFiles]) -> tuple[str, ...]:
     text = (
         "How much is noise: over seeds, a run's validation accuracy has a standard deviation of "
         f"{deviation:.4f} (pooled, {runs} runs). Two runs that differ in nothing but the seed may then be "
-        f"{reach:.4f} apart (two standard deviations of a difference); {near} other cells lie that close to the best."
+        f"{reach:.4f} apart (two standard deviations of a difference); {near} other cells lie "
+        "that close to the best."
     )
     if beside:
         inside = sum(abs(difference) <= reach for difference in beside.values())
@@ -227,63 +211,13 @@ def _noise(cells: dict[Cell, Row], seeds: list[RunFiles]) -> tuple[str, ...]:
     return (text,)
 
 
-def _others(cells: dict[Cell, Row]) -> Table:
-    """The course's own solution and another public report, beside our runs of the same cells."""
-    rows: list[tuple[str, Cell, tuple[float | None, float, float | None]]] = [
-        ("the course's solution", KEY_CELL, (None, *KEY)),
-        *(("report B", cell, (*values, None)) for cell, values in B.items()),
-    ]
-    shown = []
-    for name, cell, theirs in rows:
-        numbers = cells[cell].run.numbers if cell in cells else {}
-        pairs = [
-            f"{number:.4f}" if number is not None else ""
-            for key, their in zip(KEYS, theirs, strict=True)
-            for number in (their, numbers.get(key) if their is not None else None)
-        ]
-        shown.append((f"{name}, {_named(cell)}", *pairs))
-    columns = [text for name in ("train loss", "val acc", "test acc") for text in (name, "ours")]
-    note = (
-        "Losses are running means. Reports A and B give the report's own rows at dropout 0.3 to four decimals: "
-        "the seeded run repeats on machines of that day. Empty: not published."
-    )
-    return Table("Other public solutions of the same task", ("solution", *columns), tuple(shown), note)
-
-
-def published(best: RunFiles) -> Table:
-    """Published test accuracies, the highest first, with our best run among them."""
-    ours = "this network, our best run by validation"
-    entries = dict(PUBLISHED)
-    test = best.numbers.get("test_acc")
-    note = "Rows without an interval: as published."
-    interval = ""
-    if test is not None:
-        from src.classification.mistakes import wilson
-
-        entries[ours] = test
-        low, high = wilson(round(test * 10_000), 10_000)
-        interval = f"{low:.4f} to {high:.4f}"
-        above = [name for name, value in PUBLISHED.items() if value > test]
-        below = [name for name, value in PUBLISHED.items() if value <= test]
-        note = "Ours is " + ", ".join(
-            [f"behind {above[0]} ({PUBLISHED[above[0]]:g})"] * bool(above)
-            + [f"ahead of {below[-1]} ({PUBLISHED[below[-1]]:g})"] * bool(below)
-        )
-        note += ". The interval is Wilson's, 95 %, over the 10,000 test images; the others come without."
-    order = sorted(entries.items(), key=lambda entry: -entry[1])
-    rows = tuple((name, f"{value:.4f}", interval if name == ours else "") for name, value in order)
-    return Table(
-        "Published test accuracies on Fashion-MNIST", ("network", "test accuracy", "95 %"), rows, note
-    )
-
-
 def _pictures(ranking: Ranking, cells: dict[Cell, Row]) -> tuple[Picture, ...]:
     from src.sweep.grid_plots import heat_map
     from src.sweep.plots import all_runs, best_run
 
     runs = [row.run for row in ranking.rows]
     best = next(iter(cells.values())).run
-    scores = "; ".join(f"{_named(cell)}: {row.run.numbers['val_acc']:.4f}" for cell, row in cells.items())
+    scores = "; ".join(f"{named(cell)}: {row.run.numbers['val_acc']:.4f}" for cell, row in cells.items())
     curve = ", ".join(f"{epoch.values['val_acc']:.4f}" for epoch in best.history if "val_acc" in epoch.values)
     found = [
         _picture(
@@ -319,7 +253,7 @@ def _key_curve(run: RunFiles) -> Picture:
     gaps = {epoch: ours[epoch] - theirs[epoch] for epoch in both}
     worst = max(gaps, key=lambda epoch: abs(gaps[epoch]))
     title = (
-        f"{_named(KEY_CELL)[:1].upper()}{_named(KEY_CELL)[1:]}: our validation accuracy is never more than "
+        f"{named(KEY_CELL)[:1].upper()}{named(KEY_CELL)[1:]}: our validation accuracy is never more than "
         f"{abs(gaps[worst]):.3f} from the course's solution (epoch {worst})"
     )
     with figures.look():
@@ -340,7 +274,3 @@ def _key_curve(run: RunFiles) -> Picture:
 def _picture(name: str, figure: Figure, alt: str) -> Picture:
     """A figure whose title is the finding."""
     return Picture(name, " ".join(figure.get_suptitle().split()), alt, figure)
-
-
-def _named(cell: Cell) -> str:
-    return f"dropout {cell[0]:g}, lr {cell[1]:g}"

@@ -43,6 +43,11 @@ SEED = 42  # the report's
 LRS = (0.01, 0.1, 0.001)  # the report's order, best first
 
 
+def named(cell: Cell) -> str:
+    """A cell in words."""
+    return f"dropout {cell[0]:g}, lr {cell[1]:g}"
+
+
 def expected(lr: float) -> float:
     """How far a cell's test accuracy may be from the report's: another machine is another random run."""
     return 0.015 if lr == 0.1 else 0.006
