@@ -143,9 +143,7 @@ def _answer(found: CaptionSweep, name: str) -> tuple[str, ...]:
     if found.gap is not None:
         text += f" {found.gap.sentence}"
         if abs(found.gap.lead) <= 2 * found.gap.error:
-            text += (
-                f" That is within two standard errors ({2 * found.gap.error:.4f}): not shown by so few seeds."
-            )
+            text += f" Two standard errors are {2 * found.gap.error:.4f}: not shown by so few seeds."
     best = max((fmean(one.scores["bleu4"]) for one in found.scored if one.scores.get("bleu4")), default=None)
     ahead = [
         f"{label} ({found.baselines[key]['bleu4']:.3f})"
@@ -221,5 +219,6 @@ def _picture(name: str, figure: Figure, data: str, alt: str) -> Picture:
     from src import figures
 
     title = f"{data[:1].upper()}{data[1:]}. {' '.join(figure.get_suptitle().split())}"
-    figures.title(figure, title)
+    with figures.look():
+        figures.title(figure, title)
     return Picture(name, title, alt, figure)

@@ -82,8 +82,8 @@ def published_classifiers(best: RunFiles) -> Table:
     )
 
 
-# Test BLEU-4 of the task, the mean of the images' own (NLTK's sentence_bleu, no smoothing), on Sydney-Captions,
-# without and with attention; then what no decoder wrote.
+# Test BLEU-4 of the task, the mean of the images' own (NLTK's sentence_bleu, unsmoothed), on Sydney-Captions:
+# without attention and with it; then what no decoder wrote.
 REPORT_BLEU4 = (0.4981, 0.5142)
 SYDNEY_BLEU4: dict[str, tuple[float, float | None]] = {
     "the report": REPORT_BLEU4,
@@ -137,7 +137,7 @@ def published_captions(found: CaptionSweep, data: str) -> Table:
     rows.sort(key=lambda row: -row[0])
     note = (
         "Corpus BLEU-4, never the mean of the images' own. CIDEr is CIDEr-D for ours and the baselines. "
-        "Baselines write nothing of their own; those of the true class are told the class, which no captioner is."
+        "Baselines write nothing of their own; those of the true class are told it, which no captioner is."
     )
     columns = (NAMES[data], "whose", "BLEU-4, corpus", "CIDEr")
     return Table(f"Published results on {NAMES[data]}", columns, tuple(cells for _, cells in rows), note)
