@@ -8,7 +8,7 @@ from src.command import read_command
 from src.config import SCHEMAS, fields_of, help_text, mistakes_in
 from tests.command_line import plan, run_train
 
-RECIPES = "captions, captions_ucm, captions_ucm_best, table2, table2_seeds"
+RECIPES = "captions, captions_sydney, captions_ucm, captions_ucm_best, table2, table2_seeds"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import csv
 import io
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src import findings
 from src.sweep.runs import STATUSES, RunFiles, Task, plain
 
 if TYPE_CHECKING:
@@ -114,6 +115,16 @@ def to_markdown(ranking: Ranking) -> str:
     found = notes(ranking)
     if found:
         lines += ["", *(f"- {_escaped(note)}" for note in found)]
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown(table: findings.Table, left: Collection[str] = ()) -> str:
+    """A finding's table in Markdown; columns are right-aligned but for those named `left`."""
+    lines = [
+        f"| {' | '.join(map(_escaped, table.columns))} |",
+        f"|{'|'.join('---' if column in left else '---:' for column in table.columns)}|",
+        *(f"| {' | '.join(map(_escaped, row))} |" for row in table.rows),
+    ]
     return "\n".join(lines) + "\n"
 
 
