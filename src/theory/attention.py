@@ -7,12 +7,12 @@ For one head, X (L, n), W_Q and W_K (n, d), d <= n:
 and a second head with W_Q' = W_Q B and W_K' = W_K B^{-T}, B (d, d) invertible, has A' = A and the same P.
 Scores may be divided by sqrt(d) (Vaswani et al. 2017); that changes P, but none of these statements.
 
-How far two results that are equal on paper may lie apart in float64 is bounded from the matrices, not guessed.
-With u = 2^-53 and gamma(k) = k u / (1 - k u), a product of matrices with inner dimensions that add up to k is off
-by at most gamma(k) |A_1| ... |A_m|, element by element, and a solution X of B X = C by LU factors solves it up to
-gamma(3 d) |L| |U| |X| (Higham 2002, Accuracy and Stability of Numerical Algorithms, sections 3.5 and 9.3). Scores
-that are off by at most e in a row give probabilities that are off by a factor of at most exp(2 e). A singular
-value is off by at most the norm of the matrix's error (Weyl).
+How far two results that are equal on paper may lie apart in float64 is bounded from the matrices, not
+guessed. With u = 2^-53 and gamma(k) = k u / (1 - k u), a product of matrices with inner dimensions that add
+up to k is off by at most gamma(k) |A_1| ... |A_m|, element by element, and a solution X of B X = C by LU
+factors solves it up to gamma(3 d) |L| |U| |X| (Higham 2002, Accuracy and Stability of Numerical Algorithms,
+sections 3.5 and 9.3). Scores that are off by at most e in a row give probabilities that are off by a factor
+of at most exp(2 e). A singular value is off by at most the norm of the matrix's error (Weyl).
 
 Dimension letters: L positions, n size of an input, d size of a head.
 """

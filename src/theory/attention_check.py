@@ -24,7 +24,6 @@ from src.theory.attention import (
     with_untransposed_change,
 )
 
-CASES = 200
 CONDITIONS = (1e0, 1e2, 1e4, 1e6, 1e8)  # of B, in the table
 # Every limit of rounding stays below SMALL, so that it says something; a counter-example counts above LARGE.
 SMALL, LARGE = 1e-6, 1e-4
@@ -111,8 +110,8 @@ class Checked:
             "Two heads under an invertible B, by B's condition number",
             ("condition of B", "largest difference", "limit"),
             tuple((f"{c:.0e}", f"{d:.1e}", f"{limit:.1e}") for c, d, limit in self.by_condition),
-            "float64, L = 12, n = 32, d = 8. The limit is a bound on rounding, computed from |L||U| of B's factors "
-            "and |W_K B^{-T}|; both grow with the condition number.",
+            "float64, L = 12, n = 32, d = 8. The limit is a bound on rounding, computed from |L||U| of B's "
+            "factors and |W_K B^{-T}|; both grow with the condition number.",
         )
 
 
@@ -147,7 +146,7 @@ def draw_change(generator: torch.Generator, size: int, condition: float) -> Tens
     return turns[0] * values @ turns[1]
 
 
-def check(seed: int = 42, cases: int = CASES) -> Checked:
+def check(seed: int = 42, cases: int = 200) -> Checked:
     """Draw cases of random sizes: L and n from 4, to 24 and 48, d to n, B's condition number to 1e4.
 
     Every second case divides its scores by sqrt(d).

@@ -6,7 +6,7 @@ two of its operations), so that they, too, come from somewhere else than the for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -95,7 +95,7 @@ class Network:
             lines.append((*cells, per) if words else cells)
         note = self.note or "Multiply-adds for one image; biases, activations and pooling do not count."
         if self.shapes_only:
-            note += " Too large to run here: shapes worked out by torch without values."
+            note += " Shapes are worked out by torch without values, since the network is large."
         return Table(self.title, (*columns, "per") if words else columns, tuple(lines), note)
 
     def statements(self) -> tuple[Statement, ...]:
@@ -203,16 +203,20 @@ def of_layer_list(layers: LayerList, title: str) -> Network:
 
 
 @torch.no_grad()
-def count(module: nn.Module, run: Callable[[], object]) -> tuple[dict[str, Counted], int]:
-    """What the direct submodules of `module` hold and do while `run` runs, and all multiply-adds of `run`."""
+def count(
+    module: nn.Module, run: Callable[[], object], names: Sequence[str] = ()
+) -> tuple[dict[str, Counted], int]:
+    """What the submodules `names` (all direct ones) of `module` hold and do while `run` runs, and all
+    multiply-adds of `run`.
+    """
+    parts = {name: module.get_submodule(name) for name in names} or dict(module.named_children())
     found = {
-        name: Counted(sum(weight.numel() for weight in child.parameters()))
-        for name, child in module.named_children()
+        name: Counted(sum(weight.numel() for weight in part.parameters())) for name, part in parts.items()
     }
     before: dict[str, int] = {}
     counter = FlopCounterMode(display=False)
     enabled, handles = torch.backends.mkldnn.enabled, []
-    for name, child in module.named_children():
+    for name, part in parts.items():
 
         def enter(_module: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
             found[name].inputs = tuple(_first(inputs).shape[1:])
@@ -222,7 +226,7 @@ def count(module: nn.Module, run: Callable[[], object]) -> tuple[dict[str, Count
             found[name].output = tuple(_first(output).shape[1:])
             found[name].multiply_adds += (counter.get_total_flops() - before[name]) // 2
 
-        handles += [child.register_forward_pre_hook(enter), child.register_forward_hook(leave)]
+        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     try:
         # oneDNN runs a whole LSTM as one operation, which the counter does not know
         torch.backends.mkldnn.enabled = False  # type: ignore[assignment]

@@ -17,6 +17,11 @@ from typing import Any
 from src.theory.layers import KINDS, Layer, LayerError, LayerList, Shape, sides
 
 OPTIONS = {"conv": ("stride", "padding"), "maxpool": ("stride", "padding"), "avgpool": ("stride", "padding")}
+OPTION_NAMES = ("stride", "padding")
+_NUMBERS = {  # fewest and most numbers after the kind, options aside
+    **{"input": (1, 1), "conv": (2, 2), "maxpool": (1, 1), "avgpool": (1, 1)},
+    **{"linear": (1, 1), "dropout": (0, 1)},
+}
 MOST = 1_000_000  # of any number in a list
 
 _USAGE = {
@@ -36,13 +41,7 @@ def parse(words: Iterable[str]) -> LayerList:
     Raises:
         LayerError: a word that is no layer, a number that is none or out of range, or no input.
     """
-    groups: list[list[str]] = []
-    for word in " ".join(words).replace("=", " ").replace(",", " ").split():
-        # a word that is no option begins a layer; what stands before the first layer is one, too
-        if not groups or (word[0].isalpha() and word.lower() not in ("stride", "padding")):
-            groups.append([word])
-        else:
-            groups[-1].append(word)
+    groups = _groups(words)
     if not groups or groups[0][0].lower() != "input":
         begins = f"begins with {' '.join(groups[0])!r}" if groups else "is empty"
         raise LayerError(
@@ -91,6 +90,25 @@ def read_yaml(path: Path) -> LayerList:
         raise LayerError(f"{path}: {error}") from error
 
 
+def _groups(arguments: Iterable[str]) -> list[list[str]]:
+    """The words of each layer. Its kind begins one; an argument of several words is not torn otherwise."""
+    groups: list[list[str]] = []
+    for argument in arguments:
+        words = argument.replace("=", " ").replace(",", " ").split()
+        for place, word in enumerate(words):
+            quoted = len(words) > 1
+            if word.lower() in ("input", *KINDS) or not groups or (quoted and place == 0):
+                begins = not groups or word.lower() not in OPTION_NAMES
+            else:  # a misspelt kind, unless the layer before still waits for its numbers
+                known = word.lower() in OPTION_NAMES or not word[0].isalpha()
+                fewest, _ = _NUMBERS.get(groups[-1][0].lower(), (0, 0))
+                begins = not quoted and not known and len(groups[-1]) > fewest
+            if begins:
+                groups.append([])
+            groups[-1].append(word)
+    return groups
+
+
 def _input(given: list[str]) -> Shape:
     """The shape after `input`."""
     numbers = given[0].lower().split("x") if len(given) == 1 else []
@@ -107,7 +125,7 @@ def _layer(words: list[str], place: int) -> Layer:
     kind, rest = words[0].lower(), [word.lower() for word in words[1:]]
     name = f"layer {place} ({' '.join(words)})"
     if kind not in KINDS:
-        close = difflib.get_close_matches(kind, [*KINDS, "dense", "fc"], 1)
+        close = difflib.get_close_matches(kind, [*KINDS, *OPTION_NAMES, "dense", "fc"], 1)
         meant = {"dense": "linear", "fc": "linear"}.get(close[0], close[0]) if close else ""
         raise LayerError(
             f"{name}: there is no layer {words[0]!r}; "
@@ -115,8 +133,7 @@ def _layer(words: list[str], place: int) -> Layer:
             + f"known are {', '.join(KINDS)}"
         )
     plain, options = _split(rest, kind, name)
-    wanted = {"conv": (2, 2), "maxpool": (1, 1), "avgpool": (1, 1), "linear": (1, 1), "dropout": (0, 1)}
-    fewest, most = wanted.get(kind, (0, 0))
+    fewest, most = _NUMBERS.get(kind, (0, 0))
     if not fewest <= len(plain) <= most:
         raise LayerError(f"{name}: a {kind} layer is written {_USAGE[kind]}")
     if kind == "linear":
@@ -139,7 +156,7 @@ def _split(words: list[str], kind: str, name: str) -> tuple[list[str], dict[str,
     options: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
-        if word not in ("stride", "padding"):
+        if word not in OPTION_NAMES:
             plain.append(word)
             continue
         value = next(rest, None)

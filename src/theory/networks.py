@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # The report's exercise (protocol, section 1): both on 28x28 images with three channels.
 REPORT_CNN = ("input=3x28x28", "conv 8 5x5", "maxpool 4x4 stride 2", "flatten", "linear 10")
 REPORT_DENSE = ("input=3x28x28", "flatten", "linear 100", "linear 10")
+REPORT_COUNT, SLIP_LAYER, SLIP_TOTAL = 10_298, 23_530, 24_540  # as the report prints them
 # The report's captioner (protocol, section 6)
 VOCABULARY, FEATURES, REGIONS = 190, 512, 256
 
@@ -187,3 +188,58 @@ def _linear(name: str, inputs: int, outputs: int, kind: str, *, per: str = "word
 def all_networks() -> tuple[Network, ...]:
     """The report's two, the classifier, the captioner without and with attention."""
     return (report_cnn(), report_dense(), classifier(), captioner(), captioner(attention=True))
+
+
+def named(name: str) -> Network:
+    """The network that a name of the command line stands for.
+
+    Raises:
+        LayerError: an encoder whose package is not installed.
+    """
+    from src.theory.encoders import encoder
+
+    makers: dict[str, Callable[[], Network]] = {
+        "cnn": report_cnn,
+        "dense": report_dense,
+        "classifier": classifier,
+        "captioner": captioner,
+        "captioner-attention": lambda: captioner(attention=True),
+    }
+    return makers[name]() if name in makers else encoder(name)
+
+
+def of_run(given: str) -> tuple[Network, ...]:
+    """The networks of a run, a sweep's best run or a checkpoint: a classifier, or a decoder and its encoder.
+
+    Raises:
+        CheckpointError: no checkpoint, or one that cannot be used.
+        LayerError: an encoder whose package is not installed.
+    """
+    from src.captioning.module import Captioner
+    from src.classification.module import Classifier
+    from src.theory.encoders import encoder
+    from src.trained import find_checkpoint, open_checkpoint, rebuilt
+
+    trained = open_checkpoint(find_checkpoint(given)[0])
+    if trained.task == "classify":
+        return (classifier(rebuilt(trained, Classifier).network),)
+    module = rebuilt(trained, Captioner)
+    settings = trained.hyper_parameters["encoder"]
+    rows, columns = settings["grid"]
+    return (captioner(module.decoder, regions=rows * columns), encoder(settings["name"], settings["size"]))
+
+
+def report_slip(cnn: int, dense: int) -> str:
+    """What the report prints for the dense network, and the right arithmetic, of the counts found here."""
+    first = 100 * 28 * 28 * 3 + 100
+    return (
+        f"The report prints {SLIP_LAYER:,} parameters for the first dense layer and so {SLIP_TOTAL:,} in "
+        f"total, an increase of {increase(REPORT_COUNT, SLIP_TOTAL):.1f} % over the CNN. That is a slip of a "
+        f"factor of ten: 100 x 2,352 + 100 = {first:,}, with {first:,} + {dense - first:,} = {dense:,} in "
+        f"total; the increase is ({dense:,} - {cnn:,}) / {cnn:,} = {increase(cnn, dense):,.1f} %."
+    )
+
+
+def increase(of: int, to: int) -> float:
+    """In per cent."""
+    return 100 * (to - of) / of
