@@ -37,10 +37,10 @@ def section(sources: Sources) -> Section:
             "X W_Q (X W_K)^T = X (W_Q W_K^T) X^T, and rank(W_Q W_K^T) is at most that of W_Q, at most d. "
             "With B, A' = W_Q B (W_K B^{-T})^T = W_Q B B^{-1} W_K^T = A. Dividing the scores by sqrt(d), as "
             "is usual, does the same to both heads; half of the cases do so.",
-            "Where the conditions fail, P changes. Its largest change was, in the case where it was "
-            f"smallest, cases, {checked.broken['B singular']:.1g} with a singular B (and its pseudo-inverse "
-            f"for the inverse) and {checked.broken['another W_K']:.1g} with another W_K; rounding stays "
-            f"below {checked.heads.limit:.0e}.",
+            "Where the conditions fail, P changes: in the case with the smallest change, a probability still "
+            f"moves by {checked.broken['B singular']:.1g} with a singular B (its pseudo-inverse for the "
+            f"inverse) and by {checked.broken['another W_K']:.1g} with another W_K; rounding stays below "
+            f"{checked.heads.limit:.0e}.",
             f"So the 2 n d weights have d^2 directions too many, those of B. At n = {size}, d = "
             f"{width} the derivative of A by {2 * size * width} weights has rank {found}; 2 n d - d^2 = "
             f"{2 * size * width - width**2}.",

@@ -134,6 +134,7 @@ def layers(console: Console, words: Sequence[str]) -> list[Statement]:
 def _network(words: Sequence[str]) -> tuple[Network, ...]:
     """What the words after `layers` stand for."""
     from src.theory.layer_list import parse, read_yaml
+    from src.theory.layers import LayerError
 
     first = words[0]
     if len(words) == 1 and first in NETWORKS:
@@ -148,6 +149,11 @@ def _network(words: Sequence[str]) -> tuple[Network, ...]:
         from src.theory.networks import of_run
 
         return of_run(first)
+    if len(words) == 1 and not set(first) & set(" ="):
+        raise LayerError(
+            f"{first!r} is no list of layers, no YAML file, no folder that is there and none of "
+            f"{', '.join(NETWORKS)}: see python -m src.theory layers --help"
+        )
     layer_list = parse(words)
     layer_list.rows()  # every mistake is found before torch is imported
     from src.theory.counted import of_layer_list
