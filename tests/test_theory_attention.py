@@ -103,9 +103,9 @@ def test_probabilities_are_those_of_the_formula_written_out() -> None:
         assert head.from_weights()[i].tolist() == pytest.approx(
             [math.exp(s) / total for s in scores], abs=1e-14
         )
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        *(each[None] for each in (head.inputs @ head.query, head.inputs @ head.key, torch.eye(5).double()))
-    )
+    query, key = head.inputs @ head.query, head.inputs @ head.key
+    values = torch.eye(5, dtype=torch.float64)
+    expected = torch.nn.functional.scaled_dot_product_attention(query[None], key[None], values[None])
     assert apart(head.from_weights(), expected[0]) < 1e-14
 
 

@@ -98,7 +98,7 @@ def test_decoders_of_any_size_agree(
 ) -> None:
     words, features, regions = size
     sizes = {"embedding": 5, "state": 7, "attention_size": 3, "gate": gate and attention}
-    decoder = Decoder(words, features, attention=attention, **sizes, deep_output=deep and attention)  # type: ignore[arg-type]
+    decoder = Decoder(words, features, attention=attention, **sizes, deep_output=deep and attention)
     assert [s for s in captioner(decoder, regions=regions).statements() if not s.holds] == []
 
 

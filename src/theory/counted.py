@@ -95,7 +95,7 @@ class Network:
             lines.append((*cells, per) if words else cells)
         note = self.note or "Multiply-adds for one image; biases, activations and pooling do not count."
         if self.shapes_only:
-            note += " Shapes are worked out by torch without values, since the network is large."
+            note += " Run on shapes alone, without values (torch's meta device)."
         return Table(self.title, (*columns, "per") if words else columns, tuple(lines), note)
 
     def statements(self) -> tuple[Statement, ...]:

@@ -35,10 +35,17 @@ def show_table(table: Table, console: Console) -> None:
 
 def show_statements(statements: Sequence[Statement], console: Console) -> None:
     """Each statement with what was measured and expected, and whether it holds."""
+    from rich import box
+    from rich.table import Table as RichTable
     from rich.text import Text
 
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
+    shown.add_column("statement", ratio=5, overflow="fold")
+    shown.add_column("measured", ratio=4, overflow="fold")
+    shown.add_column("expected", ratio=3, overflow="fold")
+    shown.add_column("holds", width=5)
     for statement in statements:
-        word, style = ("holds", "green") if statement.holds else ("DOES NOT HOLD", "bold red")
-        line = Text.assemble((word, style), "  ", statement.what)
-        console.print(line)
-        console.print(Text(f"       {statement.measured}  (expected: {statement.expected})", style="dim"))
+        word, style = ("yes", "green") if statement.holds else ("NO", "bold red")
+        cells = (statement.what, statement.measured, statement.expected)
+        shown.add_row(*map(Text, cells), Text(word, style))
+    console.print(shown)
