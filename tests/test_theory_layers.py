@@ -97,8 +97,15 @@ def test_decoders_of_any_size_agree(
     size: tuple[int, int, int], attention: bool, gate: bool, deep: bool
 ) -> None:
     words, features, regions = size
-    sizes = {"embedding": 5, "state": 7, "attention_size": 3, "gate": gate and attention}
-    decoder = Decoder(words, features, attention=attention, **sizes, deep_output=deep and attention)
+    decoder = Decoder(
+        *(words, features),
+        attention=attention,
+        embedding=5,
+        state=7,
+        attention_size=3,
+        gate=gate and attention,
+        deep_output=deep and attention,
+    )
     assert [s for s in captioner(decoder, regions=regions).statements() if not s.holds] == []
 
 
@@ -125,7 +132,7 @@ def test_resnet_of_the_protocol_makes_16x16_regions_of_512() -> None:
 def test_a_formula_that_is_wrong_does_not_hold() -> None:
     network = report_cnn()
     for wrong in ({"parameters": 600}, {"output": (8, 25, 24)}, {"multiply_adds": 1}):
-        rows = (replace(network.rows[0], **wrong), *network.rows[1:])  # type: ignore[arg-type]
+        rows = (replace(network.rows[0], **wrong), *network.rows[1:])
         failed = [s for s in replace(network, rows=rows).statements() if not s.holds]
         assert len(failed) == 1
         assert "conv 8 5x5" in failed[0].measured

@@ -69,7 +69,9 @@ class Network:
         return sum(row.multiply_adds for row in self.rows if row.per == per)
 
     def table(self) -> Table:
-        """Layer, output shape, kernel, parameters by formula and counted, share, multiply-adds."""
+        """Layer, output shape, kernel (where there is one), parameters by formula and counted, share,
+        multiply-adds.
+        """
         words = len(self.multiply_adds) > 1
         columns = ("layer", "output", "kernel", "parameters", "counted", "share", "multiply-adds")
         lines = []
@@ -96,7 +98,10 @@ class Network:
         note = self.note or "Multiply-adds for one image; biases, activations and pooling do not count."
         if self.shapes_only:
             note += " Run on shapes alone, without values (torch's meta device)."
-        return Table(self.title, (*columns, "per") if words else columns, tuple(lines), note)
+        named = (*columns, "per") if words else columns
+        if not any(row.kernel for row in self.rows):  # the terminal is narrow
+            named, lines = (*named[:2], *named[3:]), [(*line[:2], *line[3:]) for line in lines]
+        return Table(self.title, named, tuple(lines), note)
 
     def statements(self) -> tuple[Statement, ...]:
         """That formula and built network agree: parameters, shapes, multiply-adds."""
