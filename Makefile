@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm tensorboard ranking test bench lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test bench lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -45,6 +45,13 @@ caption: setup ## the captioner: draw the scenes, train without and with attenti
 caption-ucm: setup ## both decoders on UCM-Captions, three seeds each (ARGS='data.root=FOLDER')
 	@$(BIN)/python -m src.train -m experiment=captions_ucm $(ARGS)
 	@$(BIN)/python -m src.sweep.captions outputs/captions_ucm
+
+caption-sydney: setup ## both decoders on Sydney-Captions, three seeds each (ARGS='data.root=FOLDER')
+	@$(BIN)/python -m src.train -m experiment=captions_sydney $(ARGS)
+	@$(BIN)/python -m src.sweep.captions outputs/captions_sydney
+
+theory: setup ## the report's theory as tables: parameter counts, self-attention, equivariance; fails where one does not hold
+	@$(BIN)/python -m src.theory $(ARGS)
 
 ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
 	@$(BIN)/python -m src.sweep.ranking outputs/$(NAME)

@@ -14,7 +14,8 @@ from src.command import read_command
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md")
 TARGETS = (
-    *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "ranking", "tensorboard"),
+    *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "caption-sydney"),
+    *("ranking", "theory", "tensorboard"),
     *("test", "bench", "lint", "format", "typecheck", "check", "clean"),
 )
 

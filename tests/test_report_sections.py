@@ -149,7 +149,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path: Path) -> None:
     assert [text.rsplit(": ", 1)[1] for text in commands] == [
         "make caption",
         "make caption-ucm ARGS='data.root=FOLDER'",
-        "python -m src.train -m experiment=captions_sydney data.root=FOLDER",
+        "make caption-sydney ARGS='data.root=FOLDER'",
     ]
     assert sweep.section(sources(tmp_path)).comparisons[0].ours is None
     make_caption_run(tmp_path / "scenes", True, settings={"data.name": "scenes", "beam": 1})

@@ -28,7 +28,7 @@ COMMANDS = {
     "scenes": "make caption",
     "captions_ucm": "make caption-ucm ARGS='data.root=FOLDER'",
     "captions_ucm_best": "python -m src.train -m experiment=captions_ucm_best data.root=FOLDER",
-    "captions_sydney": "python -m src.train -m experiment=captions_sydney data.root=FOLDER",
+    "captions_sydney": "make caption-sydney ARGS='data.root=FOLDER'",
 }
 SYNTHETIC = "synthetic scenes"
 
