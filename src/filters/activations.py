@@ -60,7 +60,7 @@ def activations(
     finally:
         for handle in handles:
             handle.remove()
-    if unreached := [name for name in wanted if name not in found]:
-        if layers is not None:
-            raise ValueError(f"the forward pass never reached {', '.join(unreached)}")
+    unreached = [name for name in wanted if name not in found]
+    if unreached and layers is not None:
+        raise ValueError(f"the forward pass never reached {', '.join(unreached)}")
     return found

@@ -30,8 +30,8 @@ STAGES = {
 def protocol_order(network: ConvNet) -> nn.Sequential:
     """The classifier as a row of named layers that share its weights, in eval mode.
 
-    Its own forward pools before the ReLU (the same numbers, quicker) and calls both as functions, which no hook
-    sees. Here they stand as the protocol has them: conv, ReLU, pool.
+    Its own forward pools before the ReLU (the same numbers, quicker) and calls both as functions, which no
+    hook sees. Here they stand as the protocol has them: conv, ReLU, pool.
     """
     layers: list[tuple[str, nn.Module]] = [
         ("conv1", network.conv1),

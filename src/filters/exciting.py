@@ -1,6 +1,6 @@
 """The images that excite a filter most, where in them it peaks, and which classes they come from.
 
-Dimension letters: N images, O filters, B batch, C channels, H, W of a filter's map, k images a filter, K classes.
+Dimension letters: N images, O filters, B batch, C channels, H, W of a filter's map, k images a filter.
 """
 
 from __future__ import annotations

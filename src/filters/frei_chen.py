@@ -6,8 +6,8 @@ Computers C-26 (1977), 988-998: four patterns answer to edges (first derivatives
 sum of nine squared projections.
 
 A random kernel has all of these, too. Where its weights are drawn independently from one symmetric
-distribution, as PyTorch does, each of the nine directions holds 1/9 of the energy on average: edges 4/9, lines
-4/9, average 1/9. So shares say something only beside that.
+distribution, as PyTorch does, each of the nine directions holds 1/9 of the energy on average: edges 4/9,
+lines 4/9, average 1/9. So shares say something only beside that.
 
 Dimension letters: O kernels.
 """

@@ -19,6 +19,7 @@ from src.filters.exciting import Window
 from src.filters.kernels import mosaic, place
 
 MAPS_ACROSS = 16
+KEY = "Black: 0. Brightest: the highest value of the layer. Maps are numbered row by row, from 0."
 MOST_MAPS = 64  # of a layer, in one picture
 FRAME = "#00E5FF"  # a hue that neither grey images nor the maps' colours hold
 
@@ -32,18 +33,18 @@ def activation_figure(
 
     Args:
         image: (H, W), as the network sees it.
-        stages: by the layer's title, in order: maps (C, H, W), or values (N,); the last one is taken for class
-            scores (K,) before the softmax.
+        stages: by the layer's title, in order: maps (C, H, W), or values (N,); the last one is taken for
+            class scores (K,) before the softmax.
         title: a sentence that states the finding.
         classes: names of the K classes; () numbers them.
     """
     *inner, (_, scores) = [(name, values.detach().cpu()) for name, values in stages.items()]
     heights = [
-        0.27 + 0.47 * -(-min(len(values), MOST_MAPS) // MAPS_ACROSS) if values.ndim == 3 else 0.5
+        0.27 + 0.51 * -(-min(len(values), MOST_MAPS) // MAPS_ACROSS) if values.ndim == 3 else 0.5
         for _, values in inner
     ]
     with figures.look():
-        figure, _ = figures.subplots(height=0.5 + 1.9 + sum(heights))
+        figure, _ = figures.subplots(height=0.7 + 1.9 + sum(heights))
         figure.clear()
         grid = figure.add_gridspec(1 + len(inner), 2, height_ratios=[1.9, *heights], width_ratios=[1, 2.2])
         axes = figure.add_subplot(grid[0, 0])
@@ -54,6 +55,7 @@ def activation_figure(
         for row, (name, values) in enumerate(inner, start=1):
             axes = figure.add_subplot(grid[row, :])
             (_maps if values.ndim == 3 else _strip)(axes, name, values)
+        figure.supxlabel(KEY, x=0.01, ha="left", fontsize=8)
         figures.title(figure, title)
     return figure
 
@@ -66,6 +68,7 @@ def _probabilities(axes: Axes, scores: Tensor, classes: Sequence[str]) -> None:
     axes.set_yticks(range(len(order)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
+    axes.set_axisbelow(True)
     axes.grid(False, axis="y")
     axes.set_xlabel("probability", fontsize=8)
     axes.set_title("the classes")
@@ -82,6 +85,7 @@ def _maps(axes: Axes, name: str, every: Tensor) -> None:
     some = f"the first {count} of {len(every)}" if len(every) > count else str(count)
     empty = f"; {silent} empty" if silent else ""
     axes.set_title(f"{name}: {some} maps of {height}x{width}, to {top:.3g}{empty}", pad=2)
+    axes.set_anchor("W")
     axes.set_axis_off()
 
 

@@ -18,6 +18,7 @@ from src import figures
 from src.filters.kernels import ACROSS, checked, mosaic, place, protocol_kernels
 
 SIGNED = "RdBu_r"  # red above 0, blue below, white at 0: colour-blind readers can tell the ends apart
+WITHIN = 0.99  # of the weights, between the colours' ends
 MOST_ROWS = 64  # input channels in one picture
 MOST_COLUMNS = 32  # filters side by side
 
@@ -53,8 +54,10 @@ def protocol_figure(weight: Tensor, title: str, labels: Sequence[str] = ()) -> F
 def all_channels_figure(weight: Tensor, title: str) -> Figure:
     """Every kernel of a layer: a column a filter, a row an input channel, red above 0 and blue below.
 
-    The colours are symmetric around 0 and reach to the largest weight. Filters go on below where there are more
-    than 32. Raises ValueError for more than 64 input channels.
+    The colours are symmetric around 0; one weight in a hundred lies beyond their ends, so that the others can
+    be told apart. Filters go on below where there are more than 32.
+
+    Raises ValueError for more than 64 input channels.
     """
     weights = checked(weight)  # (O, I, h, w)
     filters, channels, height, width = weights.shape
@@ -62,12 +65,12 @@ def all_channels_figure(weight: Tensor, title: str) -> Figure:
         raise ValueError(
             f"kernels of {channels} input channels are too many for a picture: at most {MOST_ROWS}"
         )
-    limit = max(float(weights.abs().max()), 1e-12)
+    limit = max(float(np.quantile(weights.abs().numpy(), WITHIN)), 1e-12)
     columns = min(filters, MOST_COLUMNS)
     bands = -(-filters // columns)
-    inches = 7.0 / columns * height / width * (channels + 1) * bands
+    inches = 6.6 * bands * (channels * (height + 1) + 1) / (columns * (width + 1) + 1)
     with figures.look():
-        figure, axes_of = figures.subplots(bands, 1, height=min(1.3 + 0.4 * bands + max(inches, 0.8), 40))
+        figure, axes_of = figures.subplots(bands, 1, height=min(0.7 + 0.3 * bands + inches, 40))
         for band, axes in enumerate(axes_of.flat):
             part = weights[band * columns : (band + 1) * columns]
             tiles = part.transpose(0, 1).flatten(0, 1)  # (I * O', h, w), a row a channel
@@ -78,7 +81,7 @@ def all_channels_figure(weight: Tensor, title: str) -> Figure:
             _number(axes, across, down, first=band * columns)
             axes.set_ylabel("Input channel")
         axes.set_xlabel("Filter")
-        bar = figure.colorbar(shown, ax=axes_of, fraction=0.025, pad=0.01, aspect=25)
+        bar = figure.colorbar(shown, ax=axes_of, fraction=0.025, pad=0.01, aspect=25, extend="both")
         bar.set_label("weight")
         bar.outline.set_visible(False)
         figures.title(figure, title)

@@ -27,10 +27,17 @@ def protocol_kernels(weight: Tensor) -> Tensor:
     return (found[:, 0] - low) / torch.clamp(high - low, min=1e-12)
 
 
-def channel_share(weight: Tensor, channel: int = 0) -> float:
-    """How much of the layer's energy (sum of squares) lies in the kernels of one input channel, 0 to 1."""
+def channel_shares(weight: Tensor) -> list[float]:
+    """How much of the layer's energy (sum of squares) lies in the kernels of each input channel; I shares."""
     energy = checked(weight).double().square().sum((0, 2, 3))  # (I,)
-    return float(energy[channel] / energy.sum().clamp(min=1e-300))
+    return (energy / energy.sum().clamp(min=1e-300)).tolist()
+
+
+def channels_for_half(weight: Tensor) -> int:
+    """The median over the filters of how few input channels hold half of a filter's energy."""
+    energy = checked(weight).double().square().sum((2, 3))  # (O, I)
+    running = energy.sort(dim=1, descending=True).values.cumsum(1)  # (O, I)
+    return int(((running < running[:, -1:] / 2).sum(1) + 1).median())
 
 
 def mosaic(tiles: Tensor, across: int, gap: int = 1) -> Tensor:

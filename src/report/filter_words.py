@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from src.filters.exciting import ClassShare, Exciting
     from src.filters.frei_chen import Beside, Contents
 
+WORDS = {"mixed": "kernels of no kind", "line": "kernels mostly line or spot"}
 HARDLY_CHANGED = 0.99  # cosine with the initial kernel
 
 
@@ -50,18 +51,19 @@ def first_layer(found: Contents) -> tuple[str, ...]:
     still = sum(cosine > HARDLY_CHANGED for cosine in found.cosines)
     middle = sorted(found.cosines)[size // 2]
     mostly = max(found.change, key=lambda name: found.change[name] / _even(name))
+    favourite = "" if mostly == "gradient" else f"; training preferred {mostly}"
     if not any(found.change.values()):
         return ("The first layer's kernels are those that training began with.",)
     first = (
         f"In Frei and Chen's orthogonal basis {counts['edge']} of the {size} first-layer kernels are mostly "
         f"edge (first derivatives), {counts['line']} mostly line or spot (second derivatives), "
-        f"{counts['average']} mostly average (blur), {counts['mixed']} mixed. {verdict}: as many freshly drawn "
-        f"kernels have on average (middle 95 %) {', '.join(inside)}."
+        f"{counts['average']} mostly average (blur), {counts['mixed']} mixed. {verdict}: as many freshly "
+        f"drawn kernels have on average (middle 95 %) {', '.join(inside)}."
     )
     second = (
-        "What training added shows more: of the energy of the difference between the kernels after and before "
-        f"training {gradient:.0%} lies in the two oriented gradients, {even:.0%} if it had no preference; the "
-        f"most preferred group is {mostly}. The median kernel has a cosine of {middle:.2f} with its initial "
+        "What training added shows more: of the energy of the difference between the kernels after and "
+        f"before training {gradient:.0%} lies in the two oriented gradients, where {even:.0%} would show no "
+        f"preference{favourite}. The median kernel has a cosine of {middle:.2f} with its initial "
         f"self, and {still} of {size} hardly turned at all (cosine above {HARDLY_CHANGED})."
     )
     return first, second
@@ -78,7 +80,10 @@ def contents_table(found: Contents) -> Table:
         f"What the {len(found.cosines)} first-layer kernels consist of",
         ("", "trained", "before training", "random: mean (middle 95 %)", "of what training added"),
         (
-            *(row(f"kernels mostly {kind}", beside, 0, "") for kind, beside in found.counts.items()),
+            *(
+                row(WORDS.get(kind, f"kernels mostly {kind}"), beside, 0, "")
+                for kind, beside in found.counts.items()
+            ),
             *(
                 row(f"energy in {name}, mean share", beside, 2, f"{found.change[name]:.2f}")
                 for name, beside in found.shares.items()
@@ -100,8 +105,8 @@ def _even(group: str) -> float:
 
 def sheet_alt(layer: int, filters: int) -> str:
     return (
-        f"{filters} small grey pictures of 3x3 pixels, eight a row: the kernels of convolution {layer}, input "
-        "channel 0, from the layer's smallest weight (black) to its largest (white)."
+        f"{filters} small grey pictures of 3x3 pixels, eight a row: the kernels of convolution {layer}, "
+        "input channel 0, from the layer's smallest weight (black) to its largest (white)."
     )
 
 
@@ -115,8 +120,8 @@ def channel_0_title(shares: Sequence[float]) -> str:
 def all_channels_title(shares: Sequence[float], filters: int) -> str:
     most, least = (choose(range(len(shares)), key=lambda c: shares[c]) for choose in (max, min))
     return (
-        f"All {filters * len(shares)} kernels of layer 2: input channel {most} weighs most ({shares[most]:.1%} "
-        f"of the energy), channel {least} least ({shares[least]:.1%})"
+        f"All {filters * len(shares)} kernels of layer 2: input channel {most} weighs most "
+        f"({shares[most]:.1%} of the energy), channel {least} least ({shares[least]:.1%})"
     )
 
 
@@ -128,13 +133,15 @@ def all_channels_alt(weight: Tensor) -> str:
     )
 
 
-def second_layer(shares: Sequence[float]) -> str:
+def second_layer(shares: Sequence[float], half: int) -> str:
+    """`half`: the median number of input channels that hold half of a filter's energy."""
     even = 1 / len(shares)
     most = max(range(len(shares)), key=lambda channel: shares[channel])
     return (
-        f"The report's picture of layer 2 shows input channel 0 only, one of {len(shares)}: {shares[0]:.1%} of "
-        f"the weights' energy, where an even spread would be {even:.1%}. The picture of all channels shows "
-        f"that channel {most} weighs most ({shares[most]:.1%}): every filter combines all first-layer maps."
+        f"The report's picture of layer 2 shows input channel 0 only, one of {len(shares)}: {shares[0]:.1%} "
+        f"of the weights' energy, where an even spread would be {even:.1%}. The picture of all channels "
+        f"shows that channel {most} weighs most ({shares[most]:.1%}). Filters combine first-layer maps: in "
+        f"the median filter it takes {half} of {len(shares)} channels to hold half of the energy."
     )
 
 
@@ -154,8 +161,8 @@ def image_title(number: int, label: int, stages: Mapping[str, Tensor]) -> str:
 
 def activations_alt(stages: Mapping[str, Tensor]) -> str:
     return (
-        f"The image, the probabilities of the classes, and below them what {', '.join([*stages][:-1])} answer: "
-        "maps in which bright places are high values, and strips for the dense layers."
+        f"The image, the probabilities of the classes, and below them what {', '.join([*stages][:-1])} answer"
+        ": maps in which bright places are high values, and strips for the dense layers."
     )
 
 
@@ -164,7 +171,7 @@ def exciting_row(
 ) -> ExcitingRow:
     """A filter of `exciting_figure`, with its `columns` strongest images."""
     best = found.top[number, :columns]
-    note = f"{share.share:.0%} {_named(share.label)}"
+    note = f"of {found.top.shape[1]}:\n{share.share:.0%} {_named(share.label)}"
     return ExcitingRow(f"filter {number}", images[best, 0], found.peaks[number, :columns], note)
 
 
@@ -173,13 +180,13 @@ def exciting_title(shares: Sequence[ClassShare], top: int) -> str:
     if len(shares) == 1:
         return f"Of the {top} images that excite the filter most {first.share:.0%} are {_named(first.label)}"
     return (
-        f"Layer 2: of the {top} images that excite a filter most, {first.share:.0%} ({_named(first.label)}) to "
-        f"{last.share:.0%} ({_named(last.label)}) are of one class"
+        f"Layer 2: of the {top} images that excite a filter most, {first.share:.0%} ({_named(first.label)}) "
+        f"to {last.share:.0%} ({_named(last.label)}) are of one class"
     )
 
 
 def exciting_alt(rows: Sequence[ExcitingRow]) -> str:
-    listed = "; ".join(f"{row.label}: {row.note}" for row in rows)
+    listed = "; ".join(f"{row.label}, {row.note.replace(chr(10), ' ')}" for row in rows)
     return (
         "A row a filter: the training images that excite it most, the strongest first, with a frame around "
         f"what the filter saw at its peak. The commonest class among its strongest images: {listed}."
@@ -209,10 +216,10 @@ def exciting(found: Peakedness, silent: Sequence[int]) -> str:
     dead = f" {len(silent)} filters answer to no image at all." if silent else ""
     return (
         f"Of the {found.top} training images (of {found.of:,}, validation included) that excite a filter of "
-        f"layer 2 most, {trained:.0%} are of its commonest class on average, {change} the {initial:.0%} before "
-        f"training and {found.chance:.0%} among {found.top} images drawn at random; for {half} of "
-        f"{len(found.trained)} filters it is half or more. A frame marks what the filter saw at its peak, 8x8 "
-        f"pixels.{dead}"
+        f"layer 2 most, {trained:.0%} are of its commonest class on average, {change} the {initial:.0%} "
+        f"before training and {found.chance:.0%} among {found.top} images drawn at random; for {half} of "
+        f"{len(found.trained)} filters it is half or more. A frame marks what the filter saw at "
+        f"its peak.{dead}"
     )
 
 

@@ -96,11 +96,11 @@ def first_layer(module: Classifier, begun: Classifier, seed: int) -> Section:
 def second_layer(module: Classifier) -> Section:
     """The kernels of layer 2: the report's sheet of input channel 0, and all input channels with signs."""
     from src.filters.kernel_figures import all_channels_figure, protocol_figure
-    from src.filters.kernels import channel_share
+    from src.filters.kernels import channel_shares, channels_for_half
     from src.report import filter_words as words
 
     weight = module.network.conv2.weight.detach()
-    shares = [channel_share(weight, channel) for channel in range(weight.shape[1])]
+    shares = channel_shares(weight)
     sheet_title = words.channel_0_title(shares)
     every_title = words.all_channels_title(shares, len(weight))
     sheet_alt, every_alt = words.sheet_alt(2, len(weight)), words.all_channels_alt(weight)
@@ -108,7 +108,7 @@ def second_layer(module: Classifier) -> Section:
         KEY,
         TITLE,
         ASKED,
-        answer=(words.second_layer(shares),),
+        answer=(words.second_layer(shares, channels_for_half(weight)),),
         pictures=(
             Picture("kernels-conv2-channel-0", sheet_title, sheet_alt, protocol_figure(weight, sheet_title)),
             Picture("kernels-conv2-all", every_title, every_alt, all_channels_figure(weight, every_title)),
