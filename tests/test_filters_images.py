@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.classification.module import Classifier, scaled
 from src.filters.activations import activations
 from src.filters.classifier import STAGES, exciting, layers_of, protocol_order, untrained, window_of
-from src.filters.exciting import class_shares, most_exciting, window
+from src.filters.exciting import Window, class_shares, most_exciting, window
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +94,18 @@ def test_window_is_where_a_change_of_the_image_can_be_seen(classifier: Classifie
             assert (lines[0], lines[-1]) == (max(first, 0), first + size - 1)
 
 
+def test_window_with_padding_behind_a_stride() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3, padding=1))
+    assert window(network, "2") == Window(first=-3, step=2, size=8)
+
+
 def test_planted_pattern_wins_where_it_stands(classifier: Classifier) -> None:
     """The filter's own pattern, in one image among faint noise, at a known place."""
     planted = Classifier(dropout=0.5, lr=0.01).eval()
     pattern = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]])
     with torch.no_grad():
         planted.network.conv1.weight[4, 0] = pattern - pattern.mean()
-        planted.network.conv1.bias.zero_()
+        planted.network.conv1.bias[:] = 0  # type: ignore[index]
     images = noise(700, high=60)  # more than a batch
     images[613, 0, 9:12, 20:23] += (pattern * 190).to(torch.uint8)
     images[42, 0, 2:5, 3:6] += (pattern * 120).to(torch.uint8)
@@ -127,9 +132,10 @@ def test_exciting_agrees_with_the_maps_of_all_images_at_once(classifier: Classif
 
 
 def test_ties_and_silent_filters_and_too_few_images() -> None:
-    layer = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 3, bias=False)))
+    conv = nn.Conv2d(1, 2, 3, bias=False)
+    layer = nn.Sequential(OrderedDict(conv=conv))
     with torch.no_grad():
-        layer.conv.weight[0], layer.conv.weight[1] = 1.0, -1.0  # type: ignore[operator]
+        conv.weight[0], conv.weight[1] = 1.0, -1.0
     found = most_exciting(layer, "conv", torch.ones(4, 1, 5, 5), lambda batch: batch, k=2)
     assert found.top.tolist() == [[0, 1], [0, 1]]
     assert found.peaks.unique().tolist() == [0]
