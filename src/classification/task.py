@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from torch import Tensor
@@ -15,6 +14,7 @@ from torchvision.utils import make_grid
 from src.classification.data import ImageData
 from src.classification.module import Classifier
 from src.config import FIGURES, RATES
+from src.filters.kernels import ACROSS, protocol_kernels
 
 MONITOR, RATE = FIGURES["classify"][0], RATES["classify"]
 COLUMNS = (
@@ -103,8 +103,7 @@ def pictures(module: Classifier) -> dict[str, Tensor]:
     kernels = {"kernels/conv1": "conv1", "kernels/conv2_input_channel_0": "conv2"}
     found = {}
     for title, layer in kernels.items():
-        weight = getattr(module.network, layer).weight.detach()  # (out, in, 3, 3)
-        low, high = weight.min(), weight.max()
-        scaled = (weight[:, :1] - low) / torch.clamp(high - low, min=1e-12)  # (out, 1, 3, 3)
-        found[title] = make_grid(interpolate(scaled, scale_factor=16), nrow=8, padding=4, pad_value=1.0)
+        weight = getattr(module.network, layer).weight  # (out, in, 3, 3)
+        scaled = protocol_kernels(weight).unsqueeze(1)  # (out, 1, 3, 3)
+        found[title] = make_grid(interpolate(scaled, scale_factor=16), nrow=ACROSS, padding=4, pad_value=1.0)
     return found
