@@ -1,14 +1,17 @@
 """The input that excites a filter most: gradient ascent on the image (Erhan et al. 2009).
 
-What a filter of a trained network answers to is sought by climbing: the weights stay, the image moves along the
-gradient of the filter's activation. Without a leash that ends in noise which no camera gives, so the usual
-regularisers are at hand: a bounded norm (Erhan et al. 2009, Visualizing higher-layer features of a deep network),
-L2 decay (Simonyan et al. 2013, arXiv:1312.6034), values clipped to those of images and several starts (Yosinski et
-al. 2015, arXiv:1506.06579), total variation (Mahendran and Vedaldi 2015, arXiv:1412.0035), jitter and a smoothed
-gradient (Mordvintsev et al. 2015 and Olah et al. 2017, https://distill.pub/2017/feature-visualization).
+What a filter of a trained network answers to is sought by climbing: the weights stay, the image moves along
+the gradient of the filter's activation. Without a leash that ends in noise which no camera gives, so the
+usual regularisers are at hand:
 
-Layers are read by forward hooks, which serve any nn.Module; torchvision's `create_feature_extractor` has to trace
-the network and refuses modules with branches.
+    a bounded norm               Erhan et al. 2009, Visualizing higher-layer features of a deep network
+    L2 decay                     Simonyan et al. 2013, arXiv:1312.6034
+    clipping, several starts     Yosinski et al. 2015, arXiv:1506.06579
+    total variation              Mahendran and Vedaldi 2015, arXiv:1412.0035
+    jitter, smoothed gradients   Olah et al. 2017, https://distill.pub/2017/feature-visualization
+
+Layers are read by forward hooks, which serve any nn.Module; torchvision's `create_feature_extractor` has to
+trace the network, which fails where its code branches on values, and runs all of it.
 
 Dimension letters: B images (one a filter), C channels, H, W pixels; F filters, h, w a layer's map.
 """
@@ -41,8 +44,8 @@ class Synthetic:
     reached: Tensor
 
 
-class _Reached(Exception):  # noqa: N818 - no error: what comes after the last layer asked for is not computed
-    pass
+class _Reached(Exception):
+    """The last layer asked for is done: what comes after it need not be computed."""
 
 
 def layer_outputs(network: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -130,10 +133,10 @@ def maximize(
 ) -> Synthetic:
     """Climb from noise to an image that excites each filter of a batch.
 
-    A step is `rate` x span x (g / rms(g) - variation x TV' - decay x (x - middle) / span), and shrinks evenly to
-    nothing: g is the activation's gradient, whose size differs by orders between layers and so is divided out; the
-    regularisers' weights then mean the same for every filter. TV' is the gradient of the anisotropic total
-    variation, the sum of the absolute differences of neighbouring pixels: -4 to 4 a pixel.
+    A step is `rate` x span x (g / rms(g) - variation x TV' - decay x (x - middle) / span), and shrinks evenly
+    to nothing. g is the activation's gradient; its size differs by orders between layers and is divided out,
+    so that the regularisers' weights mean the same for every filter. TV' is the gradient of the anisotropic
+    total variation, the sum of the absolute differences of neighbouring pixels: -4 to 4 a pixel.
 
     Args:
         activation: differentiable; see `Activation`. Image i must not touch the activation of another one.
@@ -141,19 +144,19 @@ def maximize(
         steps: of the ascent.
         seed: of noise and jitter; torch's global generator is left alone.
         rate: root mean square of the first step, as a share of the span, high - low.
-        low, high: the valid range of a pixel; infinite for none, then the span counts as 1 and the middle as 0.
+        low, high: the valid range of a pixel; infinite for none: then the span counts as 1, the middle as 0.
         noise: standard deviation of the start around the range's middle, as a share of the span.
         jitter: before each step the image is shifted, around its edges, by up to so many pixels each way.
         variation, decay: weights of the total variation and of L2 decay towards the middle.
-        smoothing: the gradient's amplitude at each spatial frequency f is divided by f to this power, which is
-            steepest ascent in the Fourier basis scaled so (Olah et al. 2017, "preconditioning"); 0 for none.
+        smoothing: the gradient's amplitude at each spatial frequency f is divided by f to this power, as
+            steepest ascent in a Fourier basis of such scale has it (Olah et al. 2017, "preconditioning").
         radius: the largest L2 norm of an image; None for no bound.
         restarts: how often to climb, from other noise; each filter keeps its highest image.
 
     Raises:
         ValueError: a setting is out of range, or the activation is not one number an image.
     """
-    _check(shape, steps, rate, low, high, jitter, restarts, radius)
+    _check(shape, low, high, radius, {"steps": (steps, 1), "restarts": (restarts, 1), "jitter": (jitter, 0)})
     generator = torch.Generator().manual_seed(seed)
     bounded = math.isfinite(low) and math.isfinite(high)
     span, middle = (high - low, (high + low) / 2) if bounded else (1.0, 0.0)
@@ -216,7 +219,7 @@ def _rise_of_variation(images: Tensor) -> Tensor:
 
 
 def _amplitudes(height: int, width: int, power: float) -> Tensor:
-    """1 / f^power for each frequency of `rfft2`, (H, W // 2 + 1); the mean is treated as the lowest of them."""
+    """1 / f^power for each frequency of `rfft2`, (H, W // 2 + 1); 0 counts as the lowest but it."""
     down, across = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
     frequency = torch.hypot(down[:, None], across[None, :]).clamp_min(1 / max(height, width))
     return frequency.pow(-power)
@@ -225,33 +228,24 @@ def _amplitudes(height: int, width: int, power: float) -> Tensor:
 def _checked(values: Tensor, count: int) -> Tensor:
     if values.shape != (count,):
         raise ValueError(
-            f"the activation gave {tuple(values.shape)} for {count} images: it must give one number an image, "
-            f"({count},)"
+            f"the activation gave {tuple(values.shape)} for {count} images: it must give one number an image"
         )
     return values
 
 
 def _check(
-    shape: Sequence[int],
-    steps: int,
-    rate: float,
-    low: float,
-    high: float,
-    jitter: int,
-    restarts: int,
-    radius: float | None,
+    shape: Sequence[int], low: float, high: float, radius: float | None, least: dict[str, tuple[int, int]]
 ) -> None:
+    """`least` has for each whole number its value and the smallest one allowed."""
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"images of shape {tuple(shape)} cannot be made: give (B, C, H, W), each at least 1")
     if not low < high:
         raise ValueError(f"the range from {low:g} to {high:g} is empty: low must lie below high")
     if radius is not None and not (radius > 0 and low <= 0 <= high):
         raise ValueError(
-            f"radius={radius:g} with values from {low:g} to {high:g} leaves no image: give a positive radius and a "
-            "range that holds 0"
+            f"radius={radius:g} with values from {low:g} to {high:g} leaves no image: "
+            "give a positive radius and a range that holds 0"
         )
-    for name, value, least in (("steps", steps, 1), ("restarts", restarts, 1), ("jitter", jitter, 0)):
-        if value < least:
-            raise ValueError(f"{name}={value} is out of range: give at least {least}")
-    if not rate > 0:
-        raise ValueError(f"rate={rate:g} is out of range: give more than 0")
+    for name, (value, smallest) in least.items():
+        if value < smallest:
+            raise ValueError(f"{name}={value} is out of range: give at least {smallest}")
