@@ -123,6 +123,7 @@ def maximize(
     rate: float = 0.1,
     low: float = 0.0,
     high: float = 1.0,
+    base: float | None = None,
     noise: float = 0.05,
     jitter: int = 0,
     variation: float = 0.0,
@@ -133,7 +134,7 @@ def maximize(
 ) -> Synthetic:
     """Climb from noise to an image that excites each filter of a batch.
 
-    A step is `rate` x span x (g / rms(g) - variation x TV' - decay x (x - middle) / span), and shrinks evenly
+    A step is `rate` x span x (g / rms(g) - variation x TV' - decay x (x - base) / span), and shrinks evenly
     to nothing. g is the activation's gradient; its size differs by orders between layers and is divided out,
     so that the regularisers' weights mean the same for every filter. TV' is the gradient of the anisotropic
     total variation, the sum of the absolute differences of neighbouring pixels: -4 to 4 a pixel.
@@ -145,9 +146,10 @@ def maximize(
         seed: of noise and jitter; torch's global generator is left alone.
         rate: root mean square of the first step, as a share of the span, high - low.
         low, high: the valid range of a pixel; infinite for none: then the span counts as 1, the middle as 0.
-        noise: standard deviation of the start around the range's middle, as a share of the span.
+        base: the value that the start lies around and that decay pulls to; None for the range's middle.
+        noise: standard deviation of the start around the base, as a share of the span.
         jitter: before each step the image is shifted, around its edges, by up to so many pixels each way.
-        variation, decay: weights of the total variation and of L2 decay towards the middle.
+        variation, decay: weights of the total variation and of L2 decay towards the base.
         smoothing: the gradient's amplitude at each spatial frequency f is divided by f to this power, as
             steepest ascent in a Fourier basis of such scale has it (Olah et al. 2017, "preconditioning").
         radius: the largest L2 norm of an image; None for no bound.
@@ -160,11 +162,12 @@ def maximize(
     generator = torch.Generator().manual_seed(seed)
     bounded = math.isfinite(low) and math.isfinite(high)
     span, middle = (high - low, (high + low) / 2) if bounded else (1.0, 0.0)
+    base = middle if base is None else base
     filtering = _amplitudes(shape[-2], shape[-1], smoothing) if smoothing else None
     best: Synthetic | None = None
     for _ in range(restarts):
         start = _within(
-            middle + noise * span * torch.randn(tuple(shape), generator=generator), low, high, radius
+            base + noise * span * torch.randn(tuple(shape), generator=generator), low, high, radius
         )
         images = start
         for step in range(steps):
@@ -178,7 +181,7 @@ def maximize(
                 size = direction.square().mean((1, 2, 3), keepdim=True).sqrt()
                 direction = direction / size.clamp_min(1e-12)
                 direction = direction - variation * _rise_of_variation(images)
-                direction = direction - decay * (images - middle) / span
+                direction = direction - decay * (images - base) / span
                 length = rate * span * (1 - step / steps)
                 images = _within(images + length * direction, low, high, radius)
         with torch.no_grad():
