@@ -1,13 +1,14 @@
 """What the filters of a pretrained deep encoder answer to, at an early, a middle and a late layer.
 
-Three questions, each with a number: which kind of image excites a filter (`preference`, `choose`, `precision`);
-how much stronger it is inside the boxes of a kind of thing than elsewhere (`Contrast`); and whether its peak goes
-along when one object is moved across an image (`follow`). Filters are chosen on one set of images and judged on
-another one: among a thousand filters, some look selective on any few images by chance.
+Three questions, each with a number: which kind of image excites a filter (`preference`, `choose`,
+`precision`); how much stronger it is inside the boxes of a kind of thing than elsewhere (`Contrast`); and
+whether its peak goes along when one object is moved across an image (`follow`). Filters are chosen on one set
+of images and judged on another one: of a thousand filters, some look selective on any few images by chance.
 
 Responses are the maps behind a layer's rectifier, without ReLU6's cap, under which places would tie.
 
-Dimension letters: B or N images, F filters, h, w a layer's map, K kinds, P positions, S the images' side in pixels.
+Dimension letters: B or N images, F filters, h, w a layer's map, K kinds, P positions, S an image's side in
+pixels.
 """
 
 from __future__ import annotations
@@ -32,20 +33,33 @@ class Layer:
         when: early, middle or late.
         name: of the batch norm, as in `named_modules()` of the Encoder.
         place: where it stands, for people.
+        filters: F.
+        stride: pixels from one place of its map to the next.
         field: side of its receptive field in pixels; None where it holds the whole image.
     """
 
     when: str
     name: str
     place: str
+    filters: int
+    stride: int
     field: int | None
 
+    @property
+    def shift(self) -> float:
+        """From the middle of a map's cell to that of its receptive field, right and down, in cells.
 
-# Of efficientnet_lite0. Receptive fields: r + (k - 1) j a convolution, j the product of the strides before it.
+        TensorFlow's "same" pads an even side more at its end, so each halving moves the field's middle by
+        half a pixel of its input: (stride - 1) / 2 pixels in all.
+        """
+        return (self.stride - 1) / 2 / self.stride
+
+
+# Of efficientnet_lite0. A field grows by (k - 1) j a convolution, j the product of the strides before it.
 LAYERS = (
-    Layer("early", "backbone.bn_stem", "first convolution, 32 filters, stride 2", 3),
-    Layer("middle", "backbone.blocks.4._bn0", "fifth of 16 blocks, 240 filters, stride 8", 35),
-    Layer("late", "backbone.bn_head", "last convolution, 1,280 filters, stride 32", None),
+    Layer("early", "backbone.bn_stem", "the first convolution", 32, 2, 3),
+    Layer("middle", "backbone.blocks.4._bn0", "the fifth of 16 blocks", 240, 8, 35),
+    Layer("late", "backbone.bn_head", "the last convolution", 1280, 32, None),
 )
 
 
@@ -59,7 +73,7 @@ def responses(network: nn.Module, images: Tensor, layers: Sequence[Layer] = LAYE
 def streamed(
     network: nn.Module, images: Sequence[Tensor] | Tensor, layers: Sequence[Layer] = LAYERS
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """`responses` in batches, with the index of each batch's first image: maps of many images are gigabytes."""
+    """`responses` in batches, with the index of each batch's first image: many images' maps are gigabytes."""
     for start in range(0, len(images), BATCH):
         yield start, responses(network, torch.stack(list(images[start : start + BATCH])), layers)
 
@@ -70,18 +84,18 @@ class Peaks:
 
     Attributes:
         height: (N, F).
-        place: (N, F, 2) its centre, x and y as fractions of the image.
+        place: (N, F, 2) the middle of its receptive field, x and y as fractions of the image.
     """
 
     height: Tensor
     place: Tensor
 
 
-def peaks_of(maps: Tensor) -> Peaks:
-    """Of maps (N, F, h, w); the first place on ties."""
+def peaks_of(maps: Tensor, shift: float = 0.0) -> Peaks:
+    """Of maps (N, F, h, w); the first place on ties. `shift` as `Layer.shift`."""
     height, index = maps.flatten(2).max(dim=2)  # (N, F)
     h, w = maps.shape[2:]
-    place = torch.stack([(index % w + 0.5) / w, (index // w + 0.5) / h], dim=2)
+    place = torch.stack([(index % w + 0.5 + shift) / w, (index // w + 0.5 + shift) / h], dim=2)
     return Peaks(height, place)
 
 
@@ -116,7 +130,7 @@ def preference(heights: Tensor, member: Tensor) -> Tensor:
 
 
 def choose(scores: Tensor, count: int) -> list[tuple[int, int]]:
-    """The best filters for `count` different kinds: (filter, kind), from the highest of `scores` (F, K) down."""
+    """The best filters of `count` different kinds, (filter, kind), from the highest of `scores` (F, K) down."""
     scores = scores.clone()
     chosen: list[tuple[int, int]] = []
     while len(chosen) < min(count, *scores.shape) and scores.max() > -torch.inf:
@@ -127,15 +141,15 @@ def choose(scores: Tensor, count: int) -> list[tuple[int, int]]:
 
 
 def precision(heights: Tensor, member: Tensor, top: int) -> float:
-    """Among the `top` images that excite a filter most, the share that is of its kind; heights and member (N,)."""
+    """The share of the `top` images that excite a filter most which is of its kind; both arguments (N,)."""
     return float(member[heights.argsort(descending=True, stable=True)[:top]].float().mean())
 
 
 class Contrast:
-    """Responses inside the boxes of each kind of thing and outside of them, over all images shown to `add`."""
+    """Responses inside the boxes of each kind of thing and outside of them, over all images given to `add`."""
 
-    def __init__(self, filters: int, kinds: Sequence[str]) -> None:
-        self.kinds = tuple(kinds)
+    def __init__(self, filters: int, kinds: Sequence[str], shift: float = 0.0) -> None:
+        self.kinds, self.shift = tuple(kinds), shift
         self._sums = torch.zeros(2, 2, len(kinds), filters, dtype=torch.float64)  # in/out, power, K, F
         self._counts = torch.zeros(2, len(kinds), 1, dtype=torch.float64)
 
@@ -143,7 +157,10 @@ class Contrast:
         """Maps (B, F, h, w) and what each of the images shows."""
         for image, shown in zip(maps, things, strict=True):
             cells = image.flatten(1).T.double()  # (h * w, F)
-            inside = torch.stack([covered(shown, kind, image.shape[1], image.shape[2]) for kind in self.kinds])
+            h, w = image.shape[1:]
+            inside = torch.stack(
+                [covered(shown, kind, h, w, self.shift) for kind in self.kinds]
+            )  # (K, h * w)
             for side, mask in enumerate((inside, ~inside)):  # (K, h * w)
                 weights = mask.double()
                 self._sums[side, 0] += weights @ cells
@@ -156,7 +173,7 @@ class Contrast:
         return means[0].T, means[1].T
 
     def scores(self) -> Tensor:
-        """d' between the cells inside and those outside, (F, K); minus infinity for a kind that no image shows."""
+        """d' between cells inside and outside, (F, K); minus infinity for a kind that no image shows."""
         counts = self._counts.clamp_min(1)
         means = self._sums[:, 0] / counts
         variances = (self._sums[:, 1] / counts - means.square()).clamp_min(0)
@@ -164,9 +181,10 @@ class Contrast:
         return scores.masked_fill(self._counts[0] == 0, -torch.inf).T
 
 
-def covered(things: Sequence[NamedThing], kind: str, height: int, width: int) -> Tensor:
-    """Which cells of an h x w map have their centre in a box of that kind (the thing's first word): (h * w,)."""
-    ys, xs = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
+def covered(things: Sequence[NamedThing], kind: str, height: int, width: int, shift: float = 0.0) -> Tensor:
+    """Which cells of an h x w map have their middle in a box of that kind, (h * w,); the kind is a thing's
+    first word."""
+    ys, xs = ((torch.arange(cells) + 0.5 + shift) / cells for cells in (height, width))
     inside = torch.zeros(height, width, dtype=torch.bool)
     for x0, y0, x1, y1 in (thing.box for thing in things if thing.name == kind):
         inside |= ((ys >= y0) & (ys <= y1))[:, None] & ((xs >= x0) & (xs <= x1))[None, :]
@@ -180,11 +198,13 @@ class Followed:
     Attributes:
         distance: (P,) from the peak to the object's centre, in pixels.
         height: (P,) the peak's response.
+        place: (P, 2) of the peak, x and y as fractions of the image.
         chance: mean distance, in pixels, from the object's centre to a place drawn evenly.
     """
 
     distance: Tensor
     height: Tensor
+    place: Tensor
     chance: float
 
     @property
@@ -194,17 +214,18 @@ class Followed:
         return float(self.height.std(correction=0)) / mean if mean > 0 else float("inf")
 
 
-def follow(maps: Tensor, centres: Tensor, side: int) -> Followed:
+def follow(maps: Tensor, centres: Tensor, side: int, shift: float = 0.0) -> Followed:
     """Where a filter peaks as an object moves.
 
     Args:
         maps: (P, h, w), the filter's responses with the object at each position.
         centres: (P, 2) of the object, x and y as fractions of the image.
         side: of the image, in pixels.
+        shift: as `Layer.shift`.
     """
-    peaks = peaks_of(maps[:, None])
+    peaks = peaks_of(maps[:, None], shift)
     places = (torch.arange(32) + 0.5) / 32
     grid = torch.cartesian_prod(places, places)  # (1024, 2)
     chance = torch.cdist(centres.float(), grid).mean() * side
     distance = (peaks.place[:, 0] - centres).norm(dim=1) * side
-    return Followed(distance, peaks.height[:, 0], float(chance))
+    return Followed(distance, peaks.height[:, 0], peaks.place[:, 0], float(chance))
