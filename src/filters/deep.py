@@ -130,7 +130,7 @@ def preference(heights: Tensor, member: Tensor) -> Tensor:
 
 
 def choose(scores: Tensor, count: int) -> list[tuple[int, int]]:
-    """The best filters of `count` different kinds, (filter, kind), from the highest of `scores` (F, K) down."""
+    """The best filters of `count` different kinds, (filter, kind), highest of `scores` (F, K) first."""
     scores = scores.clone()
     chosen: list[tuple[int, int]] = []
     while len(chosen) < min(count, *scores.shape) and scores.max() > -torch.inf:
@@ -146,7 +146,7 @@ def precision(heights: Tensor, member: Tensor, top: int) -> float:
 
 
 class Contrast:
-    """Responses inside the boxes of each kind of thing and outside of them, over all images given to `add`."""
+    """Responses inside the boxes of each kind of thing and outside of them, over all images given."""
 
     def __init__(self, filters: int, kinds: Sequence[str], shift: float = 0.0) -> None:
         self.kinds, self.shift = tuple(kinds), shift
