@@ -5,7 +5,10 @@ Three questions, each with a number: which kind of image excites a filter (`pref
 whether its peak goes along when one object is moved across an image (`follow`). Filters are chosen on one set
 of images and judged on another one: of a thousand filters, some look selective on any few images by chance.
 
-Responses are the maps behind a layer's rectifier, without ReLU6's cap, under which places would tie.
+Responses are the maps behind a layer's rectifier, without ReLU6's cap, under which places would tie. A place
+is the middle of its cell, as if the map covered the image evenly; so it is in the attention maps, too. The
+middle of the receptive field lies right and down of it (`Layer.shift`), but that is not where units came to
+look: moved objects are found nearer to the cells' middles.
 
 Dimension letters: B or N images, F filters, h, w a layer's map, K kinds, P positions, S an image's side in
 pixels.
@@ -84,18 +87,18 @@ class Peaks:
 
     Attributes:
         height: (N, F).
-        place: (N, F, 2) the middle of its receptive field, x and y as fractions of the image.
+        place: (N, F, 2) the middle of its cell, x and y as fractions of the image.
     """
 
     height: Tensor
     place: Tensor
 
 
-def peaks_of(maps: Tensor, shift: float = 0.0) -> Peaks:
-    """Of maps (N, F, h, w); the first place on ties. `shift` as `Layer.shift`."""
+def peaks_of(maps: Tensor) -> Peaks:
+    """Of maps (N, F, h, w); the first place on ties."""
     height, index = maps.flatten(2).max(dim=2)  # (N, F)
     h, w = maps.shape[2:]
-    place = torch.stack([(index % w + 0.5 + shift) / w, (index // w + 0.5 + shift) / h], dim=2)
+    place = torch.stack([(index % w + 0.5) / w, (index // w + 0.5) / h], dim=2)
     return Peaks(height, place)
 
 
@@ -148,8 +151,8 @@ def precision(heights: Tensor, member: Tensor, top: int) -> float:
 class Contrast:
     """Responses inside the boxes of each kind of thing and outside of them, over all images given."""
 
-    def __init__(self, filters: int, kinds: Sequence[str], shift: float = 0.0) -> None:
-        self.kinds, self.shift = tuple(kinds), shift
+    def __init__(self, filters: int, kinds: Sequence[str]) -> None:
+        self.kinds = tuple(kinds)
         self._sums = torch.zeros(2, 2, len(kinds), filters, dtype=torch.float64)  # in/out, power, K, F
         self._counts = torch.zeros(2, len(kinds), 1, dtype=torch.float64)
 
@@ -158,9 +161,7 @@ class Contrast:
         for image, shown in zip(maps, things, strict=True):
             cells = image.flatten(1).T.double()  # (h * w, F)
             h, w = image.shape[1:]
-            inside = torch.stack(
-                [covered(shown, kind, h, w, self.shift) for kind in self.kinds]
-            )  # (K, h * w)
+            inside = torch.stack([covered(shown, kind, h, w) for kind in self.kinds])  # (K, h * w)
             for side, mask in enumerate((inside, ~inside)):  # (K, h * w)
                 weights = mask.double()
                 self._sums[side, 0] += weights @ cells
@@ -181,10 +182,10 @@ class Contrast:
         return scores.masked_fill(self._counts[0] == 0, -torch.inf).T
 
 
-def covered(things: Sequence[NamedThing], kind: str, height: int, width: int, shift: float = 0.0) -> Tensor:
+def covered(things: Sequence[NamedThing], kind: str, height: int, width: int) -> Tensor:
     """Which cells of an h x w map have their middle in a box of that kind, (h * w,); the kind is a thing's
     first word."""
-    ys, xs = ((torch.arange(cells) + 0.5 + shift) / cells for cells in (height, width))
+    ys, xs = ((torch.arange(cells) + 0.5) / cells for cells in (height, width))
     inside = torch.zeros(height, width, dtype=torch.bool)
     for x0, y0, x1, y1 in (thing.box for thing in things if thing.name == kind):
         inside |= ((ys >= y0) & (ys <= y1))[:, None] & ((xs >= x0) & (xs <= x1))[None, :]
@@ -214,16 +215,15 @@ class Followed:
         return float(self.height.std(correction=0)) / mean if mean > 0 else float("inf")
 
 
-def follow(maps: Tensor, centres: Tensor, side: int, shift: float = 0.0) -> Followed:
+def follow(maps: Tensor, centres: Tensor, side: int) -> Followed:
     """Where a filter peaks as an object moves.
 
     Args:
         maps: (P, h, w), the filter's responses with the object at each position.
         centres: (P, 2) of the object, x and y as fractions of the image.
         side: of the image, in pixels.
-        shift: as `Layer.shift`.
     """
-    peaks = peaks_of(maps[:, None], shift)
+    peaks = peaks_of(maps[:, None])
     places = (torch.arange(32) + 0.5) / 32
     grid = torch.cartesian_prod(places, places)  # (1024, 2)
     chance = torch.cdist(centres.float(), grid).mean() * side

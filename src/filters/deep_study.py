@@ -26,7 +26,6 @@ from src.filters.deep import (
     peaks_of,
     precision,
     preference,
-    responses,
     streamed,
 )
 from src.filters.image_sets import SIDE, ImageSet
@@ -35,7 +34,7 @@ from src.filters.synthesis import Synthetic, maximize, unit
 ENCODER = "efficientnet_lite0"
 SHOWN = 2  # filters a layer
 BEST = 4  # images a filter
-POSITIONS = 5  # a side of the moved object's grid; 3 for the others'
+POSITIONS = 4  # a side of the moved object's grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,7 @@ def preferred(encoder: Encoder, images: ImageSet) -> Preferred:
     parts: dict[str, list[Peaks]] = {layer.when: [] for layer in LAYERS}
     for _, maps in streamed(encoder, images.pixels):
         for layer in LAYERS:
-            parts[layer.when].append(peaks_of(maps[layer.when], layer.shift))
+            parts[layer.when].append(peaks_of(maps[layer.when]))
     judging = images.judging.nonzero().flatten()
     favourites, share = [], {}
     for layer in LAYERS:
@@ -126,9 +125,7 @@ class Boxes:
 
 def in_boxes(encoder: Encoder, scenes: ImageSet) -> Boxes:
     """For each kind the filter of the highest d' on one half, its responses on the other."""
-    halves = [
-        {layer.when: Contrast(layer.filters, scenes.kinds, layer.shift) for layer in LAYERS} for _ in range(2)
-    ]
+    halves = [{layer.when: Contrast(layer.filters, scenes.kinds) for layer in LAYERS} for _ in range(2)]
     for start, maps in streamed(encoder, scenes.pixels):
         for offset in range(len(maps[LAYERS[0].when])):
             half = halves[int(scenes.judging[start + offset])]
@@ -154,61 +151,74 @@ def in_boxes(encoder: Encoder, scenes: ImageSet) -> Boxes:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """One object at P positions on one background.
+    """Single objects of some kinds, each at P positions of one background.
 
     Attributes:
-        noun: what it is.
-        pictures: (P, 3, S, S) uint8.
+        nouns: what they are, the kind that the late layer tells best first.
+        pictures: noun -> (P, 3, S, S) uint8.
         centres: (P, 2) as fractions.
-        filters, followed, maps: by a layer's `when`; maps are (P, h, w).
-        empty: the filter's peak on the background alone.
-        others: noun -> the filter's mean peak on another object at 9 positions of the same background.
+        filters: a layer's `when` -> for each noun, the filter that was chosen for it.
+        followed: a layer's `when` -> for each noun, its filter on it.
+        maps: a layer's `when` -> (P, h, w), the first noun's.
+        rivals: a layer's `when` -> for each noun, its filter's highest mean peak on another noun, and which.
     """
 
-    noun: str
-    pictures: Tensor
+    nouns: list[str]
+    pictures: dict[str, Tensor]
     centres: Tensor
-    filters: dict[str, int]
-    followed: dict[str, Followed]
+    filters: dict[str, list[int]]
+    followed: dict[str, list[Followed]]
     maps: dict[str, Tensor]
-    empty: dict[str, float]
-    others: dict[str, dict[str, float]]
+    rivals: dict[str, list[tuple[float, str]]]
 
-    def margin(self, when: str) -> tuple[float, str]:
-        """Mean peak on its own kind over that on the most exciting other kind, and which one that is."""
-        noun, height = max(self.others[when].items(), key=lambda item: item[1])
-        return float(self.followed[when].height.mean()) / max(height, 1e-6), noun
+    def margin(self, when: str, place: int) -> float:
+        """Mean peak of the noun's filter on it, over that on the other noun that excites it most."""
+        return float(self.followed[when][place].height.mean()) / max(self.rivals[when][place][0], 1e-6)
+
+    def mean_distance(self, when: str) -> float:
+        """In pixels, over all nouns and positions."""
+        return float(torch.stack([found.distance for found in self.followed[when]]).mean())
+
+    def ahead(self, when: str) -> int:
+        """Of how many nouns the filter answers more to them than to any other noun."""
+        return sum(self.margin(when, place) > 1 for place in range(len(self.nouns)))
 
 
 def moved(encoder: Encoder, boxes: Boxes, seed: int) -> Moved:
-    """Move the kind of object that the late layer tells best, and look through the filters chosen for it."""
-    noun = boxes.clearest[0]
-    filters = {layer.when: boxes.chosen[layer.when][boxes.kinds.index(noun)] for layer in LAYERS}
-    centres = moving.positions(POSITIONS)
-    pictures = _at(noun, centres, seed)
-    maps: dict[str, list[Tensor]] = {layer.when: [] for layer in LAYERS}
-    for _, part in streamed(encoder, pictures):
-        for when, one in filters.items():
-            maps[when].append(part[when][:, one])
-    whole = {when: torch.cat(parts) for when, parts in maps.items()}
-    followed = {layer.when: follow(whole[layer.when], centres, SIDE, layer.shift) for layer in LAYERS}
-    background = responses(encoder, moving.picture(None, (0.5, 0.5), SIDE, seed)[None])
-    empty = {when: float(background[when][0, one].max()) for when, one in filters.items()}
-    others: dict[str, dict[str, float]] = {layer.when: {} for layer in LAYERS}
-    for other in moving.OBJECTS:
-        if other == noun:
-            continue
-        heights: dict[str, list[Tensor]] = {layer.when: [] for layer in LAYERS}
-        for _, part in streamed(encoder, _at(other, moving.positions(3), seed)):
-            for when, one in filters.items():
-                heights[when].append(part[when][:, one].amax((1, 2)))
-        for when, parts in heights.items():
-            others[when][other] = float(torch.cat(parts).mean())
-    return Moved(noun, pictures, centres, filters, followed, whole, empty, others)
-
-
-def _at(noun: str, centres: Tensor, seed: int) -> Tensor:
-    return torch.stack([moving.picture(noun, (x, y), SIDE, seed) for x, y in centres.tolist()])
+    """Move an object of each kind, and look through the filters that were chosen for it."""
+    nouns, centres = boxes.clearest, moving.positions(POSITIONS)
+    filters = {when: [boxes.chosen[when][boxes.kinds.index(noun)] for noun in nouns] for when in boxes.chosen}
+    pictures = {
+        noun: torch.stack([moving.picture(noun, (x, y), SIDE, seed) for x, y in centres.tolist()])
+        for noun in nouns
+    }
+    seen: dict[str, list[Tensor]] = {when: [] for when in filters}  # for each noun (P, chosen filters, h, w)
+    for noun in nouns:
+        parts = [part for _, part in streamed(encoder, pictures[noun])]
+        for when, chosen in filters.items():
+            seen[when].append(torch.cat([part[when][:, chosen] for part in parts]))
+    followed: dict[str, list[Followed]] = {}
+    rivals: dict[str, list[tuple[float, str]]] = {}
+    for when, maps in seen.items():
+        count = range(len(nouns))
+        followed[when] = [follow(maps[place][:, place], centres, SIDE) for place in count]
+        means = torch.stack([one.amax((2, 3)).mean(0) for one in maps])  # (nouns shown, nouns' filters)
+        rivals[when] = [
+            max(
+                ((float(means[other, place]), nouns[other]) for other in count if other != place),
+                default=(0.0, ""),
+            )
+            for place in count
+        ]
+    return Moved(
+        nouns,
+        pictures,
+        centres,
+        filters,
+        followed,
+        {when: maps[0][:, 0] for when, maps in seen.items()},
+        rivals,
+    )
 
 
 def synthetic_inputs(layer: Layer, filters: Sequence[int], seed: int) -> tuple[Synthetic, Tensor]:
@@ -224,7 +234,7 @@ def synthetic_inputs(layer: Layer, filters: Sequence[int], seed: int) -> tuple[S
     found = maximize(
         unit(encoder, layer.name, filters),
         (len(filters), 3, side, side),
-        steps=96 if layer.field is None else 64,
+        steps=72 if layer.field is None else 64,
         seed=seed,
         rate=0.05 if layer.field is None else 0.3,
         high=255.0,

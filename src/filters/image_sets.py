@@ -20,7 +20,7 @@ from src.images import read_rgb
 
 SIDE = 192
 CHOOSING, JUDGING = 6, 4  # images a class
-SCENES = 80
+SCENES = 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 from src.captioning.scenes.draw import paint
 from src.captioning.scenes.groups import RECIPES
 from src.captioning.scenes.phrases import NOUNS
-from src.captioning.scenes.things import Item, Scene, group_of
+from src.captioning.scenes.things import Group, Item, Scene, group_of
 
 # Kinds that stand on any ground as single objects, by the first noun of their captions.
 OBJECTS = {NOUNS[kind][0]: kind for kind in ("houses", "buildings", "tanks", "courts", "trees", "planes")}
@@ -31,7 +31,7 @@ def picture(noun: str | None, at: tuple[float, float], side: int, seed: int) -> 
 
     Seed and side give the meadow; the object has the middle of its kind's sizes and the first of its colours.
     """
-    groups = ()
+    groups: tuple[Group, ...] = ()
     if noun is not None:
         rule = RECIPES[OBJECTS[noun]]
         length = sum(rule.length) / 2
