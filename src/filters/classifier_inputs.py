@@ -36,8 +36,8 @@ class Filters:
 
     @property
     def above(self) -> int:
-        """How many synthetic inputs reach more than the best real image."""
-        return int((self.found.reached > self.real).sum())
+        """How many synthetic inputs reach at least as much as the best real image, but for rounding."""
+        return int((self.found.reached >= self.real - 1e-5).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Classes:
 
 def filter_inputs(network: ConvNet, layer: str, images: Tensor, seed: int) -> Filters:
     """For every filter of a convolution, against real images (N, C, H, W) in 0..WHITE."""
-    count = network.get_submodule(layer).weight.shape[0]  # type: ignore[union-attr]
+    count = {"conv1": network.conv1, "conv2": network.conv2}[layer].out_channels
     found = maximize(
         unit(network, layer, range(count)),
         (count, *images.shape[1:]),
@@ -81,13 +81,13 @@ def filter_inputs(network: ConvNet, layer: str, images: Tensor, seed: int) -> Fi
         maps = layer_outputs(network, images, [layer])[layer]  # (N, F, h, w)
     field, scale = LAYERS[layer], {"conv1": 1, "conv2": 2}[layer]
     # conv1 pads its input by 1, conv2 does not pad; between them the map is halved.
-    top, left = (scale * (side // 2) - 1 for side in maps.shape[2:])
+    top, left = (scale * (side // 2) - 1 for side in (maps.shape[2], maps.shape[3]))
     patches = found.images[:, :, top : top + field, left : left + field]
     return Filters(found, patches, maps.amax((0, 2, 3)))
 
 
 def exact_optimum(network: ConvNet) -> Tensor:
-    """(16,) the highest activation that any image gives a filter of conv1: white where its kernel is positive."""
+    """(16,) the highest activation of conv1's filters by any image: white where the kernel is positive."""
     weight, bias = network.conv1.weight.detach(), network.conv1.bias
     assert bias is not None
     return bias.detach() + WHITE * weight.clamp_min(0).sum((1, 2, 3))
@@ -121,7 +121,9 @@ def filters_figure(filters: dict[str, Filters], headline: str) -> Figure:
     with look():
         figure, axes_of = subplots(sum(total.values()), columns, height=1.32 * sum(total.values()) + 0.7)
         for axes in axes_of.flat:
-            axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[["top", "right"]].set_visible(True)  # white patches on a white page
         row = 0
         for layer, found in filters.items():
             for number, patch in enumerate(found.patches):
@@ -151,14 +153,14 @@ def classes_figure(classes: Classes, names: tuple[str, ...], headline: str) -> F
         ("best real\nimage", classes.best, classes.real),
     )
     with look():
-        figure, axes_of = subplots(len(rows), len(names), height=4.1)
+        figure, axes_of = subplots(len(rows), len(names), height=4.3)
         for line, (what, images, scores) in zip(axes_of, rows, strict=True):
             for place, axes in enumerate(line):
                 axes.imshow(images[place, 0], cmap="gray", vmin=0, vmax=WHITE, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 axes.set_xlabel(f"{float(scores[place]):.1f}", fontsize=8, labelpad=2)
-                if line is axes_of[0]:
+                if what == rows[0][0]:
                     axes.set_title(
                         names[place].replace(" ", "\n").replace("/", "/\n"), fontsize=8, loc="center"
                     )

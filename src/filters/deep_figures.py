@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from src.figures import HEAT, PALETTE, look, subplots, title
@@ -36,7 +37,7 @@ def favourites_figure(
             when = one.layer.when
             number = count[when] = count.get(when, -1) + 1
             _image(row[0], inputs[when][number], "synthetic input")
-            row[0].set_ylabel(f"{when}, filter {one.filter}\nfor {one.kind}", fontsize=8)
+            row[0].set_ylabel(f"{when}, filter {one.filter}\nchosen for {one.kind}", fontsize=8)
             for axes, index, place, hit in zip(row[1:], one.images, one.places, one.hits, strict=False):
                 shown = [
                     kind for kind, is_one in zip(images.kinds, images.member[index], strict=True) if is_one
@@ -78,7 +79,7 @@ def moved_figure(moved: Moved, headline: str) -> Figure:
             heat = axes.imshow(
                 maps[index],
                 cmap=HEAT,
-                alpha=0.55,
+                alpha=(0.7 * maps[index] / top).sqrt().numpy(),
                 vmin=0,
                 vmax=top,
                 extent=(0, SIDE, SIDE, 0),
@@ -130,7 +131,10 @@ def boxes_figure(boxes: Boxes, headline: str) -> Figure:
         axes.set_xlabel(
             "mean response inside the kind's boxes / outside of them (log scale; 1: no difference)"
         )
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        low, high = axes.get_xlim()
+        marks = [mark for mark in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000) if low <= mark <= high]
+        axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+        axes.xaxis.set_minor_locator(NullLocator())
         figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="layer")
         title(figure, headline)
     return figure

@@ -247,3 +247,41 @@ def synthetic_inputs(layer: Layer, filters: Sequence[int], seed: int) -> tuple[S
     middle = (side // layer.stride // 2 + 0.5 + layer.shift) * layer.stride
     corner = round(middle - layer.field / 2)
     return found, found.images[:, :, corner : corner + layer.field, corner : corner + layer.field]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All of it.
+
+    Attributes:
+        images: what the filters of `preferred` were chosen and judged on.
+        scenes: what those of `boxes` were.
+        inputs: a layer's `when` -> synthetic inputs of its shown filters, as far as these see them.
+        reached: for each of `preferred.favourites`, what its synthetic input reaches.
+    """
+
+    images: ImageSet
+    scenes: ImageSet
+    preferred: Preferred
+    boxes: Boxes
+    moved: Moved
+    inputs: dict[str, Tensor]
+    reached: list[float]
+
+
+def study(images: ImageSet, scenes: ImageSet, seed: int) -> Study:
+    """About 17 seconds of one CPU thread with 210 images and 64 scenes.
+
+    Raises:
+        EncoderError: the encoder's packages are not installed.
+    """
+    encoder = build_encoder(ENCODER, SIDE).requires_grad_(False)
+    best = preferred(encoder, images)
+    boxes = in_boxes(encoder, scenes)
+    inputs: dict[str, Tensor] = {}
+    reached: list[float] = []
+    for layer in LAYERS:
+        shown = [one.filter for one in best.favourites if one.layer is layer]
+        found, inputs[layer.when] = synthetic_inputs(layer, shown, seed)
+        reached += found.reached.tolist()
+    return Study(images, scenes, best, boxes, moved(encoder, boxes, seed), inputs, reached)

@@ -1,20 +1,15 @@
-"""The report's statement about late filters (protocol, section 5), put to the test on a pretrained encoder."""
+"""The report's statement about late filters (protocol, section 5), put to the test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from src.findings import Picture, Section, Statement, Table
 from src.report.sources import Sources
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from torch import Tensor
-
-    from src.filters.deep_study import Boxes, Favourites, Moved, Preferred
-    from src.filters.image_sets import ImageSet
+    from src.filters.deep_study import Study
 
 KEY, TITLE = "deep-filters", "What deep filters answer to"
 ASKED = (
@@ -27,135 +22,137 @@ COMMAND = "python -m src.report"
 def section(sources: Sources) -> Section:
     """Measured on efficientnet_lite0 with ImageNet weights, on real aerial images where there are some, and on
     the synthetic scenes."""
-    from src.captioning.encoder import EncoderError, build_encoder
+    from src.captioning.encoder import EncoderError
     from src.captioning.karpathy import CaptionDataError
-    from src.filters import deep_study as study
-    from src.filters.image_sets import SIDE, aerial_set, scenes_set
+    from src.filters.deep_study import study
+    from src.filters.image_sets import aerial_set, scenes_set
     from src.images import BrokenImage
 
     missing: list[str] = []
     try:
-        encoder = build_encoder(study.ENCODER, SIDE).requires_grad_(False)
         scenes = scenes_set(sources.data)
+        images, note = scenes, "No folder of real aerial images was given: synthetic scenes stand in."
+        if sources.aerial is not None:
+            try:
+                real = aerial_set(sources.aerial)
+                images = real or scenes
+                note = "" if real else "The aerial images have no classes: synthetic scenes stand in."
+            except (CaptionDataError, BrokenImage, OSError) as error:
+                note = "Synthetic scenes stand in for real aerial images."
+                missing.append(f"The aerial images cannot be used: {error}")
+        done = study(images, scenes, sources.seed)
     except (EncoderError, CaptionDataError, BrokenImage, OSError) as error:
         return Section(
-            KEY, TITLE, ASKED, missing=(f"{_sentence(error)} make setup installs what is needed.",)
+            KEY, TITLE, ASKED, command=COMMAND, missing=(f"{error} (make setup installs packages)",)
         )
-    images, note = scenes, ""
-    if sources.aerial is None:
-        note = "No folder of real aerial images was given, so synthetic scenes stand in for them."
-    else:
-        try:
-            real = aerial_set(sources.aerial)
-            images = real or scenes
-            note = "" if real else "The aerial images given have no classes, so synthetic scenes stand in."
-        except (CaptionDataError, BrokenImage, OSError) as error:
-            missing.append(f"Real aerial images are not there: {_sentence(error)}")
-    preferred = study.preferred(encoder, images)
-    boxes = study.in_boxes(encoder, scenes)
-    moved = study.moved(encoder, boxes, sources.seed)
-    return _told(preferred, boxes, moved, images, scenes, note, missing, sources.seed)
-
-
-def _told(
-    preferred: Preferred,
-    boxes: Boxes,
-    moved: Moved,
-    images: ImageSet,
-    scenes: ImageSet,
-    note: str,
-    missing: list[str],
-    seed: int,
-) -> Section:
-    """The study in words, tables and pictures."""
-    from src.filters import deep_figures as figures
-    from src.filters.deep import LAYERS
-    from src.filters.deep_study import BEST, synthetic_inputs
-
-    early, late = LAYERS[0].when, LAYERS[-1].when
-    inputs, climbs = {}, []
-    for layer in LAYERS:
-        ours = [one for one in preferred.favourites if one.layer is layer]
-        found, inputs[layer.when] = synthetic_inputs(layer, [one.filter for one in ours], seed)
-        climbs += [(one, float(value)) for one, value in zip(ours, found.reached, strict=True)]
-    above = sum(reached > one.highest for one, reached in climbs)
-    chance = moved.followed[late][0].chance
-    share = preferred.share
-    statements = (
-        Statement(
-            "wherever it stands: the late filters' peaks, from the centres of the objects they were chosen for",
-            f"{moved.mean_distance(late):.0f} pixels off on average",
-            f"at most half of chance, {chance:.0f} pixels",
-            moved.mean_distance(late) <= chance / 2,
-        ),
-        Statement(
-            "more than early filters: the median kind's contrast inside and outside its boxes, late over early",
-            f"{boxes.median(late):.1f} against {boxes.median(early):.1f}",
-            "the late one is greater",
-            boxes.median(late) > boxes.median(early),
-        ),
-        Statement(
-            f"to one kind: share of the {BEST} images that excite a late filter most which are of its kind",
-            f"{share[late]:.0%} (early {share[early]:.0%}, chance {preferred.chance:.0%})",
-            "more than half",
-            share[late] > 0.5,
-        ),
-        Statement(
-            "to one kind: objects that excite the late filter chosen for them more than any other object does",
-            f"{moved.ahead(late)} of {len(moved.nouns)}",
-            "all of them",
-            moved.ahead(late) == len(moved.nouns),
-        ),
-    )
-    held = sum(one.holds for one in statements)
-    verdict = (
-        "holds"
-        if held == len(statements)
-        else "is not borne out"
-        if held == 0
-        else "is only partly true here"
-    )
-    follows = [layer.when for layer in LAYERS if moved.mean_distance(layer.when) <= chance / 2]
-    answer = (
-        f"The statement {verdict}: {held} of the {len(statements)} tests of it below hold.",
-        f"Wherever it stands: with one drawn object moved over {len(moved.centres)} places of a meadow, the peaks of "
-        f"the filters chosen for it lie {_by_layer(moved.mean_distance, '.0f')} pixels from its centre "
-        f"({chance:.0f} by chance; a cell is {', '.join(str(layer.stride) for layer in LAYERS)} pixels wide). "
-        + (
-            f"{_and(follows).capitalize()} filters follow it: that is the convolution's, not the late layers', own."
-            if len(follows) > 1
-            else "So not even that is common to all layers."
-        ),
-        f"One kind: on images that chose no filter, {share[late]:.0%} of the {BEST} that excite a late filter most "
-        f"are of the kind it was chosen for; {share[early]:.0%} for early filters, {preferred.chance:.0%} by chance. "
-        f"Inside the boxes of a kind of thing, the filter chosen for it answers {boxes.median(late):.1f} times as "
-        f"strongly as elsewhere at the late layer and {boxes.median(early):.1f} times at the early one (median of "
-        f"{len(boxes.kinds)} kinds). But shown single objects, {moved.ahead(late)} of {len(moved.nouns)} late filters "
-        f"answer most to the kind they were chosen for ({moved.ahead(early)} of {len(moved.nouns)} early ones): a late "
-        "filter is more selective than an early one where it stands out at all, and rarely a detector of one kind.",
-        f"Images: {images.name}; for boxes, {scenes.name}. {note} Filters are chosen by a rule, the greatest "
-        "d' between a kind and everything else on one half of the images, and judged on the other half; the network "
-        "learned ImageNet's photographs, so that none of these kinds were its classes as seen from above.",
-        f"The synthetic inputs excite their units more than any judging image does in {above} of {len(climbs)} "
-        "cases; those of the early and the middle layer show the unit's receptive field.",
-    )
+    statements = _statements(done)
     return Section(
         KEY,
         TITLE,
         ASKED,
-        tuple(" ".join(part.split()) for part in answer),
+        _answer(done, statements, note),
         statements=statements,
-        tables=(_layers(preferred, boxes, moved), _climbs(climbs), _objects(moved)),
-        pictures=_pictures(figures, preferred, boxes, moved, images, inputs),
+        tables=(_layers(done), _climbs(done), _objects(done)),
+        pictures=_pictures(done),
         command=COMMAND,
         missing=tuple(missing),
     )
 
 
-def _layers(preferred: Preferred, boxes: Boxes, moved: Moved) -> Table:
+def _statements(done: Study) -> tuple[Statement, ...]:
+    """The report's sentence, part by part."""
     from src.filters.deep import LAYERS
     from src.filters.deep_study import BEST
 
+    moved, boxes, share = done.moved, done.boxes, done.preferred.share
+    early, late = LAYERS[0].when, LAYERS[-1].when
+    chance = moved.followed[late][0].chance
+    return (
+        Statement(
+            "wherever it stands: the late filters' peaks, from the centres of the objects they were chosen "
+            "for",
+            f"{moved.mean_distance(late):.0f} pixels off on average",
+            f"at most half of chance, {chance:.0f} pixels",
+            moved.mean_distance(late) <= chance / 2,
+        ),
+        Statement(
+            "more than early filters: the median kind's contrast inside to outside its boxes, late and early",
+            f"{boxes.median(late):.1f} and {boxes.median(early):.1f}",
+            "the late one is greater",
+            boxes.median(late) > boxes.median(early),
+        ),
+        Statement(
+            f"to one kind: share of the {BEST} images that excite a late filter most which are of its kind",
+            f"{share[late]:.0%} (early {share[early]:.0%}, chance {done.preferred.chance:.0%})",
+            "more than half",
+            share[late] > 0.5,
+        ),
+        Statement(
+            "to one kind: objects that excite the late filter chosen for them more than any other object "
+            "does",
+            f"{moved.ahead(late)} of {len(moved.nouns)}",
+            "all of them",
+            moved.ahead(late) == len(moved.nouns),
+        ),
+    )
+
+
+def _answer(done: Study, statements: tuple[Statement, ...], note: str) -> tuple[str, ...]:
+    """The study in words."""
+    from src.filters.deep import LAYERS
+    from src.filters.deep_study import BEST
+
+    moved, boxes, share = done.moved, done.boxes, done.preferred.share
+    early, late = LAYERS[0].when, LAYERS[-1].when
+    chance = moved.followed[late][0].chance
+    held = sum(one.holds for one in statements)
+    verdict = (
+        "holds here" if held == len(statements) else "is only partly true here" if held else "fails here"
+    )
+    follow = [layer.when for layer in LAYERS if moved.mean_distance(layer.when) <= chance / 2]
+    off = _and([f"{moved.mean_distance(layer.when):.0f} ({layer.when})" for layer in LAYERS])
+    cells = _and([str(layer.stride) for layer in LAYERS])
+    best = [one.highest for one in done.preferred.favourites]
+    above = sum(reached > height for reached, height in zip(done.reached, best, strict=True))
+    if len(follow) == len(LAYERS):
+        shared = (
+            "Filters of all three layers follow it: that is the convolution's, not the late layers', own."
+        )
+    else:
+        shared = f"It is followed by {_and([f'{when} filters' for when in follow]) or 'none of them'}."
+    return (
+        f"The statement {verdict}: {held} of its {len(statements)} parts below hold.",
+        f"Wherever it stands: of {len(moved.nouns)} kinds one drawn object is moved over "
+        f"{len(moved.centres)} "
+        f"places of a meadow. The peaks of the filters chosen for it lie {off} pixels from its centre on "
+        "average, "
+        f"{chance:.0f} by chance; a cell of their maps is {cells} pixels wide. {shared}",
+        f"One kind: on images that chose no filter, {share[late]:.0%} of the {BEST} that excite a late "
+        "filter most "
+        f"are of the kind it was chosen for, {share[early]:.0%} for early filters, "
+        f"{done.preferred.chance:.0%} by "
+        "chance. Inside the boxes of a kind of thing, the filter chosen for it answers "
+        f"{boxes.median(late):.1f} "
+        f"times as strongly as elsewhere at the late layer, {boxes.median(early):.1f} times at the early one "
+        f"(median of {len(boxes.kinds)} kinds). Of single objects, {moved.ahead(late)} of {len(moved.nouns)} "
+        "excite the late filter chosen for them more than any other object does "
+        f"({moved.ahead(early)} of {len(moved.nouns)} at the early layer).",
+        f"Images: {done.images.name}; for boxes, {done.scenes.name}. {note} Filters are chosen by a rule, "
+        "the "
+        "greatest d' between a kind and everything else on one part of the images, and judged on the other "
+        "part. "
+        "The network has learned ImageNet's photographs, nothing seen from above.".replace("  ", " "),
+        f"The synthetic inputs excite their units more than any judging image in {above} of {len(best)} "
+        "cases. "
+        "Those of the early and the middle layer show what lies in the unit's receptive field.",
+    )
+
+
+def _layers(done: Study) -> Table:
+    from src.filters.deep import LAYERS
+    from src.filters.deep_study import BEST
+
+    preferred, boxes, moved = done.preferred, done.boxes, done.moved
     rows = tuple(
         (
             layer.when,
@@ -181,7 +178,8 @@ def _layers(preferred: Preferred, boxes: Boxes, moved: Moved) -> Table:
     return Table("Three layers of efficientnet_lite0", columns, rows, note)
 
 
-def _climbs(climbs: list[tuple[Favourites, float]]) -> Table:
+def _climbs(done: Study) -> Table:
+    climbs = zip(done.preferred.favourites, done.reached, strict=True)
     rows = tuple(
         (f"{one.layer.when}, filter {one.filter}", one.kind, f"{one.highest:.2f}", f"{reached:.2f}")
         for one, reached in climbs
@@ -191,9 +189,10 @@ def _climbs(climbs: list[tuple[Favourites, float]]) -> Table:
     )
 
 
-def _objects(moved: Moved) -> Table:
+def _objects(done: Study) -> Table:
     from src.filters.deep import LAYERS
 
+    moved = done.moved
     rows = []
     for place, noun in enumerate(moved.nouns):
         for layer in LAYERS:
@@ -220,15 +219,11 @@ def _objects(moved: Moved) -> Table:
     )
 
 
-def _pictures(
-    figures: ModuleType,
-    preferred: Preferred,
-    boxes: Boxes,
-    moved: Moved,
-    images: ImageSet,
-    inputs: dict[str, Tensor],
-) -> tuple[Picture, ...]:
+def _pictures(done: Study) -> tuple[Picture, ...]:
+    from src.filters import deep_figures as figures
     from src.filters.deep import LAYERS
+
+    preferred, boxes, moved = done.preferred, done.boxes, done.moved
 
     early, late = LAYERS[0].when, LAYERS[-1].when
     hits = {
@@ -241,26 +236,31 @@ def _pictures(
     )
     found = moved.followed[late][0]
     second = (
-        f"As a {moved.nouns[0]} moves, the late filter's peak lies {float(found.distance.mean()):.0f} pixels from "
-        f"it on average ({found.chance:.0f} by chance), its height varies by {found.spread:.0%}"
+        f"As one object ({moved.nouns[0]}) moves, the late filter's peak lies "
+        f"{float(found.distance.mean()):.0f} pixels from it on average ({found.chance:.0f} by chance), "
+        f"its height varies by {found.spread:.0%}"
     )
     third = (
-        f"Inside a kind's boxes the filter chosen for it answers {boxes.median(late):.1f} times as strongly as "
+        f"Inside a kind's boxes the filter chosen for it answers {boxes.median(late):.1f} times as "
+        "strongly as "
         f"outside at the late layer, {boxes.median(early):.1f} times at the early one (medians)"
     )
     return (
         Picture(
             "deep-filters-favourites",
             first,
-            "A row a filter, two of each layer: on the left the synthetic input that excites it most, then the "
-            f"images that do ({images.name}), each with a circle where the filter peaks; green frames mark "
+            "A row a filter, two of each layer: on the left the synthetic input that excites it most, then "
+            "the "
+            f"images that do ({done.images.name}), each with a circle where the filter peaks; green frames "
+            "mark "
             "images of the kind that the filter was chosen for, orange ones others.",
-            figures.favourites_figure(preferred.favourites, inputs, images, first),
+            figures.favourites_figure(preferred.favourites, done.inputs, done.images, first),
         ),
         Picture(
             "deep-filters-moved",
             second,
-            f"A drawn {moved.nouns[0]} at a grid of places on one meadow. Above, the late filter's response as a "
+            f"A drawn {moved.nouns[0]} at a grid of places on one meadow. Above, the late filter's "
+            "response as a "
             "heat map over three of the pictures; below, for each layer, circles at the object's centres and "
             "crosses at the filter's peaks, joined by lines.",
             figures.moved_figure(moved, second),
@@ -275,17 +275,6 @@ def _pictures(
     )
 
 
-def _by_layer(number: Callable[[str], float], form: str) -> str:
-    """ "12 (early), 15 (middle) and 24 (late)"."""
-    from src.filters.deep import LAYERS
-
-    return _and([f"{number(layer.when):{form}} ({layer.when})" for layer in LAYERS])
-
-
 def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error).strip().rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    """ "a, b and c"; "" for nothing."""
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
