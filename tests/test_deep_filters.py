@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from src.captioning.karpathy import NamedThing
-from src.filters import deep, moving
+from src.filters import deep, deep_study, moving
+from src.filters.image_sets import ImageSet
 
 
 def spots(centres: Tensor, side: int = 64) -> Tensor:
@@ -116,3 +119,79 @@ def test_the_encoders_places_and_fields_are_those_of_its_gradient(layer: deep.La
     pixels = (seen.min() + seen.max()).item() / 2 + 0.5  # the field's middle
     place = (middle + 0.5 + layer.shift) * layer.stride
     assert abs(pixels - place) <= 1
+
+
+def study_of(late_hits: float, ahead: int) -> deep_study.Study:
+    """A study of two kinds with made-up numbers: how it is put into words must follow them."""
+    centres = moving.positions(2)
+    found = deep.Followed(torch.full((4,), 10.0), torch.ones(4), centres, 90.0)
+    whens = [layer.when for layer in deep.LAYERS]
+    nouns = ["tank", "plane"]
+    rivals = [(0.5, "plane") if place < ahead else (2.0, "tank") for place in range(2)]
+    images = ImageSet(
+        "made-up images",
+        [torch.zeros(3, 192, 192, dtype=torch.uint8)] * 4,
+        ("tank", "plane"),
+        torch.tensor([[True, False], [True, False], [False, True], [False, False]]),
+        torch.ones(4, dtype=torch.bool),
+        (),
+    )
+    favourites = [
+        deep_study.Favourites(layer, 0, "tank", [0, 1, 2], torch.full((3, 2), 0.5), [True, True, False], 1.0)
+        for layer in deep.LAYERS
+    ]
+    return deep_study.Study(
+        images,
+        images,
+        deep_study.Preferred(favourites, dict(zip(whens, (0.1, 0.1, late_hits), strict=True)), 0.05),
+        deep_study.Boxes(
+            ("tank", "plane"), {when: [2.0, 3.0] for when in whens}, {when: [0, 1] for when in whens}, nouns
+        ),
+        deep_study.Moved(
+            nouns,
+            {noun: torch.zeros(4, 3, 192, 192, dtype=torch.uint8) for noun in nouns},
+            centres,
+            {when: [0, 1] for when in whens},
+            {when: [found, found] for when in whens},
+            {when: torch.rand(4, 6, 6) for when in whens},
+            dict.fromkeys(whens, rivals),
+        ),
+        {when: torch.zeros(1, 3, 8, 8) for when in whens},
+        [2.0, 2.0, 0.5],
+    )
+
+
+def test_the_words_follow_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.report import deep_filters
+    from src.report.sources import Sources
+
+    monkeypatch.setattr("src.filters.image_sets.scenes_set", lambda data: None)
+    for hits, ahead, parts in ((0.9, 2, 3), (0.2, 1, 1)):  # late and early boxes are alike: never the fourth
+        made = study_of(hits, ahead)
+        monkeypatch.setattr(deep_study, "study", lambda *_, made=made: made)
+        told = deep_filters.section(Sources())
+
+        assert f"only partly true here: {parts} of its 4 parts" in told.answer[0]
+        assert [one.holds for one in told.statements] == [True, False, hits > 0.5, ahead == 2]
+        assert f"{hits:.0%} of the" in " ".join(told.answer)
+        assert "in 2 of 3 cases" in told.answer[-1]
+        names = [picture.name for picture in told.pictures]
+        assert names == ["deep-filters-favourites", "deep-filters-moved", "deep-filters-boxes"]
+
+
+def test_what_is_missing_is_said_and_nothing_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.report import deep_filters, synthetic_inputs
+    from src.report.sources import Sources
+
+    monkeypatch.setattr("src.filters.image_sets.scenes_set", lambda data: None)
+    monkeypatch.setattr(deep_filters, "_pictures", lambda done: ())
+    monkeypatch.setattr(deep_study, "study", lambda *_: study_of(0.5, 1))
+    told = deep_filters.section(Sources(aerial=tmp_path / "nowhere"))
+    assert "nowhere" in told.missing[0]
+    assert told.answer
+
+    told = synthetic_inputs.section(Sources(sweep=tmp_path / "none", data=tmp_path))
+    assert "make sweep" in told.missing[0]
+    assert not told.pictures

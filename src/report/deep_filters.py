@@ -13,15 +13,14 @@ if TYPE_CHECKING:
 
 KEY, TITLE = "deep-filters", "What deep filters answer to"
 ASKED = (
-    "The report shows with a deep network how a late filter answers to one kind of object wherever it stands "
-    "in the image. Does it, and is that different from an early filter?"
+    "The report shows with a deep network how a late filter answers to one kind of object wherever it "
+    "stands in the image. Does it, and is that different from an early filter?"
 )
 COMMAND = "python -m src.report"
 
 
 def section(sources: Sources) -> Section:
-    """Measured on efficientnet_lite0 with ImageNet weights, on real aerial images where there are some, and on
-    the synthetic scenes."""
+    """Of efficientnet_lite0 with ImageNet weights, on real aerial images where there are some, and on scenes."""
     from src.captioning.encoder import EncoderError
     from src.captioning.karpathy import CaptionDataError
     from src.filters.deep_study import study
@@ -141,7 +140,9 @@ def _answer(done: Study, statements: tuple[Statement, ...], note: str) -> tuple[
         "the "
         "greatest d' between a kind and everything else on one part of the images, and judged on the other "
         "part. "
-        "The network has learned ImageNet's photographs, nothing seen from above.".replace("  ", " "),
+        "The network has learned ImageNet's photographs, few of which were taken from above.".replace(
+            "  ", " "
+        ),
         f"The synthetic inputs excite their units more than any judging image in {above} of {len(best)} "
         "cases. "
         "Those of the early and the middle layer show what lies in the unit's receptive field.",
