@@ -20,7 +20,7 @@ COMMAND = "python -m src.report"
 
 
 def section(sources: Sources) -> Section:
-    """Of efficientnet_lite0 with ImageNet weights, on real aerial images where there are some, and on scenes."""
+    """Of efficientnet_lite0, on real aerial images where there are some, and on synthetic scenes."""
     from src.captioning.encoder import EncoderError
     from src.captioning.karpathy import CaptionDataError
     from src.filters.deep_study import study
