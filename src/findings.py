@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
 
@@ -61,6 +63,16 @@ class Picture:
     figure: Figure
 
 
+@dataclass(frozen=True)
+class Image:
+    """A PNG file that a run has left, with what it shows: for pictures whose figure is gone."""
+
+    name: str  # letters, digits and hyphens, as a `Picture`'s
+    title: str
+    alt: str
+    path: Path  # of the PNG; it was there and looked like one when the section was made
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """The answer to one of the report's questions.
@@ -70,6 +82,7 @@ class Section:
         title: a few words.
         asked: the question, in a sentence or two.
         answer: paragraphs; the first says what was found.
+        images: files beside the pictures, shown after them.
         slip: what the report has wrong, with the right arithmetic; "" for nothing.
         command: what made the numbers, for a shell; several lines if several commands did.
         missing: sentences that name what is not there and the command that makes it.
@@ -83,6 +96,7 @@ class Section:
     statements: tuple[Statement, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    images: tuple[Image, ...] = ()
     slip: str = ""
     command: str = ""
     missing: tuple[str, ...] = ()
