@@ -90,9 +90,10 @@ def show(outcome: Outcome) -> None:
     statements = [item for entry in outcome.entries for item in entry.section.statements]
     if statements:
         print(f"Statements: {sum(item.holds for item in statements)} of {len(statements)} hold.")
-    for item in statements:
-        if not item.holds:
-            print("  " + plain(f"does not hold: {item.what}: {item.measured}, expected {item.expected}", 500))
+    for tested in statements:
+        if not tested.holds:
+            words = f"does not hold: {tested.what}: {tested.measured}, expected {tested.expected}"
+            print("  " + plain(words, 500))
     for entry in outcome.entries:
         for line in (*entry.missing, *([f"failed: {entry.failure}"] if entry.failure else [])):
             print(plain(f"{entry.section.title}: {line}", 600))

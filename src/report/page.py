@@ -81,13 +81,13 @@ def _page(entries: Sequence[Entry], made: Made) -> Iterator[str]:
     yield head(TITLE, STYLE)
     contents = _contents(entries)
     yield '<a class="skip" href="#summary">To the text</a>\n<div class="frame">\n'
-    yield f'<nav class="contents side" aria-label="Contents">\n<p class="of">Contents</p>\n{contents}</nav>\n'
-    yield f'<div class="body">\n<header>\n<h1>{text(TITLE)}</h1>\n'
+    yield f"<header>\n<h1>{text(TITLE)}</h1>\n"
     yield '<p class="quiet">Question by question: what was asked, the number of the report, the number '
     yield f"measured here, the difference, and the command that made it. Made on {text(made.date)}.</p>\n"
     if made.note:
         yield f"<p>{text(made.note)}</p>\n"
-    yield "</header>\n"
+    yield '</header>\n<nav class="contents side" aria-label="Contents">\n<p class="of">Contents</p>\n'
+    yield f'{contents}</nav>\n<div class="body">\n'
     yield f'<details class="contents"><summary>Contents</summary>\n<nav aria-label="Contents">{contents}'
     yield "</nav></details>\n<main>\n"
     yield summary(entries)

@@ -14,7 +14,8 @@ a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 2px sol
 .skip { position: absolute; left: -99rem; }
 .skip:focus { left: 1rem; top: 1rem; padding: .5rem; background: var(--card); }
 .frame { max-width: 82rem; margin: 0 auto; padding: 1.5rem clamp(.75rem, 3vw, 2.5rem) 3rem; }
-.body { min-width: 0; max-width: 60rem; }
+header, .body { min-width: 0; max-width: 60rem; }
+#summary > ul { padding-left: 1.2rem; }
 h1 { margin: 0 0 .5rem; font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.2; }
 h2 { margin: 0 0 .6rem; font-size: 1.4rem; line-height: 1.25; }
 h3 { margin: 1.8rem 0 .5rem; font-size: 1.05rem; line-height: 1.3; }
@@ -40,6 +41,7 @@ table { border-collapse: collapse; font-size: .92rem; line-height: 1.4; overflow
 caption { padding: .2rem 0 .5rem; text-align: left; font-weight: 600; }
 th, td { padding: .38rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { border-bottom-width: 2px; font-size: .85rem; color: var(--quiet); vertical-align: bottom; }
+thead .number { white-space: normal; }
 tbody th { font-weight: 400; max-width: 26rem; }
 .findings tbody th { min-width: 8rem; }
 td { max-width: 26rem; }
@@ -80,16 +82,20 @@ footer dd { margin: 0; }
 }
 @media (min-width: 66rem) {
   .frame { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 0 2.5rem; }
-  .side { display: block; position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto;
-    padding: 1rem 0; font-size: .92rem; }
+  header, .body { grid-column: 2; }
+  .side { display: block; grid-column: 1; grid-row: 1 / span 2; position: sticky; top: 0;
+    align-self: start; max-height: 100vh; overflow-y: auto; padding: 1rem 0; font-size: .92rem; }
   details.contents { display: none; }
 }
 @media (max-width: 30rem) {
   body { font-size: 15px; }
+  section { padding: 1rem .7rem 1.2rem; }
   th, td { padding: .35rem .45rem; }
-  .findings tbody th { min-width: 6rem; }
+  .findings { font-size: .8rem; }
+  .findings th, .findings td { padding: .35rem .3rem; }
+  .findings tbody th { min-width: 5.2rem; }
   td small { display: block; }
-  table { font-size: .86rem; }
+  .plain, .wide { font-size: .86rem; }
 }
 @media print {
   @page { margin: 16mm 14mm; }
@@ -98,8 +104,10 @@ footer dd { margin: 0; }
     --bad-ground: #fff; --shade: #f4f4f2; }
   body { font-size: 10pt; line-height: 1.4; }
   .frame { display: block; max-width: none; padding: 0; }
-  .body, p, .box, figcaption { max-width: none; }
-  .side { display: block; position: static; max-height: none; overflow: visible; font-size: 10pt; }
+  header, .body, p, .box, figcaption { max-width: none; }
+  .side { display: block; position: static; max-height: none; overflow: visible; font-size: 10pt;
+    margin: 0 0 6mm; }
+  tr:has(> .of) { break-after: avoid; }
   .skip, details.contents { display: none; }
   section { padding: 0; border: 0; margin: 0 0 8mm; }
   .group { break-after: avoid; margin: 8mm 0 3mm; }
@@ -108,10 +116,11 @@ footer dd { margin: 0; }
   figure img { padding: 0; border: 0; max-height: 225mm; max-width: 100%; width: auto; }
   .scroll { overflow: visible; }
   .wide tbody th { position: static; }
-  table { font-size: 8.5pt; max-width: 100%; overflow-wrap: anywhere; }
+  table { font-size: 8.5pt; max-width: 100%; }
+  td, tbody th { overflow-wrap: anywhere; }
+  .wide td, .wide tbody th, .number { overflow-wrap: normal; }
   table.wide { font-size: 6.5pt; width: 100%; }
   table.wide th, table.wide td { padding: .2rem .25rem; min-width: 0; }
-  .number { white-space: normal; }
   .verdict { border: 1px solid currentColor; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--line); }
   a { text-decoration: none; }
