@@ -1,7 +1,7 @@
 """Everything the report's page needs, from nothing, then the page: `python -m src.reproduce --help`.
 
-Each stage is one of the project's own commands in a process of its own. They leave alone what is finished and carry on
-what is not, so that this command does, too.
+Each stage is one of the project's own commands in a process of its own. They leave alone what is finished and
+carry on what is not, so that this command does, too.
 """
 
 from __future__ import annotations
@@ -157,16 +157,17 @@ def reproduce(found: Sequence[Stage], say: Callable[[str], None]) -> int:
         works = [item.work for item in found]
         say(f"   {spoken(left(works[place:], others=works[:place]))} left; {shown(stage.command)}")
         began = time.monotonic()
-        status = run(stage.command)
-        if status == 0 and stage.after:
-            status = run(stage.after)
+        command = stage.command
+        status = run(command)
+        if stage.after and stage.goes_on(status) and (shown_status := run(stage.after)):
+            command, status = stage.after, shown_status
         if status in (INTERRUPTED, -signal.SIGINT):
             raise KeyboardInterrupt
         if status == 0:
             say(f"   {stage.name}: done in {spoken(time.monotonic() - began, about=False)}")
             continue
         worst = worst or (status if status > 0 else 128 - status)
-        troubles.append(f"{stage.name} ended with status {status}: {shown(stage.command)}")
+        troubles.append(f"{stage.name} ended with status {status}: {shown(command)}")
         if not stage.goes_on(status):
             say(f"Stopped: {troubles[-1]}")
             say("The reason stands above. Once it is mended, the same command carries on.")
@@ -180,8 +181,8 @@ def reproduce(found: Sequence[Stage], say: Callable[[str], None]) -> int:
 def run(command: Sequence[str]) -> int:
     """Run a command with its output passed through; its exit status, negative for a signal.
 
-    However this function is left, the command has ended: on a terminal Ctrl-C reaches it, too, so it gets time to end
-    by itself before it is told again.
+    However this function is left, the command has ended: on a terminal Ctrl-C reaches it, too, so it gets
+    time to end by itself before it is told again.
     """
     process = subprocess.Popen(command)
     try:
@@ -220,20 +221,20 @@ def help_text() -> str:
 
 
 def _help_lines() -> Iterator[str]:
-    yield "Makes everything the report's page needs, from nothing, and then the page: data, the sweep of 24 runs,"
+    yield "Makes everything the report's page needs, from nothing, then the page: data, the sweep of 24 runs,"
     yield "captions on the synthetic scenes (and on UCM or Sydney where a folder is given), theory, report."
     yield ""
     yield "  python -m src.reproduce"
     yield "  python -m src.reproduce epochs=1                    # the quick look"
     yield "  python -m src.reproduce ucm=FOLDER sydney=FOLDER"
     yield ""
-    yield "Stop it with Ctrl-C whenever you like; the same command carries on. Before each stage it says what is"
-    yield "done and about how long the rest takes, as far as the runs on this machine tell."
+    yield "Stop it with Ctrl-C whenever you like; the same command carries on. Before each stage it says what"
+    yield "is done and about how long the rest takes, as far as the runs on this machine tell."
     yield ""
     yield from help_lines(ReproduceSettings)
-    yield "Exit status: 0 all done; 2 a mistake in the command; 130 interrupted; else that of the first stage that"
-    yield "did not end well. A statement of the theory that does not hold, or a run that diverged, is named at the"
-    yield "end; anything else stops at once."
+    yield "Exit status: 0 all done; 2 a mistake in the command; 130 interrupted; else that of the first stage"
+    yield "that did not end well. A statement of the theory that does not hold, or a run that diverged, is"
+    yield "named at the end; anything else stops at once."
 
 
 def say(line: str) -> None:

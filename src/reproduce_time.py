@@ -1,7 +1,7 @@
 """How much of `src.reproduce` is done and how long the rest takes, from the runs' files.
 
-An epoch's seconds are those of a folder's own runs where it has any; else a reference figure, times what this machine
-took in other folders in units of theirs.
+An epoch's seconds are those of a folder's own runs where it has any; else a reference figure, times what this
+machine took in other folders in units of theirs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Work:
         if not self.runs:
             return ""
         total = self.runs * self.epochs
-        return f"{self.finished()} of {self.runs} runs and {total - self.epochs_left()} of {total} epochs are done"
+        done = total - self.epochs_left()
+        return f"{self.finished()} of {self.runs} runs and {done} of {total} epochs are done"
 
     def seconds_left(self, pace: float, workers: int) -> float:
         """Wall time.

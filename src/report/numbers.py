@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from src.findings import Comparison
 
 NEAR, FAR = 0.01, 0.05  # of the report's number
+ROUNDING = 1e-9  # 0.95 lies within 5 % of 1
 
 
 def number(value: float | int | str | None, digits: int, nothing: str) -> str:
@@ -88,6 +89,6 @@ def _distance(item: Comparison) -> str:
     if number(item.report, item.digits, "") == number(item.ours, item.digits, ""):
         return "same"
     share = relative(item)
-    if share is None or abs(share) > FAR:
+    if share is None or abs(share) > FAR + ROUNDING:
         return "far"
-    return "near" if abs(share) <= NEAR else "further"
+    return "near" if abs(share) <= NEAR + ROUNDING else "further"

@@ -144,7 +144,10 @@ def _png(image: PILImage.Image) -> bytes:
 
 
 def _jpeg(image: PILImage.Image, quality: int) -> bytes:
-    """Colours at full resolution: thin coloured lines would blur otherwise."""
+    """Colours at full resolution: thin coloured lines would blur otherwise.
+
+    Not `optimize`: Pillow gives it a buffer that is too small for what compresses badly.
+    """
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
