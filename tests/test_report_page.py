@@ -154,7 +154,7 @@ def test_pictures_and_numbers_land_in_tensorboard(made: tuple[Outcome, Reader, l
 
 def noise(seed: int) -> PILImage.Image:
     """Which nothing compresses well."""
-    values = np.random.default_rng(seed).integers(0, 256, (500, 1000, 3), dtype=np.uint8)
+    values = np.random.default_rng(seed).integers(0, 256, (150, 800, 3), dtype=np.uint8)
     return PILImage.fromarray(values)
 
 
@@ -163,11 +163,11 @@ def test_the_largest_pictures_are_shrunk_first() -> None:
     large = [encoded(f"noise-{seed}", noise(seed)) for seed in range(2)]
     assert {item.kind for item in large} == {"image/jpeg"}
     before = sum(item.size for item in (small, *large))
-    after = fitted([small, *large], before // 3)
-    assert sum(item.size for item in after) <= before // 3
+    after = fitted([small, *large], before // 2)
+    assert sum(item.size for item in after) <= before // 2
     assert after[0] is small
-    assert [item.shown_width for item in after] == [400, 1000, 1000]
-    assert all(640 <= item.width < 1000 for item in after[1:])
+    assert [item.shown_width for item in after] == [400, 800, 800]
+    assert all(640 <= item.width <= 800 for item in after[1:])
 
 
 def test_a_page_that_is_too_large_names_the_largest_pictures(tmp_path: Path) -> None:
@@ -185,8 +185,9 @@ def test_a_figure_says_its_title_once() -> None:
     """The page has the title in words, so the picture leaves it out, and the figure keeps it."""
     picture = curves()
     with_title, without = drawn(picture.figure, "another"), drawn(picture.figure, picture.title + ".")
-    dark = [int((np.asarray(image)[:30, 400:] < 100).sum()) for image in (with_title, without)]
-    assert dark[0] > 500 > 10 > dark[1]
+    dark = [int((np.asarray(image)[:30, 400:].max(axis=2) < 100).sum()) for image in (with_title, without)]
+    assert dark[0] > 500
+    assert dark[1] == 0
     assert picture.figure.texts[0].get_visible()
 
 

@@ -94,7 +94,7 @@ def test_a_signal_ends_the_stage_too(
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # A background job of a shell, and what it starts, would ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     until = time.monotonic() + 60
     while not (tmp_path / "began").exists() and time.monotonic() < until and process.poll() is None:

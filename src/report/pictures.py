@@ -139,7 +139,7 @@ def _png(image: PILImage.Image) -> bytes:
     if image.mode == "RGB" and image.getcolors(256) is not None:
         image = image.quantize(256, dither=PILImage.Dither.NONE)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=image.mode == "P")  # slow where there is most to do and least to gain
     return buffer.getvalue()
 
 
