@@ -68,6 +68,7 @@ def show(outcome: Outcome) -> None:
     from rich.text import Text
 
     from src.report.numbers import difference, number
+    from src.report.summary import ROWS
     from src.sweep.ranking import console_for
 
     console = console_for(sys.stdout)
@@ -76,7 +77,7 @@ def show(outcome: Outcome) -> None:
         table.add_column(column, overflow="fold", justify="right" if place > 1 else "left")
     for entry in outcome.entries:
         table.add_section()
-        for place, item in enumerate(entry.section.comparisons):
+        for place, item in enumerate(entry.section.comparisons[:ROWS]):
             cells = (
                 "" if place else entry.section.title,
                 item.what,
@@ -85,6 +86,8 @@ def show(outcome: Outcome) -> None:
                 difference(item),
             )
             table.add_row(*(Text(plain(cell)) for cell in cells))
+        if (rest := len(entry.section.comparisons) - ROWS) > 0:
+            table.add_row("", f"... and {rest} more on the page")
     if table.row_count:
         console.print(table)
     statements = [item for entry in outcome.entries for item in entry.section.statements]
