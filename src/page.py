@@ -39,11 +39,13 @@ _HEAD = """<!DOCTYPE html>
 <body>
 """
 
-_STYLE = """
+COLOURS = """
 :root { --page: #f5f5f2; --card: #fff; --ink: #1c1c1a; --quiet: #5d5d58; --line: #dcdcd6; --mark: #005a9c;
   --warn: #fff3cd; --warn-ink: #5c4400; }
 @media (prefers-color-scheme: dark) { :root { --page: #161615; --card: #222220; --ink: #ecece8;
   --quiet: #a9a9a2; --line: #3a3a36; --mark: #7cc0f4; --warn: #4a3a08; --warn-ink: #ffe9a8; } }
+"""
+_STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; padding: 1.5rem clamp(.75rem, 3vw, 2.5rem) 3rem; background: var(--page); color: var(--ink);
   font: 16px/1.45 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
@@ -92,10 +94,12 @@ article h2.none { color: var(--quiet); font-style: italic; }
 """
 
 
-def head(title: str) -> str:
-    """The page up to its body."""
+def head(title: str, style: str | None = None) -> str:
+    """The page up to its body, in `COLOURS` and the galleries' style or another one."""
+    if style is not None:
+        return _HEAD.format(title=text(title), style=COLOURS + style)
     ramp = ", ".join(to_hex(mpl.colormaps[HEAT](place / 8)) for place in range(9))
-    return _HEAD.format(title=text(title), style=_STYLE.replace("RAMP", ramp))
+    return _HEAD.format(title=text(title), style=COLOURS + _STYLE.replace("RAMP", ramp))
 
 
 def text(value: str) -> str:
