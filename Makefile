@@ -59,6 +59,12 @@ ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder u
 tensorboard: setup ## show all runs: curves, kernels, HParams table
 	@$(BIN)/tensorboard --logdir outputs
 
+report: setup ## the page that walks through the report, from finished runs: outputs/report/report.html
+	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
+
+reproduce: setup ## everything the page needs, from nothing, then the page; goes on where it stopped
+	@$(BIN)/python -m src.reproduce epochs=$(EPOCHS) $(ARGS)
+
 test: setup data ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 

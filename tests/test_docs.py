@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md")
 TARGETS = (
     *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "caption-sydney"),
-    *("ranking", "theory", "tensorboard"),
+    *("ranking", "theory", "report", "reproduce", "tensorboard"),
     *("test", "bench", "lint", "format", "typecheck", "check", "clean"),
 )
 
