@@ -124,7 +124,7 @@ def moved_along_error(kernel: Callable[[Motion], Tensor], images: Tensor, motion
 
 
 def there_and_back_error(images: Tensor, motion: Motion) -> float:
-    """The error of g^-1(g(x)) against x: two interpolations, no layer; for a zoom below 1 lost detail, too."""
+    """The error of g^-1(g(x)) against x: two interpolations; at a zoom below 1 lost detail, too."""
     return relative_error(moved(moved(images, motion), motion.inverse()), images)
 
 
@@ -260,8 +260,8 @@ def error_table(images: Tensor, layer: Layer, pooling: Layer) -> Table:
         ),
         tuple(rows),
         "Over the places that saw nothing from beyond the border. The controls show what interpolation alone "
-        "does: a radially symmetric kernel that is zoomed with the image (g(x * k) and g(x) * g(k) agree in the "
-        "plane), and g undone by its inverse, without any layer.",
+        "does: a radially symmetric kernel that is zoomed with the image (g(x * k) and g(x) * g(k) agree in "
+        "the plane), and g undone by its inverse, without any layer.",
     )
 
 

@@ -37,7 +37,7 @@ def _smooth(factor: Callable[[Tensor], Tensor], motion: Motion) -> Tensor:
 
 
 def turned_mean(kernels: Tensor) -> Tensor:
-    """The mean of the kernels' four quarter turns: the nearest kernels that a quarter turn does not change."""
+    """The mean of the kernels' quarter turns: the nearest kernels that a quarter turn does not change."""
     turns = [kernels.rot90(quarter, (2, 3)) for quarter in range(4)]
     return torch.stack(turns).mean(0)
 
