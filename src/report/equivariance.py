@@ -1,7 +1,8 @@
-"""The report's question of equivariance: with which movements do convolution, pooling and classifier commute?"""
+"""The report's question of equivariance: what do convolution, pooling and the classifier commute with?"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from src.findings import Picture, Section, Table
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
     from src.theory.invariance import Invariance
 
 MAPPED = 24  # images whose feature maps are compared
-JUDGED = 1000  # images that the classifier sees at each movement
+JUDGED = 800  # images that the classifier sees at each movement
 SHOWN = {
     "shift": ("shift by {:g} px", (0, 1, 2, 4, 8)),
     "turn": ("turn by {:g} degrees", (5, 10, 30, 90, 180)),
     "zoom": ("zoom by {:g}", (0.5, 0.8, 0.9, 1.1, 1.5, 2)),
 }
 ASKED = (
-    "A convolution is equivariant to translation, f(g(x)) = g(f(x)); pooling makes it approximately invariant "
-    "to small shifts; it is not equivariant to rotation or to a change of scale. How far does each of this hold?"
+    "A convolution is equivariant to translation, f(g(x)) = g(f(x)); pooling makes it approximately "
+    "invariant to small shifts; it is not equivariant to rotation or to a change of scale. How far does "
+    "each of this hold?"
 )
 
 
@@ -64,7 +66,7 @@ def section(sources: Sources) -> Section:
         measured = _measured(classifier, images, labels)
         tables.append(_classifier_table(measured, len(labels)))
         pictures.append(_classifier_picture(measured, len(labels), classifier.hparams["classes"]))
-        answers.insert(1, _about_classifier(measured))
+        answers.insert(1, _about_classifier(measured, classifier.hparams["augment"] != "none"))
     return Section(
         "equivariance",
         "Equivariance",
@@ -93,35 +95,41 @@ def _about_maps(panels: tuple[Panel, Panel, Panel], pooling: Panel, real: bool, 
     even = max(soft.at(size) for size in soft.sizes if size % 2 == 0)
     images = f"{MAPPED} {'test images of Fashion-MNIST' if real else 'drawn images'}"
     kernels = "the best run's first-layer kernels" if trained else "random kernels of 3 x 3"
-    beside = [
-        f"{panel.curve(CONVOLUTION).at(size):.2f} at {what} (controls: {error_text(panel.curve(ALONG).at(size))} "
-        f"for a Gaussian moved along, {error_text(panel.curve(BACK).at(size))} for there and back)"
-        for panel, size, what in ((turns, 45.0, "a turn by 45 degrees"), (zooms, 1.5, "a zoom by 1.5"))
-    ]
+    beside = []
+    for panel, size, what in ((turns, 45.0, "a turn by 45 degrees"), (zooms, 1.5, "a zoom by 1.5")):
+        along, back = (error_text(panel.curve(name).at(size)) for name in (ALONG, BACK))
+        error = panel.curve(CONVOLUTION).at(size)
+        controls = f"{along} for a Gaussian moved along, {back} there and back"
+        beside.append(f"{error:.2f} at {what} (controls: {controls})")
     first, last = pooling.curves[0], pooling.curves[-1]
     return (
-        f"Measured with {kernels} on {images}, in spreads of g(f(x)). The convolution's error is at most "
-        f"{error_text(max(plain.errors))} over all shifts, those by half a pixel included: interpolating a "
-        "shift is itself a convolution, and convolutions commute. With pooling 2 x 2 behind it, the error is "
-        f"at most {error_text(even)} at even shifts, which move the cells by whole strides, and "
-        f"{soft.at(1.0):.2f} at a shift by 1 pixel. The convolution's error is {beside[0]} and {beside[1]}. A "
-        f"shift by 1 pixel changes the unpooled maps by {first.at(1.0):.2f} and those pooled {last.name} by "
-        f"{last.at(1.0):.2f}; that is how approximate pooling's invariance is."
+        f"Measured with {kernels} on {images}, in standard deviations of g(f(x)). The convolution's error is "
+        f"{_largest(max(plain.errors))} at all shifts, those by half a pixel included: interpolating a shift is "
+        "itself a convolution, and convolutions commute. With pooling 2 x 2 behind it, the error is "
+        f"{_largest(even)} at even shifts, which move the cells by whole strides, and {soft.at(1.0):.2f} at a "
+        f"shift by 1 pixel. The convolution's error is {beside[0]} and {beside[1]}. A shift by 1 pixel changes "
+        f"the unpooled maps by {first.at(1.0):.2f} and those pooled {last.name} by {last.at(1.0):.2f}; that is "
+        "how approximate pooling's invariance is."
     )
 
 
-def _about_classifier(measured: dict[str, tuple[Invariance, ...]]) -> str:
+def _largest(error: float) -> str:
+    return "exactly 0" if error == 0 else f"at most {error:.1e}"
+
+
+def _about_classifier(measured: dict[str, tuple[Invariance, ...]], augmented: bool) -> str:
     at = {kind: {point.size: point for point in points} for kind, points in measured.items()}
     small, large, still = (at["shift"][size] for size in (1.0, 4.0, 0.0))
     kept = large.whole
     text = (
         f"The classifier, as a whole, keeps its answer at {small.agreement} of the shifts by 1 pixel, at "
         f"{large.agreement} of those by 4 pixels, at {at['turn'][10.0].agreement} of the turns by 10 degrees, "
-        f"{at['turn'][90.0].agreement} by 90 degrees, and at {at['zoom'][0.8].agreement} of the zooms by 0.8 (95 % "
-        f"intervals over images; its accuracy on these images, unmoved: {still.accuracy}). Its dense layers have "
-        "weights of their own for each place, and training without augmentation showed it no moved images."
+        f"{at['turn'][90.0].agreement} by 90 degrees, and at {at['zoom'][0.8].agreement} of the zooms by 0.8 "
+        f"(95 % intervals over images; its accuracy on these images, unmoved: {still.accuracy}). Its dense "
+        "layers have weights of their own for each place"
+        + ("." if augmented else ", and its training showed it no moved images.")
     )
-    if kept.value != kept.value:  # NaN: too few images
+    if math.isnan(kept.value):  # too few images
         return text
     cut = (
         "what is cut off at the border does not explain the change"
@@ -129,16 +137,17 @@ def _about_classifier(measured: dict[str, tuple[Invariance, ...]]) -> str:
         else "part of the change comes from what is cut off at the border"
     )
     return (
-        f"{text} Where a shift by 4 pixels moves nothing out ({kept.images} images, in at least one direction), "
-        f"the agreement is {kept}: {cut} (these images are another mix of classes, though)."
+        f"{text} Where a shift by 4 pixels moves nothing out ({kept.images} images, in at least one "
+        f"direction), the agreement is {kept}: {cut} (these images are another mix of classes, though)."
     )
 
 
 def _about_borders() -> str:
     return (
-        "Borders: what lies beyond the image is NaN, in the convolution's padding and in what a movement brings "
-        "in, and only places that are finite on both sides are compared. The classifier needs whole images, so "
-        "black, the data's background, moves in; images that lose at most 1 % of their light are counted apart."
+        "Borders: what lies beyond the image is NaN, in the convolution's padding and in what a movement "
+        "brings in, and only places that are finite on both sides are compared. The classifier needs whole "
+        "images, so black, the data's background, moves in; images that lose at most 1 % of their light are "
+        "counted apart."
     )
 
 
@@ -172,21 +181,21 @@ def _pictures(
     from src.theory import equivariance_plots as plots
 
     image = images[:1]
-    strip = plots.strip_figure(image, plots.strongest(image, kernels))
+    kernel = plots.clearest(image, kernels)
     return (
         Picture(
             "equivariance-errors",
             plots.errors_title(panels),
-            "Three panels of the error against the size of a shift, a turn and a zoom, on a logarithmic axis: "
-            "a convolution, a convolution with pooling, and two controls of the interpolation's own error.",
+            "Three panels of the error against the size of a shift (logarithmic), a turn and a zoom: a "
+            "convolution, a convolution with pooling, and two controls of the interpolation's own error.",
             plots.error_figure(panels),
         ),
         Picture(
             "equivariance-strip",
-            plots.strip_title(image, plots.strongest(image, kernels)),
-            "An image, the image shifted or turned, the convolution of the moved image, the moved convolution "
-            "of the image, and their difference: a row for the shift and one for the turn.",
-            strip,
+            plots.strip_title(image, kernel),
+            "An image, the image shifted or turned, the convolution of the moved image, the moved "
+            "convolution of the image, and their difference: a row for the shift and one for the turn.",
+            plots.strip_figure(image, kernel),
         ),
         Picture(
             "equivariance-pooling",
@@ -203,8 +212,8 @@ def _classifier_picture(measured: dict[str, tuple[Invariance, ...]], images: int
     return Picture(
         "equivariance-classifier",
         plots.invariance_title(measured),
-        f"Three panels against the size of a shift, a turn and a zoom: the share of {images} test images whose "
-        "predicted class is that of the unmoved image, the accuracy, and the agreement of images that lost "
+        f"Three panels against the size of a shift, a turn and a zoom: the share of {images} test images "
+        "whose predicted class is that of the unmoved image, the accuracy, and the agreement of images that lost "
         "nothing beyond the border.",
         plots.invariance_figure(measured, classes),
     )

@@ -63,7 +63,7 @@ def pooled(layer: Layer, window: int, name: str = "convolution + pooling") -> La
 
 
 def relative_error(left: Tensor, right: Tensor) -> float:
-    """The difference of (N, C, H, W) left and right, in spreads of the right (see the file's head).
+    """The error of (N, C, H, W) left against right, in standard deviations of the right (see above).
 
     Raises:
         ValueError: no place is known on both sides, or the right side is constant there.
@@ -250,7 +250,7 @@ def error_table(images: Tensor, layer: Layer, pooling: Layer) -> Table:
         )
         rows.append((name, *map(error_text, errors)))
     return Table(
-        "Error of f(g(x)) against g(f(x)), in spreads of g(f(x))",
+        "Error of f(g(x)) against g(f(x)), in standard deviations of g(f(x))",
         (
             "movement g",
             "convolution",

@@ -20,8 +20,8 @@ from src.theory.invariance import Invariance
 from src.theory.transforms import moved, shift, turn
 
 FLOOR = 1e-17  # where an error of exactly 0 is drawn
-LOOKS = {0: ("o-", figures.PALETTE[0]), 1: ("s-", figures.PALETTE[1])}
-CONTROL_LOOKS = (("^--", figures.PALETTE[2]), ("v:", figures.PALETTE[3]))
+LOOKS = ((("o", "-"), figures.PALETTE[0]), (("s", "-"), figures.PALETTE[1]))
+CONTROL_LOOKS = ((("^", "--"), figures.PALETTE[2]), (("v", ":"), figures.PALETTE[3]))
 STRIP = (("shift by 4 pixels", shift(0, 4)), ("turn by 45 degrees", turn(45)))
 WHAT = ("turn by 45 degrees", "zoom by 1.5")  # what the title tells of
 AXES = {"shift": "Shift (pixels)", "turn": "Turn (degrees)", "zoom": "Zoom (factor)"}
@@ -58,38 +58,48 @@ def _broken(panel: Panel, size: float, what: str) -> str:
 
 
 def error_figure(panels: Sequence[Panel]) -> Figure:
-    """Errors against shift, turn and zoom, on a logarithmic axis from rounding to 1, with the controls."""
+    """Errors against shift (logarithmic, from rounding to 1), turn and zoom (linear), with the controls."""
     with figures.look():
-        figure, axes_of = figures.subplots(1, len(panels), height=4.4, sharey=True)
+        figure, axes_of = figures.subplots(1, len(panels), height=4.4)
+        first, *others = axes_of[0]
         for axes, panel in zip(axes_of[0], panels, strict=True):
-            _draw_curves(axes, panel)
-            axes.set_yscale("log")
-            axes.set_ylim(FLOOR / 3, 5)
+            _draw_curves(axes, panel, joined=axes is not first)
             axes.set_xlabel(panel.axis)
-            if "Turn" in panel.axis:
-                axes.set_xticks(range(0, 181, 45))
-        axes_of[0, 0].set_ylabel("Error of f(g(x)) against g(f(x)), in spreads")
-        axes_of[0, 0].axhspan(FLOOR / 3, ROUNDING[torch.float64], color=figures.PALE, zorder=0)
-        for axes in axes_of[0, 1:]:
-            axes.axhspan(FLOOR / 3, ROUNDING[torch.float64], color=figures.PALE, zorder=0)
-        axes_of[0, 0].text(0.3, 2e-13, "rounding", fontsize=8, va="center", color=figures.DARK)
-        axes_of[0, 0].text(0.3, FLOOR * 1.6, "exactly 0", fontsize=8, va="bottom", color=figures.DARK)
-        handles, labels = axes_of[0, 0].get_legend_handles_labels()
+        limit = ROUNDING[torch.float64]
+        first.set_yscale("log")
+        first.set_ylim(FLOOR / 5, 5)
+        powers = (-15, -12, -9, -6, -3, 0)
+        first.set_yticks([FLOOR, *(10.0**power for power in powers)])
+        first.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in powers)])
+        first.minorticks_off()
+        first.set_xticks(range(0, 9, 2))
+        first.axhspan(FLOOR / 5, limit, color=figures.PALE, zorder=0)
+        first.text(0.3, limit / 4, "rounding", fontsize=8, va="top", color=figures.DARK)
+        first.set_ylabel("Error, in standard deviations of g(f(x))")
+        top = max(error for panel in panels[1:] for curve in panel.curves for error in curve.errors)
+        for axes in others:
+            axes.set_ylim(-0.02, 1.08 * top)
+        others[0].set_xticks(range(0, 181, 45))
+        handles, labels = others[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
         figures.title(figure, errors_title(panels))
     return figure
 
 
-def _draw_curves(axes: Axes, panel: Panel) -> None:
+def _draw_curves(axes: Axes, panel: Panel, joined: bool) -> None:
+    """The curves; points alone where the error leaps between neighbours, so that no line claims a path."""
     controls = iter(CONTROL_LOOKS)
     for place, curve in enumerate(panel.curves):
-        style, colour = next(controls) if curve.control else LOOKS[place]
+        (marker, line), colour = next(controls) if curve.control else LOOKS[place]
         axes.plot(
             curve.sizes,
-            [max(error, FLOOR) for error in curve.errors],
-            style,
+            list(curve.errors) if joined else [max(error, FLOOR) for error in curve.errors],
+            marker=marker,
+            ls=line if joined else "none",
             color=colour,
-            ms=4,
+            markerfacecolor="none" if curve.control else colour,
+            zorder=4 if curve.control else 3,
+            ms=6 if curve.control else 4,
             label=curve.name,
         )
 
@@ -112,7 +122,7 @@ def pooling_figure(panel: Panel) -> Figure:
         for curve, style in zip(panel.curves, ("o-", "s-", "^-", "v-", "D-"), strict=False):
             axes.plot(curve.sizes, curve.errors, style, ms=4, label=curve.name)
         axes.set_xlabel(panel.axis)
-        axes.set_ylabel("Change of f(g(x)) from f(x), in spreads")
+        axes.set_ylabel("Change, in standard deviations of f(x)")
         axes.set_ylim(bottom=0)
         axes.legend(title="Max-pooling")
         figures.title(figure, pooling_title(panel))
@@ -123,7 +133,7 @@ def invariance_title(measured: Mapping[str, Sequence[Invariance]]) -> str:
     """Where the classifier's agreement is after the smallest and a larger movement of each kind."""
     parts = []
     for kind, wanted, unit in (
-        ("shift", (1, 4), "px"),
+        ("shift", (1, 4), "pixels"),
         ("turn", (5, 30), "degrees"),
         ("zoom", (0.9, 0.7), ""),
     ):
@@ -169,7 +179,7 @@ def invariance_figure(measured: Mapping[str, Sequence[Invariance]], classes: int
 
 
 def strip_figure(image: Tensor, kernel: Tensor) -> Figure:
-    """One image (1, 1, H, W), moved; both orders of moving and convolving with (1, 1, k, k); their difference."""
+    """One image (1, 1, H, W), moved and convolved with (1, 1, k, k) in both orders, and the difference."""
     layer = convolution(kernel.double())
     image = image.double()
     names = ("image x", "moved g(x)", "f(g(x))", "g(f(x))", "difference")
@@ -191,11 +201,10 @@ def strip_figure(image: Tensor, kernel: Tensor) -> Figure:
                 axes.grid(visible=False)
                 for spine in axes.spines.values():
                     spine.set_visible(False)
-                axes.set_title(name, fontsize=9)
+                axes.set_title(name if name != names[-1] else f"{name}: error {_plain(error)}", fontsize=9)
             axes_row[0].set_ylabel(what)
-            axes_row[-1].set_xlabel(f"error {_plain(error)}")
         figure.supxlabel(
-            "f: one convolution (orange below 0, purple above); blue: saw beyond the border, not compared",
+            "f: one convolution (orange below 0, purple above). Blue: saw beyond the border, not compared.",
             fontsize=8,
         )
         figures.title(figure, strip_title(image, kernel))
@@ -216,8 +225,8 @@ def _plain(error: float) -> str:
     return "0" if error == 0 else f"{error:.1e}" if error < 1e-3 else f"{error:.2f}"
 
 
-def strongest(image: Tensor, kernels: Tensor) -> Tensor:
-    """The kernel (1, 1, k, k) whose map of the image (1, 1, H, W) varies most."""
-    maps = convolution(kernels).of(image)[0].flatten(1)  # (D, H, W) -> (D, H*W)
-    spreads = torch.stack([values[values.isfinite()].std() for values in maps])
-    return kernels[int(spreads.argmax())].unsqueeze(0)
+def clearest(image: Tensor, kernels: Tensor) -> Tensor:
+    """The kernel (1, 1, k, k) that shows the strip's turn best: whose two maps of the image differ most."""
+    left, right = sides(convolution(kernels.double()), image.double(), STRIP[1][1])
+    difference = (left - right).nan_to_num()  # (1, D, H, W), 0 where not compared
+    return kernels[int((difference**2).sum((0, 2, 3)).argmax())].unsqueeze(0)
