@@ -104,12 +104,12 @@ def _about_maps(panels: tuple[Panel, Panel, Panel], pooling: Panel, real: bool, 
     first, last = pooling.curves[0], pooling.curves[-1]
     return (
         f"Measured with {kernels} on {images}, in standard deviations of g(f(x)). The convolution's error is "
-        f"{_largest(max(plain.errors))} at all shifts, those by half a pixel included: interpolating a shift is "
-        "itself a convolution, and convolutions commute. With pooling 2 x 2 behind it, the error is "
-        f"{_largest(even)} at even shifts, which move the cells by whole strides, and {soft.at(1.0):.2f} at a "
-        f"shift by 1 pixel. The convolution's error is {beside[0]} and {beside[1]}. A shift by 1 pixel changes "
-        f"the unpooled maps by {first.at(1.0):.2f} and those pooled {last.name} by {last.at(1.0):.2f}; that is "
-        "how approximate pooling's invariance is."
+        f"{_largest(max(plain.errors))} at all shifts, those by half a pixel included: interpolating a shift "
+        "is itself a convolution, and convolutions commute. With pooling 2 x 2 behind it, the error is "
+        f"{_largest(even)} at even shifts, which move the cells by whole strides, and {soft.at(1.0):.2f} at "
+        f"a shift by 1 pixel. The convolution's error is {beside[0]} and {beside[1]}. A shift by 1 pixel "
+        f"changes the unpooled maps by {first.at(1.0):.2f} and those pooled {last.name} by "
+        f"{last.at(1.0):.2f}; that is how approximate pooling's invariance is."
     )
 
 
@@ -123,9 +123,9 @@ def _about_classifier(measured: dict[str, tuple[Invariance, ...]], augmented: bo
     kept = large.whole
     text = (
         f"The classifier, as a whole, keeps its answer at {small.agreement} of the shifts by 1 pixel, at "
-        f"{large.agreement} of those by 4 pixels, at {at['turn'][10.0].agreement} of the turns by 10 degrees, "
-        f"{at['turn'][90.0].agreement} by 90 degrees, and at {at['zoom'][0.8].agreement} of the zooms by 0.8 "
-        f"(95 % intervals over images; its accuracy on these images, unmoved: {still.accuracy}). Its dense "
+        f"{large.agreement} of those by 4 pixels, at {at['turn'][10.0].agreement} of the turns by 10 "
+        f"degrees, {at['turn'][90.0].agreement} by 90 degrees, and at {at['zoom'][0.8].agreement} of the zooms "
+        f"by 0.8 (95 % intervals over images; its accuracy on these images, unmoved: {still.accuracy}). Its dense "
         "layers have weights of their own for each place"
         + ("." if augmented else ", and its training showed it no moved images.")
     )
@@ -213,7 +213,7 @@ def _classifier_picture(measured: dict[str, tuple[Invariance, ...]], images: int
         "equivariance-classifier",
         plots.invariance_title(measured),
         f"Three panels against the size of a shift, a turn and a zoom: the share of {images} test images "
-        "whose predicted class is that of the unmoved image, the accuracy, and the agreement of images that lost "
-        "nothing beyond the border.",
+        "whose predicted class is that of the unmoved image, the accuracy, and the agreement of images that "
+        "lost nothing beyond the border.",
         plots.invariance_figure(measured, classes),
     )

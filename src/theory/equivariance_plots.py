@@ -204,7 +204,8 @@ def strip_figure(image: Tensor, kernel: Tensor) -> Figure:
                 axes.set_title(name if name != names[-1] else f"{name}: error {_plain(error)}", fontsize=9)
             axes_row[0].set_ylabel(what)
         figure.supxlabel(
-            "f: one convolution (orange below 0, purple above). Blue: saw beyond the border, not compared.",
+            "f: the kernel whose maps the turn sets apart most (orange below 0, purple above). "
+            "Blue: saw beyond the border, not compared.",
             fontsize=8,
         )
         figures.title(figure, strip_title(image, kernel))
