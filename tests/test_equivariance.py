@@ -196,11 +196,11 @@ def test_the_interval_counts_images_and_not_answers() -> None:
 
 
 def test_statements_hold_and_can_fail() -> None:
-    found, table = statements()
+    found, table = statements(IMAGES)
     assert [statement.what for statement in found if not statement.holds] == []
-    assert statements() == (found, table)
+    assert statements(IMAGES) == (found, table)
     assert all(len(row) == len(table.columns) for row in table.rows)
-    blind, _ = statements(kernels=gaussian())  # commutes with turns
+    blind, _ = statements(IMAGES, kernels=gaussian())  # commutes with turns
     failed = [statement.what for statement in blind if not statement.holds]
     assert any("90 degrees" in what for what in failed)
     assert any("45 degrees" in what for what in failed)

@@ -95,7 +95,7 @@ def _compared(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     digits = 100 * torch.finfo(right.dtype).eps * torch.where(known, right, zero).abs().max()
     if centred.abs().max() <= digits:
         raise ValueError(
-            f"the {int(known.sum())} compared values are constant in each channel: an error needs images that vary"
+            f"the {int(known.sum())} compared values are constant in each channel: images must vary"
         )
     return torch.where(known, left - right, zero), centred
 
