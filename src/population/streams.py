@@ -91,7 +91,7 @@ def chunks(
 
 
 def _streams(images: Tensor, epoch: int, keys: Sequence[tuple[int, bool]], chunk: int) -> list[_Stream]:
-    """One for each key: a seed, and whether masks are drawn between two augmentations, which changes these."""
+    """One a key: a seed, and whether masks are drawn between two augmentations, which changes these."""
     streams: dict[tuple[int, bool], _Stream] = {}
     for member, key in enumerate(keys):
         if key not in streams:
@@ -107,10 +107,8 @@ def _draw_noise(noise: Tensor, members: list[int], dropouts: Sequence[float], ba
     dropping = [member for member in members if dropouts[member]]
     if not dropping:
         return
-    if noise.device.type != "cpu":  # one draw for all, since every launch counts
-        keep = torch.tensor([1 - dropouts[member] for member in dropping], dtype=noise.dtype).to(noise.device)
-        uniform = torch.rand(noise.shape[1:], dtype=noise.dtype, device=noise.device)  # (N, U)
-        noise[dropping] = (uniform < keep[:, None, None]).to(noise.dtype) / keep[:, None, None]
+    if noise.device.type != "cpu":
+        noise[dropping] = drawn_at_once(noise, [dropouts[member] for member in dropping])
         return
     before = _state(noise.device)
     for member in dropping:
@@ -118,6 +116,17 @@ def _draw_noise(noise: Tensor, members: list[int], dropouts: Sequence[float], ba
         keep_share = 1 - dropouts[member]
         for part in noise[member].split(batch):  # batch by batch, as F.dropout draws in a separate run
             part.bernoulli_(keep_share).div_(keep_share)
+
+
+def drawn_at_once(like: Tensor, dropouts: Sequence[float]) -> Tensor:
+    """Noise (len(dropouts), N, U) from one draw for all, since on a GPU every launch counts.
+
+    A unit that a member drops is dropped by all with a higher rate: as in separate runs, members with one
+    seed are not independent of each other.
+    """
+    keep = torch.tensor([1 - dropout for dropout in dropouts], dtype=like.dtype).to(like.device)
+    uniform = torch.rand(like.shape[1:], dtype=like.dtype, device=like.device)  # (N, U)
+    return (uniform < keep[:, None, None]).to(like.dtype) / keep[:, None, None]
 
 
 def _state(device: torch.device) -> Tensor:

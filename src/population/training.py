@@ -155,4 +155,4 @@ class Population:
             losses = F.cross_entropy(out.flatten(0, 1), wanted.flatten(), reduction="none")
             loss += losses.view(wanted.shape).sum(1, dtype=torch.float64)
             right += (out.argmax(2) == wanted).sum(1)
-        return (loss / len(labels)).tolist(), (right / len(labels)).tolist()
+        return (loss / len(labels)).tolist(), (right.double() / len(labels)).tolist()
