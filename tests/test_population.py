@@ -147,7 +147,15 @@ def test_evaluation_is_the_networks(pictures: tuple[Tensor, Tensor]) -> None:
 EPOCHS = 3
 # In double precision, for what is mere rounding in single precision grows to 1 % within 80 steps. Lightning
 # resumes through single precision, so that one rounding is single even here.
-SETTINGS = (f"epochs={EPOCHS}", "limit_train=116", "threads=1", "progress=false", "precision=64-true")
+SETTINGS = (
+    f"epochs={EPOCHS}",
+    "limit_train=60",
+    "limit_val=40",
+    "limit_test=40",
+    "threads=1",
+    "progress=false",
+    "precision=64-true",
+)
 JOBS = {
     "plain": ("lr=0.1", "dropout=0.0"),
     "dropping": ("lr=0.05", "dropout=0.5", "seed=7"),
