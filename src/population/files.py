@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -268,7 +268,7 @@ def slice_of(stack: Weights, member: int) -> Weights:
     return {name: value.detach()[member] for name, value in stack.items()}
 
 
-def stack_of(parts: Sequence[Weights], device: torch.device) -> Weights:
+def stack_of(parts: Sequence[Mapping[str, torch.Tensor]], device: torch.device) -> Weights:
     """Stacked weights (P, ...) on `device`, contiguous."""
     return {
         name: torch.stack([part[name].contiguous() for part in parts]).to(device, copy=True)

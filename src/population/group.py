@@ -50,7 +50,7 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
         stack.enter_context(_torch_set(cfg.threads or cores()))
         device = device_of(cfg.accelerator)
         data.to_device(device)
-        members: dict[str, tuple[Plan, Member]] = {}
+        members: list[tuple[Plan, Member]] = []
         for plan in plans:
             if not plan.cfg.force and plan.run.is_finished():  # by another process, meanwhile
                 ended(plan, plan.run.results() or {})
@@ -59,17 +59,21 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
             own.threads = torch.get_num_threads()
             try:
                 plan.run.start(own)
-                members[plan.run.name] = plan, Member(own, plan.run, data, say)
             except OSError as error:
                 ended(plan, record_failure(own, plan.run, f"its folder cannot be used: {error}"))
+                continue
+            try:
+                members.append((plan, Member(own, plan.run, data, say)))
+            except Exception as error:  # a checkpoint that is whole but holds something else
+                ended(plan, record_failure(own, plan.run, f"{type(error).__name__}: {error}"))
         _Group(members, device, ended).run()
 
 
 class _Group:
     """The state of a population in progress."""
 
-    def __init__(self, members: dict[str, tuple[Plan, Member]], device: torch.device, ended: Ended) -> None:
-        self.plans = {member: plan for plan, member in members.values()}
+    def __init__(self, members: list[tuple[Plan, Member]], device: torch.device, ended: Ended) -> None:
+        self.plans = {member: plan for plan, member in members}
         self.device, self.ended = device, ended
         first = next(iter(self.plans), None)
         if first is not None:
