@@ -129,12 +129,12 @@ def _section(entry: Entry) -> Iterator[str]:
         yield comparison_table(section.comparisons)
     if section.slip:
         yield _box("slip", "A slip in the report.", section.slip)
+    for shown in entry.pictures:
+        yield figure_html(shown)
     if section.statements:
         yield statement_table(section.statements)
     for table in section.tables:
         yield table_html(table)
-    for shown in entry.pictures:
-        yield figure_html(shown)
     if section.command:
         lines = "\n".join(text(line) for line in section.command.strip().splitlines())
         yield f"<h3>Made by</h3>\n<pre><code>{lines}</code></pre>\n"
@@ -193,6 +193,10 @@ def table_html(table: Table) -> str:
         for place in range(1, width)
         if table.rows and all(_NUMBER.fullmatch(row[place].strip()) for row in table.rows if place < len(row))
     }
+    ranked = bool(table.rows) and all(row and _NUMBER.fullmatch(row[0].strip()) for row in table.rows)
+    kind = (
+        ' class="number"' if ranked else ""
+    )  # a name may take several lines, and wants room; a rank does not
     rows = []
     for row in table.rows:
         cells = [
@@ -201,7 +205,7 @@ def table_html(table: Table) -> str:
             if place
         ]
         first = text(row[0]) if row else ""
-        rows.append(f'<tr><th scope="row">{first}</th>{"".join(cells)}</tr>\n')
+        rows.append(f'<tr><th scope="row"{kind}>{first}</th>{"".join(cells)}</tr>\n')
     note = f'<p class="quiet">{text(table.note)}</p>\n' if table.note else ""
     return _table(table.title, columns, rows, numbers) + note
 

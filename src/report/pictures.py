@@ -57,7 +57,10 @@ def drawn(figure: Figure, title: str) -> PILImage.Image:
             text.set_in_layout(False)
         buffer = io.BytesIO()
         with look():
-            figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+            # Tight: without its title a figure's layout may push labels beyond the edge.
+            figure.savefig(
+                buffer, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.08
+            )
     finally:
         for text, (visible, in_layout) in zip(hidden, before, strict=True):
             text.set_visible(visible)

@@ -59,8 +59,8 @@ figure { margin: 1.4rem 0; }
 figcaption { margin: 0 0 .5rem; font-weight: 600; max-width: 48rem; }
 figure img { display: block; max-width: 100%; height: auto; padding: .5rem; background: #fff;
   border: 1px solid var(--line); border-radius: .4rem; }
-pre { margin: .4rem 0; padding: .7rem .9rem; overflow-x: auto; background: var(--shade);
-  border-radius: .4rem; font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: normal; }
+pre { margin: .4rem 0; padding: .7rem .9rem; white-space: pre-wrap; overflow-wrap: anywhere;
+  background: var(--shade); border-radius: .4rem; font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 .contents ol { margin: .2rem 0; padding: 0; list-style: none; }
 .contents li { margin: .1rem 0; }
 .contents a { display: block; padding: .18rem .5rem; border-radius: .3rem; text-decoration: none;
@@ -79,6 +79,7 @@ footer dt { font-weight: 600; }
 footer dd { margin: 0; }
 @media (min-width: 30.01rem) {
   .wide tbody th { position: sticky; left: 0; background: var(--card); }
+  .wide tbody th:not(.number) { min-width: 12rem; }
 }
 @media (min-width: 66rem) {
   .frame { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 0 2.5rem; }

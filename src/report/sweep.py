@@ -78,7 +78,7 @@ def section(sources: Sources) -> Section:
 def _without_runs(key: str, title: str, cause: str) -> Section:
     comparisons = tuple(
         Comparison(f"{named(cell)}: {WHAT[name]}", theirs[place], None)
-        for place, name in enumerate(KEYS)
+        for place, name in sorted(enumerate(KEYS), reverse=True)
         for cell, theirs in REPORT.items()
     )
     missing = (f"{cause.rstrip('.')}: {COMMAND}.",)
@@ -109,13 +109,16 @@ def _ranked(ranking: Ranking) -> Table:
 
 
 def _comparisons(cells: dict[Cell, Row], best: RunFiles) -> tuple[Comparison, ...]:
-    """The best configuration, then the 13 cells, a metric after the other."""
+    """The best configuration, then the 13 cells, a metric after the other, what the reader asks for first."""
     (dropout, lr), *_ = REPORT
     found = [
-        Comparison("dropout of the best configuration", dropout, best.dropout, digits=1),
-        Comparison("learning rate of the best configuration", lr, best.lr, digits=3),
+        Comparison(
+            "the best configuration",
+            f"dropout {dropout:g}, lr {lr:g}",
+            f"dropout {best.dropout:g}, lr {best.lr:g}",
+        )
     ]
-    for place, name in enumerate(KEYS):
+    for place, name in sorted(enumerate(KEYS), reverse=True):  # test, validation, training loss
         for cell, theirs in REPORT.items():
             ours = cells[cell].run.numbers.get(name) if cell in cells else None
             found.append(Comparison(f"{named(cell)}: {WHAT[name]}", theirs[place], ours))
