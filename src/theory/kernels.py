@@ -14,7 +14,6 @@ from torch import Tensor
 from src.theory.transforms import IDENTITY, Motion
 
 WIDTH = 1.0  # pixels, the standard deviation of the smooth kernels
-TEXTURE = 0.3  # the largest share of its brightness that the texture takes from a drawn pixel
 
 
 def gaussian(motion: Motion = IDENTITY) -> Tensor:
@@ -50,11 +49,7 @@ def random_kernels(seed: int, count: int = 16, side: int = 3) -> Tensor:
 
 
 def drawn_images(seed: int, count: int = 24, side: int = 28) -> Tensor:
-    """Images (count, 1, side, side) in 0..1: bright, textured rectangles and discs with soft edges on black.
-
-    Where nothing is finer than its window, max-pooling damps no small shift; clothes have such detail, and so
-    have these.
-    """
+    """Images (count, 1, side, side) in 0..1: bright rectangles and discs with soft edges on black."""
     generator = torch.Generator().manual_seed(seed)
     steps = torch.arange(side, dtype=torch.float64)
     images = torch.zeros(count, 1, side, side, dtype=torch.float64)
@@ -70,4 +65,4 @@ def drawn_images(seed: int, count: int = 24, side: int = 28) -> Tensor:
             else:
                 far = torch.maximum(down[:, None], right[None])
             image[0] = torch.maximum(image[0], level * torch.sigmoid((1 - far) * min(high, wide) / 0.6))
-    return images * (1 - TEXTURE * torch.rand(images.shape, generator=generator, dtype=torch.float64))
+    return images
