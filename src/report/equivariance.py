@@ -125,8 +125,8 @@ def _about_classifier(measured: dict[str, tuple[Invariance, ...]], augmented: bo
         f"The classifier, as a whole, keeps its answer at {small.agreement} of the shifts by 1 pixel, at "
         f"{large.agreement} of those by 4 pixels, at {at['turn'][10.0].agreement} of the turns by 10 "
         f"degrees, {at['turn'][90.0].agreement} by 90 degrees, and at {at['zoom'][0.8].agreement} of the "
-        f"zooms by 0.8 (95 % intervals over images; its accuracy on these, unmoved: {still.accuracy}). Its dense "
-        "layers have weights of their own for each place"
+        f"zooms by 0.8 (95 % intervals over images; its accuracy on these, unmoved: {still.accuracy}). Its "
+        "dense layers have weights of their own for each place"
         + ("." if augmented else ", and its training showed it no moved images.")
     )
     if math.isnan(kept.value):  # too few images

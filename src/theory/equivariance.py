@@ -191,9 +191,14 @@ def _of_shifts(images: Tensor, kernels: Tensor, pooling: Layer, seed: int) -> li
     )
     odd = min(equivariance_error(pooling, images, shift(rows, 0)) for rows in (1, 3))
     found.append(_at_least("convolution + pooling 2 x 2: error at shifts by 1 or 3 pixels", odd, BROKEN))
-    plain, soft = (invariance_error(each, images, shift(0, 1)) for each in (layer, pooled(layer, 4)))
-    what = "change by a shift of 1 pixel: convolution + pooling 4 x 4, against convolution alone"
-    found.append(Statement(what, f"{soft:.3f} against {plain:.3f}", "less", soft < plain))
+    # How far pooling damps a shift depends on the images (the curves show it); this holds whatever they are.
+    spot = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    spot[..., 4, 4] = 1  # in the corner of a window of 4 x 4
+    single = pooled(convolution(torch.ones(1, 1, 1, 1, dtype=torch.float64)), 4)
+    within = max(invariance_error(single, spot, shift(step, step)) for step in (1, 2, 3))
+    found.append(_at_most("pooling 4 x 4: change as a bright pixel moves within a window", within, 0.0))
+    beyond = invariance_error(single, spot, shift(0, 4))
+    found.append(_at_least("pooling 4 x 4: change as it moves on to the next window", beyond, BROKEN))
     return found
 
 
@@ -231,7 +236,9 @@ def _against_control(what: str, images: Tensor, layer: Layer, motion: Motion) ->
 
 
 def _at_most(what: str, value: float, limit: float) -> Statement:
-    return Statement(what, f"{value:.1e}" if value else "0", f"at most {limit:.0e}", value <= limit)
+    return Statement(
+        what, f"{value:.1e}" if value else "0", f"at most {limit:.0e}" if limit else "0", value <= limit
+    )
 
 
 def _at_least(what: str, value: float, limit: float, error: float | None = None) -> Statement:
