@@ -62,7 +62,9 @@ def test_table_2_holds_the_files_numbers(tmp_path: Path) -> None:
     # These are the report's own numbers.
     assert found.comparisons[0].ours == found.comparisons[0].report == "dropout 0.5, lr 0.01"
     assert {one.difference for one in found.comparisons[1:]} == {0}
-    assert found.comparisons[1].what == "dropout 0.5, lr 0.01: test accuracy"  # the summary shows the first few
+    assert (
+        found.comparisons[1].what == "dropout 0.5, lr 0.01: test accuracy"
+    )  # the summary shows the first few
     assert [one.holds for one in found.statements] == [True, True]
     assert found.statements[0].measured == "at 3 of 3 dropouts"
     (table, others, published) = found.tables

@@ -16,7 +16,7 @@ ASKED = (
     "The report shows with a deep network how a late filter answers to one kind of object wherever it "
     "stands in the image. Does it, and is that different from an early filter?"
 )
-COMMAND = "python -m src.report"
+COMMAND = "make report"
 
 
 def section(sources: Sources) -> Section:

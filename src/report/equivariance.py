@@ -75,7 +75,7 @@ def section(sources: Sources) -> Section:
         statements=found,
         tables=tuple(tables),
         pictures=tuple(pictures),
-        command="python -m src.theory",
+        command="make theory\nmake report",
         missing=tuple(missing),
     )
 

@@ -161,7 +161,7 @@ def comparison_table(items: Sequence[Comparison]) -> str:
             + "</tr>\n"
         )
     columns = ["", "Report", "Measured here", "Difference"] + ["Note"] * noted
-    return _table("The report's numbers and ours", columns, rows, numbers={1, 2, 3}, kind="findings")
+    return _table("The report's numbers and ours", columns, rows, numbers={1, 2, 3}, kind="findings compare")
 
 
 def verdict(holds: bool) -> str:
@@ -180,7 +180,10 @@ def statement_table(items: Sequence[Statement]) -> str:
         for item in items
     ]
     return _table(
-        "Statements put to the test", ["Statement", "Verdict", "Measured", "Expected"], rows, kind="findings"
+        "Statements put to the test",
+        ["Statement", "Verdict", "Measured", "Expected"],
+        rows,
+        kind="findings claims",
     )
 
 
@@ -234,8 +237,9 @@ def figure_html(shown: Shown) -> str:
     item = shown.picture
     return (
         f"<figure><figcaption>{text(shown.title)}</figcaption>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="The picture, wider than a small screen">'
         f'<img src="{item.uri}" width="{item.shown_width}" height="{item.shown_height}" '
-        f'alt="{text(shown.alt)}"></figure>\n'
+        f'alt="{text(shown.alt)}"></div></figure>\n'
     )
 
 

@@ -60,7 +60,8 @@ figcaption { margin: 0 0 .5rem; font-weight: 600; max-width: 48rem; }
 figure img { display: block; max-width: 100%; height: auto; padding: .5rem; background: #fff;
   border: 1px solid var(--line); border-radius: .4rem; }
 pre { margin: .4rem 0; padding: .7rem .9rem; white-space: pre-wrap; overflow-wrap: anywhere;
-  background: var(--shade); border-radius: .4rem; font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+  background: var(--shade); border-radius: .4rem;
+  font: .86rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 .contents ol { margin: .2rem 0; padding: 0; list-style: none; }
 .contents li { margin: .1rem 0; }
 .contents a { display: block; padding: .18rem .5rem; border-radius: .3rem; text-decoration: none;
@@ -95,8 +96,28 @@ footer dd { margin: 0; }
   .findings { font-size: .8rem; }
   .findings th, .findings td { padding: .35rem .3rem; }
   .findings tbody th { min-width: 5.2rem; }
-  td small { display: block; }
   .plain, .wide { font-size: .86rem; }
+  /* A row becomes a block: what was compared, then its cells, each with its column's name. */
+  .compare, .claims { display: block; }
+  .compare thead, .claims thead { position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden; }
+  .compare tbody, .claims tbody { display: block; }
+  .compare tr, .claims tr { display: grid; gap: .1rem .8rem; padding: .5rem 0;
+    border-bottom: 1px solid var(--line); }
+  .compare tr { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .claims tr { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .compare th, .claims th, .compare td, .claims td { border: 0; padding: .1rem 0; text-align: left;
+    max-width: none; white-space: normal; overflow-wrap: anywhere; }
+  .compare tbody th, .claims tbody th, .compare td:nth-of-type(4), .claims td:nth-of-type(1) {
+    grid-column: 1 / -1; }
+  .compare td::before, .claims td:nth-of-type(n+2)::before { display: block; color: var(--quiet);
+    font-size: .72rem; }
+  .compare td:nth-of-type(1)::before { content: "Report"; }
+  .compare td:nth-of-type(2)::before { content: "Measured here"; }
+  .compare td:nth-of-type(3)::before { content: "Difference"; }
+  .claims td:nth-of-type(2)::before { content: "Measured"; }
+  .claims td:nth-of-type(3)::before { content: "Expected"; }
+  /* Drawn for a page's width: half of it would not be read, so it is moved sideways in its own box. */
+  figure img { max-width: none; width: max(100%, 40rem); }
 }
 @media print {
   @page { margin: 16mm 14mm; }

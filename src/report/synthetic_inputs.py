@@ -10,7 +10,7 @@ ASKED = (
     "What do the filters of both convolutions, and the ten classes, answer to most? For each the input that "
     "raises it highest is sought by gradient ascent, and compared with real images."
 )
-COMMAND = "make sweep && python -m src.report"
+COMMAND = "make sweep\nmake report"
 REAL = 1000  # of the test images, the first
 
 
