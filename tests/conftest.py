@@ -1,10 +1,14 @@
-"""What the tests share."""
+"""What the tests share. They run in a process a core, each with one thread (set before torch is imported)."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.made_up_data import write_data_set
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
