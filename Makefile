@@ -1,11 +1,12 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test bench lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak bench lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 EPOCHS ?= 15
 ARGS ?=
+KILLS ?= 200
 # Another number of epochs is another study: it gets a folder of its own.
 NAME ?= fashion_mnist$(if $(filter 15,$(EPOCHS)),,-epochs$(EPOCHS))
 DROPOUT ?= 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8
@@ -67,6 +68,10 @@ reproduce: setup ## everything the page needs, from nothing, then the page; goes
 
 test: setup data ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: setup ## kill sweeps 200 times and compare the ends; then eight at once (KILLS=20 for a short one)
+	@$(BIN)/python -m tests.faults kills=$(KILLS) out=outputs/faults $(ARGS)
+	@rm -rf outputs/crowd && $(BIN)/python -m tests.faults.crowd outputs/crowd
 
 bench: setup data ## measure training, sweeps and captioning against the straightforward way (about 20 minutes)
 	@$(BIN)/python -m src.bench $(ARGS)

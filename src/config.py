@@ -112,7 +112,7 @@ def help_text() -> str:
         lines.append("")
     lines += [
         "Exit status: 0 all runs done; 1 a run failed; 2 a mistake in the command, nothing was run;",
-        "3 a run diverged; 130 interrupted.",
+        "3 a run diverged; 130 interrupted (143 by SIGTERM, 129 by SIGHUP): finished epochs are saved.",
         "",
         "== Values of this command ==",
         "$CONFIG",

@@ -31,6 +31,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
+from src import stops
 from src.files import write_atomically
 
 FILES = {  # uncompressed: size in bytes, SHA-256
@@ -303,4 +304,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stops.door("Stopped; what is there is whole and checked, the same command fetches the rest."):
+        sys.exit(main())

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import secrets
+import time
 from pathlib import Path
 
 
@@ -32,6 +34,18 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what a process that is killed while it writes leaves
+OLD_S = 600.0  # nobody has been writing a file for that long
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left in `folder`, but none that may still be written."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > OLD_S:
+                path.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:

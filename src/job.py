@@ -15,13 +15,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from src import stops
 from src.config import ALWAYS_NAMED, FIGURES, RATES
 from src.files import write_atomically
-from src.run import Diverged, Run, cores, processor, versions
+from src.run import Diverged, Run, RunMismatch, cores, processor, versions
 
 Say = Callable[[str], None]
 SMALL_BATCH = 16
-EXIT = {"done": 0, "failed": 1, "diverged": 3}  # 2: a mistake in the command; 130: interrupted
+# 2: a mistake in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
+EXIT = {"done": 0, "failed": 1, "diverged": 3}
 
 
 def run_job(
@@ -40,11 +42,11 @@ def run_job(
         threads: CPU threads where the settings name none; None for what suits a run that is alone.
 
     Returns:
-        The content of results.json.
+        The content of results.json. Where the folder holds a run of other settings or code by now, a failure
+        that is not recorded there.
 
     Raises:
-        RunMismatch: the folder holds a run of other settings or code.
-        KeyboardInterrupt: after Ctrl-C; the same command goes on later.
+        KeyboardInterrupt: told to stop (src/stops.py); the same command goes on later.
     """
     run.lock_file.parent.mkdir(parents=True, exist_ok=True)
     with locked(run, say):
@@ -57,6 +59,8 @@ def run_job(
             run.start(cfg)
         except OSError as error:
             return record_failure(cfg, run, f"its folder cannot be used: {error}")
+        except RunMismatch as error:  # of another command, since this one was checked
+            return results_of(cfg, run, status="failed", cause=str(error), measured={}, rows=[])
         return _train(cfg, run, say, show_bar)
 
 
@@ -97,6 +101,7 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
             raise error.__context__ from None
+        stops.check()  # it has a way of its own to end after SIGTERM
         raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
@@ -113,9 +118,10 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
 def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
     """Record a run whose process ended without a word of its own; returns its results."""
     cause = f"its process ended with status {exit_code}"
-    if exit_code < 0:
-        cause = f"its process was ended by {signal.Signals(-exit_code).name}"
-        cause += ", as it is when memory runs out" if exit_code == -signal.SIGKILL else ""
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    if number in set(signal.Signals):
+        cause = f"its process was ended by {signal.Signals(number).name}"
+        cause += ", as it is when memory runs out" if number == signal.SIGKILL else ""
     try:
         with FileLock(run.lock_file, timeout=0):
             return record_failure(cfg, run, cause)
@@ -195,8 +201,9 @@ def quiet() -> None:
 
 
 def say_to_terminal(line: str) -> None:
-    """A line on standard error, clear of a progress bar."""
+    """A line on standard error, clear of a progress bar; nothing where the terminal is gone."""
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()

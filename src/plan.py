@@ -49,6 +49,12 @@ class Plan:
         mismatch = None if self.cfg.force else self.run.mismatch(self.cfg.accept_changed)
         return [*found, mismatch] if mismatch else found
 
+    def results(self) -> dict[str, Any] | None:
+        """results.json, if it is this run's and not another's that a command put into the folder since."""
+        if self.run.mismatch(self.cfg.accept_changed) is not None:
+            return None
+        return self.run.results()
+
     def epochs_done(self) -> int:
         """Rows of metrics.csv."""
         try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from src import stops
 from src.images import BrokenImage, NoImages, find_images
 from src.job import say_to_terminal
 from src.predict_command import ONLY_OF, PredictSettings, help_text, read_command
@@ -63,11 +64,11 @@ class Outcome:
     images: int  # asked for
     rows: list[Any] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: int = 0  # the exit status after a signal
 
     @property
     def status(self) -> int:
-        return 130 if self.interrupted else 1 if self.skipped else 0
+        return self.interrupted or (1 if self.skipped else 0)
 
     def notes(self) -> Iterator[str]:
         """How many of the images the page shows, and why not all."""
@@ -217,8 +218,8 @@ def gather(predictor: Predictor, paths: list[Path], settings: PredictSettings) -
                         on_page = len(outcome.rows) < PAGE_IMAGES
                         outcome.rows.append(row if on_page else predictor.slim(row))
                 bar.update(len(rows))
-    except KeyboardInterrupt:
-        outcome.interrupted = True
+    except KeyboardInterrupt as error:
+        outcome.interrupted = stops.status_of(error)
     return outcome
 
 
@@ -267,11 +268,12 @@ def main() -> None:
     if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
         print(help_text())
         raise SystemExit(0)
+    stops.heed()
     try:
         raise SystemExit(predict(sys.argv[1:]))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("Stopped; nothing was written.")
-        raise SystemExit(130) from None
+        raise SystemExit(stops.status_of(error)) from None
 
 
 if __name__ == "__main__":

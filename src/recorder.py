@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from tqdm import tqdm
 
+from src import stops
 from src.files import write_atomically
 from src.run import Diverged, Run
 
@@ -77,6 +78,9 @@ class Recorder(Checkpoint):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_began = self._validation_began = time.perf_counter()
 
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        stops.check()
+
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._validation_began = time.perf_counter()
 
@@ -96,12 +100,13 @@ class Recorder(Checkpoint):
         if not math.isfinite(row["val_loss"]):
             raise Diverged(f"the validation loss became {row['val_loss']}", epoch, trainer.global_step)
         self.rows.append(row)
-        if not self.best or row[self.monitor] > self.best["value"]:
-            self.best = {"value": row[self.monitor], "epoch": epoch}
-            trainer.save_checkpoint(self.run.best)
-        self._write_metrics()
-        self._log(trainer, row)
-        trainer.save_checkpoint(self.run.last)
+        with stops.held():  # an epoch that is trained is saved before a signal ends the process
+            if not self.best or row[self.monitor] > self.best["value"]:
+                self.best = {"value": row[self.monitor], "epoch": epoch}
+                trainer.save_checkpoint(self.run.best)
+            self._write_metrics()
+            self._log(trainer, row)
+            trainer.save_checkpoint(self.run.last)
 
     def _write_metrics(self) -> None:
         table = io.StringIO()

@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src import stops
+
+if __name__ == "__main__":
+    stops.leave_at_once("Stopped before anything was done; the same command does it.")
+
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "src" / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
@@ -37,16 +42,16 @@ def train(plan: Plan) -> Any:
     """Run one plan with a progress bar and a closing line.
 
     Raises:
-        SystemExit: status 2, after naming every mistake; 130 after Ctrl-C.
+        SystemExit: status 2, after naming every mistake; 130, 143 or 129 when told to stop (src/stops.py).
     """
     refuse(plan.mistakes())
     if not plan.cfg.force and plan.run.is_finished():
         say_to_terminal(f"{plan.run.folder} is finished already; force=true trains it afresh")
     try:
         results = run_job(plan.cfg, plan.run, say_to_terminal, show_bar=plan.cfg.progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say_to_terminal(f"Stopped after epoch {plan.epochs_done()}; the same command carries on.")
-        raise SystemExit(130) from None
+        raise SystemExit(stops.status_of(error)) from None
     _ran.append(plan)
     say_to_terminal(one_line(results))
     say_to_terminal(f"Results: {plan.run.folder}")
@@ -55,6 +60,17 @@ def train(plan: Plan) -> Any:
 
 def main() -> None:
     """Check the command, run it, rank a sweep, leave with the worst status (see `--help`)."""
+    stops.heed()
+    try:
+        _main()
+    except KeyboardInterrupt as error:  # before the first run or after the last one
+        say_to_terminal("Stopped; what is finished stays, and the same command carries on.")
+        raise SystemExit(stops.status_of(error)) from None
+    finally:
+        stops.over()
+
+
+def _main() -> None:
     register()
     command = read_command(sys.argv[1:])
     if not command.asks_only:
@@ -82,7 +98,7 @@ def conclude(multirun: bool) -> int:
                 report(folder)
             except SweepError as error:  # no run got as far as a folder
                 say_to_terminal(str(error))
-    statuses = [(plan.run.results() or {}).get("status", "failed") for plan in plans]
+    statuses = [(plan.results() or {}).get("status", "failed") for plan in plans]
     counts = {status: statuses.count(status) for status in EXIT if status != "done"}
     if multirun and any(counts.values()):
         words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)

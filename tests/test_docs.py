@@ -16,7 +16,7 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md")
 TARGETS = (
     *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "caption-sydney"),
     *("ranking", "theory", "report", "reproduce", "tensorboard"),
-    *("test", "bench", "lint", "format", "typecheck", "check", "clean"),
+    *("test", "soak", "bench", "lint", "format", "typecheck", "check", "clean"),
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src import stops
 from src.filters.command import FilterSettings, chosen_filters, help_text, read_command
 from src.images import BrokenImage, read_rgb
 from src.job import say_to_terminal
@@ -209,11 +210,12 @@ def main() -> None:
     if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
         print(help_text())
         raise SystemExit(0)
+    stops.heed()
     try:
         raise SystemExit(draw(sys.argv[1:]))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("Stopped; pictures written so far stay.")
-        raise SystemExit(130) from None
+        raise SystemExit(stops.status_of(error)) from None
 
 
 if __name__ == "__main__":

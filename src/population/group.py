@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from src.classification import task
 from src.classification.data import ImageData
-from src.job import Say, locked, quiet, record_failure
+from src.job import Say, locked, quiet, record_failure, results_of
 from src.plan import Plan
 from src.population.files import Member, slice_of, stack_of
 from src.population.training import Population
-from src.run import Diverged, cores
+from src.run import Diverged, RunMismatch, cores
 
 WRITERS = 8  # threads that write members' files: what takes time is waiting for the disk
 Ended = Callable[[Plan, dict[str, Any]], None]
@@ -52,8 +52,9 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
         data.to_device(device)
         members: list[tuple[Plan, Member]] = []
         for plan in plans:
-            if not plan.cfg.force and plan.run.is_finished():  # by another process, meanwhile
-                ended(plan, plan.run.results() or {})
+            there = plan.results()
+            if not plan.cfg.force and there and plan.run.is_finished():  # by another process, meanwhile
+                ended(plan, there)
                 continue
             own = plan.cfg.copy()
             own.threads = torch.get_num_threads()
@@ -61,6 +62,11 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
                 plan.run.start(own)
             except OSError as error:
                 ended(plan, record_failure(own, plan.run, f"its folder cannot be used: {error}"))
+                continue
+            except RunMismatch as error:  # of another command, since this one was checked
+                ended(
+                    plan, results_of(own, plan.run, status="failed", cause=str(error), measured={}, rows=[])
+                )
                 continue
             try:
                 members.append((plan, Member(own, plan.run, data, say)))

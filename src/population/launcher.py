@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from src import stops
 from src.job import one_line, say_to_terminal
 from src.plan import Plan
 from src.sweep import workers
@@ -35,8 +36,8 @@ def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
         Each plan's results.json.
 
     Raises:
-        SystemExit: 130 after Ctrl-C, what is finished stays, the rest goes on with the same command;
-            1 where the data set is not to be had.
+        SystemExit: 130, 143 or 129 when told to stop (src/stops.py), what is finished stays, the rest goes on
+            with the same command; 1 where the data set is not to be had.
     """
     waiting = [plan for plan in plans if plan.cfg.force or not plan.run.is_finished()]
     done = len(plans) - len(waiting)
@@ -54,15 +55,12 @@ def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     try:
         for group in groups:
             _train(group, ended)
-    except KeyboardInterrupt:
-        finished = sum(plan.run.is_finished() for plan in plans)
-        say_to_terminal(
-            f"Stopped. {finished} of {len(plans)} runs are finished; the same command carries on."
-        )
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        workers.say_stopped(plans)
+        raise SystemExit(stops.status_of(error)) from None
     if alone:
         workers.run_all(alone)
-    return [plan.run.results() or {} for plan in plans]
+    return [plan.results() or {} for plan in plans]
 
 
 def grouped(plans: Sequence[Plan]) -> tuple[list[list[Plan]], list[Plan], list[str]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src import stops
 from src.job import say_to_terminal
 from src.report.command import ReportSettings, help_text, read_command
 from src.report.topics import TOPICS
@@ -127,11 +128,12 @@ def main() -> None:
     if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
         print(help_text())
         raise SystemExit(0)
+    stops.heed()
     try:
         raise SystemExit(report(sys.argv[1:]))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("Stopped; no page was written, an earlier one stays as it was.")
-        raise SystemExit(130) from None
+        raise SystemExit(stops.status_of(error)) from None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from src import stops
 from src.files import write_atomically
 from src.findings import Table
 from src.page import NAMES as SCORES
@@ -313,4 +314,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stops.door("Stopped; captions.md is as it was."):
+        sys.exit(main())

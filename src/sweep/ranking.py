@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from src.files import write_atomically
+from src import stops
+from src.files import remove_leftovers, write_atomically
 from src.sweep.runs import STATUSES, TASKS, RunFiles, SweepError, plain, read_runs
 from src.sweep.tables import Ranking, Row, show, to_csv, to_markdown
 from src.sweep.variants import differing, order
@@ -68,6 +69,8 @@ def report(folder: Path, console: "Console | None" = None, plots: bool = True) -
     Raises SweepError as `rank` does, and OSError when a file cannot be written.
     """
     ranking = rank(folder)
+    for place in (folder, folder / "plots"):
+        remove_leftovers(place)
     paths = write(ranking)
     console = console or console_for(sys.stdout)
     show(ranking, console)
@@ -113,4 +116,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     # A run's name may hold letters that the output's encoding lacks.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.exit(main())
+    with stops.door("Stopped; each file is either the new one or the old one, the same command ranks again."):
+        sys.exit(main())

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev, variance
 
+from src import stops
 from src.files import write_atomically
 from src.findings import Table
 from src.sweep.ranking import rank
@@ -193,4 +194,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stops.door("Stopped; table2.md is as it was."):
+        sys.exit(main())

@@ -26,7 +26,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from src.job import one_line, record_death, run_job, say_to_terminal
+from src import stops
+from src.job import one_line, record_death, results_of, run_job, say_to_terminal
 from src.plan import Plan, plan_of, refuse
 from src.run import cores
 
@@ -45,7 +46,7 @@ class WorkersLauncher(Launcher):
         """Check all jobs, then run them.
 
         Raises:
-            SystemExit: status 2, after naming every mistake, before any job ran; 130 after Ctrl-C.
+            SystemExit: status 2, after naming every mistake, before any job ran; see `run_all`.
         """
         loader = self.hydra_context.config_loader
         plans = [plan_of(loader.load_sweep_config(self.config, list(job))) for job in job_overrides]
@@ -74,19 +75,23 @@ def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
         Each plan's results.json.
 
     Raises:
-        SystemExit: 130 after Ctrl-C; what is finished stays, the rest goes on with the same command.
+        SystemExit: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; what is finished stays, the rest
+            goes on with the same command.
     """
     sweep = _Sweep(plans)
     try:
         sweep.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sweep.stop()
-        finished = sum(plan.run.is_finished() for plan in plans)
-        say_to_terminal(
-            f"Stopped. {finished} of {len(plans)} runs are finished; the same command carries on."
-        )
-        raise SystemExit(130) from None
-    return [plan.run.results() or {} for plan in plans]
+        say_stopped(plans)
+        raise SystemExit(stops.status_of(error)) from None
+    return [plan.results() or {} for plan in plans]
+
+
+def say_stopped(plans: Sequence[Plan]) -> None:
+    """What is saved, and how to go on."""
+    finished = sum(plan.run.is_finished() for plan in plans)
+    say_to_terminal(f"Stopped. {finished} of {len(plans)} runs are finished; the same command carries on.")
 
 
 @dataclass
@@ -141,9 +146,16 @@ class _Sweep:
                         self._reap(plan, process)
 
     def stop(self) -> None:
-        """End the workers. Every file is written whole or not at all, so there is nothing to save first."""
-        for _, process in self.active.values():
-            process.kill()
+        """End the workers: those that are writing an epoch's files write them to the end."""
+        # Not those of `active` alone: the signal may have come between a worker's start and its entry there,
+        # and Python waits for every child before it leaves.
+        processes = multiprocessing.active_children()
+        for process in processes:
+            process.terminate()
+        until = time.monotonic() + stops.GRACE_S
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+            process.kill()  # every file is written whole or not at all
             process.join()
 
     def _start(self, target: Any, arguments: tuple[Any, ...]) -> ForkServerProcess:
@@ -164,9 +176,6 @@ class _Sweep:
             gpus = receiver.recv()
         except EOFError:
             gpus = "the process that prepares the data set died"
-        except KeyboardInterrupt:
-            process.kill()  # it leaves Ctrl-C to this process, which would wait for its download
-            raise
         process.join()
         if isinstance(gpus, str):
             say_to_terminal(gpus)
@@ -175,7 +184,11 @@ class _Sweep:
 
     def _reap(self, plan: Plan, process: ForkServerProcess) -> None:
         self.ended += 1
-        results = plan.run.results() or record_death(plan.cfg, plan.run, process.exitcode or 0)
+        results = plan.results()
+        mismatch = plan.run.mismatch(plan.cfg.accept_changed)
+        if mismatch is not None:  # the folder is another command's by now: nothing of ours goes into it
+            results = results_of(plan.cfg, plan.run, status="failed", cause=mismatch, measured={}, rows=[])
+        results = results or record_death(plan.cfg, plan.run, process.exitcode or 0)
         done_here = self._epochs_done() - self.epochs_before
         to_go = sum(other.cfg.epochs for other in self.plans) - self._epochs_done()
         left = ""
@@ -193,7 +206,10 @@ def _work(cfg: DictConfig, recipe: DictConfig, threads: int | None, gpu: int | N
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
-    run_job(cfg, Plan(cfg, recipe).run, say_to_terminal, show_bar=False, threads=threads)
+    try:
+        run_job(cfg, Plan(cfg, recipe).run, say_to_terminal, show_bar=False, threads=threads)
+    except KeyboardInterrupt as error:
+        raise SystemExit(stops.status_of(error)) from None
 
 
 def _prepare(cfg: DictConfig, answer: Any) -> None:
@@ -210,6 +226,8 @@ def _prepare(cfg: DictConfig, answer: Any) -> None:
     except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
         answer.send(str(error))
         return
+    except KeyboardInterrupt as error:
+        raise SystemExit(stops.status_of(error)) from None
     gpus = torch.cuda.device_count() if cfg.accelerator in ("auto", "gpu", "cuda") else 0
     if not gpus and cfg.accelerator in ("auto", "gpu", "mps"):
         gpus = int(torch.backends.mps.is_available())
@@ -219,6 +237,8 @@ def _prepare(cfg: DictConfig, answer: Any) -> None:
 def _obey_parent() -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stops.forget()
+    stops.heed()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,0 +1,147 @@
+"""Being told to stop: Ctrl-C, a cluster's preemption (SIGTERM), a closed terminal (SIGHUP).
+
+All three raise `Stop` in the main thread, so that code which cleans up after Ctrl-C cleans up after each of
+them, and the process leaves with 128 + the signal's number, as a shell has it: 130, 143, 129. Nothing has to
+be saved in a hurry: what a run needs to go on lies on the disk after every epoch. The few writes that end an
+epoch are not cut short (`held`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # there is no SIGHUP on Windows
+GRACE_S = (
+    5.0  # within it a second signal changes nothing (make and a shell both pass theirs on); then it kills
+)
+
+
+class Stop(KeyboardInterrupt):
+    """A signal that asks this process to stop.
+
+    Args:
+        number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+_told: Stop | None = None
+_told_at = 0.0
+_held = 0
+
+
+def heed(signals: tuple[int, ...] = SIGNALS) -> None:
+    """From now on each of `signals` raises `Stop`, but for one that is ignored (nohup, a shell's background).
+
+    Call it in the main thread.
+    """
+    for number in signals:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _tell)
+
+
+def leave_at_once(words: str) -> None:
+    """Until `heed`: a signal prints `words` and ends the process, with no traceback of half-done imports."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        _write(words)
+        os._exit(128 + number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+def status_of(error: KeyboardInterrupt) -> int:
+    """The exit status after `error`."""
+    return 128 + (error.number if isinstance(error, Stop) else signal.SIGINT)
+
+
+def told() -> Stop | None:
+    """What has been raised or is being held back; None while nobody asked to stop."""
+    return _told
+
+
+def check() -> None:
+    """Raise what was told and got lost: Python drops an exception raised within a finalizer or a callback."""
+    if _told is not None and not _held:
+        raise _told
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Bring what is inside to its end first; then raise what was told meanwhile.
+
+    In another thread than the main one this does nothing: no signal is raised there.
+    """
+    global _held
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _told
+    _held += 1
+    try:
+        yield
+    finally:
+        _held -= 1
+    if _told is not None and before is None and not _held:
+        raise _told
+
+
+@contextmanager
+def door(words: str) -> Iterator[None]:
+    """For a short command: stopped in here, it cleans up, prints `words` and leaves with the signal's status.
+
+    Raises:
+        SystemExit: 130, 143 or 129.
+    """
+    heed()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        _write(words)
+        raise SystemExit(status_of(error)) from None
+    finally:
+        over()
+
+
+def over() -> None:
+    """All is done: a signal while Python shuts down is ignored, and the exit status tells the truth."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _tell(number: int, frame: FrameType | None) -> None:
+    global _told, _told_at
+    now = time.monotonic()
+    if _told is not None:
+        if now - _told_at > GRACE_S and not _held:
+            os._exit(128 + number)  # cleaning up hangs, or the user has waited enough
+        return
+    _told, _told_at = Stop(number), now
+    if not _held:
+        raise _told
+
+
+def _write(words: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
+
+
+def forget() -> None:
+    """As if nobody had asked to stop: for a process forked from one that was told, and for tests."""
+    global _told, _held
+    _told, _held = None, 0
