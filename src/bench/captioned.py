@@ -1,7 +1,7 @@
-"""A captioned set of any size and an encoder that costs next to nothing, for what is measured beside the encoder.
+"""A captioned set of any size and an encoder that costs next to nothing, to measure all but the encoder.
 
-Images are one tiny PNG over and over, captions are drawn from made-up words; everything else is the real path:
-Karpathy's JSON, the look at every file, the feature store in half precision, the DataModule.
+Images are tiny PNG files of one colour, captions are drawn from made-up words; everything else is the real
+path: Karpathy's JSON, the look at every file, the feature store in half precision, the DataModule.
 
 Dimension letters: B batch, D feature, H, W, S side in pixels.
 """
@@ -49,7 +49,9 @@ def cheap_encoder(name: str = NAME, size: int = SIZE, *_: object, **__: object) 
     return Encoder(name, CheapBackbone(1280), size)
 
 
-def write_captioned(root: Path, images: int, captions: int = 1, words: int = 10, vocabulary: int = 200) -> None:
+def write_captioned(
+    root: Path, images: int, captions: int = 1, words: int = 10, vocabulary: int = 200
+) -> None:
     """dataset.json and images/ in `root`: `images` for training, `VALIDATED` each for validation and test."""
     random = np.random.default_rng(0)
     (root / "images").mkdir(parents=True)

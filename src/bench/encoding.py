@@ -53,7 +53,7 @@ class Encoding:
 
 
 def bf16_is_fast() -> bool:
-    """Whether the processor multiplies bf16 by itself; without that, bf16 is emulated and slower than float32."""
+    """Whether the processor multiplies bf16 by itself; elsewhere bf16 is slower than float32."""
     found = torch.cpu.get_capabilities()
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
@@ -163,7 +163,8 @@ def encoding_table(found: Encoding) -> str:
     """Markdown: medians, ratios to the first way within a round (lowest to highest), and what they say."""
     base = found.seconds[FIRST]
     lines = [
-        f"{found.encoder} at {found.size} x {found.size}, {found.images} JPEG files, {found.threads} threads.",
+        f"{found.encoder} at {found.size} x {found.size}, {found.images} JPEG files, "
+        f"{found.threads} threads.",
         "",
         "| image files to regions | images/s | times as fast | target |",
         "|---|---|---|---|",
@@ -171,9 +172,7 @@ def encoding_table(found: Encoding) -> str:
     for way, seconds in found.seconds.items():
         rate = found.images / statistics.median(seconds)
         target = f"{TARGET:.1f}" if way == OURS else ""
-        lines.append(
-            f"| {way} | {rate:,.1f} | {middle_and_range(times_faster(base, seconds))} | {target} |"
-        )
+        lines.append(f"| {way} | {rate:,.1f} | {middle_and_range(times_faster(base, seconds))} | {target} |")
     fastest = min(found.seconds, key=lambda way: statistics.median(found.seconds[way]))
     ours = statistics.median(times_faster(base, found.seconds[OURS]))
     verdict = "met" if ours >= TARGET else f"missed: {ours:.2f}"

@@ -17,6 +17,7 @@ from src import figures
 
 KINDS = ("python_function", "cpu_op", "user_annotation")
 LEAST = 0.004  # of the whole: narrower boxes are left out, with what stands on them
+SLACK = 1.0  # microseconds by which the clocks of nested events differ
 LETTER = 0.0095  # of the figure's width that a letter takes at 8 pt
 COLOURS = {"python": "#8EC3E6", "operator": "#F2B27A"}
 
@@ -53,8 +54,11 @@ def frames_of(events: Iterable[Mapping[str, Any]]) -> Frame:
         begin, end = event["ts"], event["ts"] + event["dur"]
         while stack and stack[-1][0] <= begin:
             stack.pop()
+        # What outlasts the function it began in, as an annotation does, was only opened there.
+        while stack and stack[-1][0] < end - SLACK:
+            stack.pop()
         if stack:
-            end = min(end, stack[-1][0])  # clocks of nested events differ by fractions
+            end = min(end, stack[-1][0])
         parent = stack[-1][1] if stack else root
         kind = "python" if event["cat"] == "python_function" else "operator"
         frame = parent.calls.setdefault(event["name"], Frame(event["name"], kind))
@@ -65,7 +69,7 @@ def frames_of(events: Iterable[Mapping[str, Any]]) -> Frame:
 
 
 def trunk_removed(root: Frame, marker: str) -> Frame:
-    """What lies under every frame whose name holds `marker`, as one root; `root` itself where there is none."""
+    """What lies under all frames whose name holds `marker`, as one root; `root` itself without such frames."""
     found: list[Frame] = []
 
     def look(frame: Frame) -> None:
@@ -92,7 +96,7 @@ def _merge(into: Frame, frame: Frame) -> None:
 
 
 def boxes(root: Frame, least: float = LEAST) -> list[tuple[float, float, int, Frame]]:
-    """Left edge, width (both shares of the whole), height above the ground, frame; widest first in each frame."""
+    """Left edge and width as shares of the whole, level above the ground, frame; the widest first."""
     found: list[tuple[float, float, int, Frame]] = []
 
     def place(frame: Frame, left: float, level: int) -> None:
@@ -145,9 +149,10 @@ def flame_title(root: Frame, what: str) -> str:
     add(root)
     top = sorted(own.items(), key=lambda item: -item[1])[:3]
     if not top or not root.total:
-        return f"{what}: no operators were seen"
-    parts = [f"{short(name)} {100 * time / root.total:.0f} %" for name, time in top]
-    return f"{what.capitalize()}: most of its own time has {', then '.join(parts)}"
+        return f"{what.capitalize()}: no operators were seen"
+    parts = [f"{short(name)} takes {100 * time / root.total:.0f} %" for name, time in top[:1]]
+    parts += [f"{short(name)} {100 * time / root.total:.0f} %" for name, time in top[1:]]
+    return f"{what.capitalize()}: {', '.join(parts)} of the time by themselves"
 
 
 def short(name: str) -> str:

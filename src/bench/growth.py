@@ -2,9 +2,9 @@
 
     python -m src.bench.growth SUBJECT SIZE
 
-measures one point in a process of its own and prints one JSON object: memory, once taken, would hide what the next
-point takes. A curve's slope is that of the line through its last octaves in log-log axes: 1 is linear, and a fixed
-cost, which makes the small end flat, does not count.
+measures one point in a process of its own and prints one JSON object: memory, once taken, would hide what the
+next point takes. A curve's slope is that of the line through its last octaves in log-log axes: 1 is linear, and
+a fixed cost, which makes the small end flat, does not count.
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ SUBJECTS = (
     ),
     Subject("regions", "a captioner's training step", "Regions", (16, 32, 64, 128, 256, 512, 1024), (16, 32)),
     Subject(
-        "regions-decoding", "decoding 32 images, beam 5", "Regions", (16, 32, 64, 128, 256, 512, 1024), (16, 32)
+        "regions-decoding",
+        "decoding 32 images, beam 5",
+        "Regions",
+        (16, 32, 64, 128, 256, 512, 1024),
+        (16, 32),
     ),
     Subject("length", "a captioner's training step", "Words a caption", (5, 10, 20, 40, 80, 160), (5, 10)),
     Subject(
@@ -93,7 +97,7 @@ SUBJECTS = (
 
 @dataclass
 class Curve:
-    """The measurements of a subject: seconds (median of the repetitions) and megabytes that the work added."""
+    """The measurements of a subject: seconds (median of repetitions), megabytes that the work added."""
 
     subject: Subject
     sizes: list[int] = field(default_factory=list)
@@ -134,7 +138,9 @@ def slope(sizes: Sequence[float], values: Sequence[float], octaves: float = OCTA
     if len({x for x, _ in points}) < 2:
         return None
     middle_x, middle_y = (sum(part) / len(points) for part in zip(*points, strict=True))
-    return sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x, _ in points)
+    return sum((x - middle_x) * (y - middle_y) for x, y in points) / sum(
+        (x - middle_x) ** 2 for x, _ in points
+    )
 
 
 def measure_growth(
@@ -230,8 +236,9 @@ def verdict(curves: Sequence[Curve]) -> str:
     worse = [f"{curve.subject.key} ({' and '.join(curve.worse_than_linear)})" for curve in curves]
     worse = [text for text, curve in zip(worse, curves, strict=True) if curve.worse_than_linear]
     if not worse:
-        return f"None of {len(curves)} curves grows faster than its size (slope above {LIMIT:g} at the large end)"
-    return f"{len(worse)} of {len(curves)} curves grow faster than their size: {', '.join(worse)}"
+        return f"None of {len(curves)} curves grows faster than its size (slope above {LIMIT:g} at the end)"
+    grow = "grows faster than its" if len(worse) == 1 else "grow faster than their"
+    return f"{len(worse)} of {len(curves)} curves {grow} size: {', '.join(worse)}"
 
 
 def _row(curve: Curve) -> str:

@@ -50,7 +50,8 @@ def growth_figure(curves: Sequence[Curve]) -> Figure:
             axes.set_xlabel(curve.subject.axis)
             what = "\n".join(figures.lines(curve.subject.what.capitalize(), 36))
             axes.set_title(
-                f"{what}\n{_amount(curve.seconds[-1])}, {curve.megabytes[-1]:,.0f} MB at {largest:,}", fontsize=8.5
+                f"{what}\n{_amount(curve.seconds[-1])}, {curve.megabytes[-1]:,.0f} MB at {largest:,}",
+                fontsize=8.5,
             )
         for axes in grid[:, 0]:
             axes.set_ylabel("Share of the largest")

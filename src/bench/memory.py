@@ -2,13 +2,13 @@
 
     python -m src.bench.memory IMAGES LIMIT_MB STEPS
 
-stores IMAGES x 49 regions of 1,280 features in half precision through the real path, opens them, trains STEPS steps
-with attention, and prints one JSON object. From before the first feature on, the process may allocate no more than
-LIMIT_MB beyond what it holds then.
+stores IMAGES x 49 regions of 1,280 features in half precision through the real path, opens them, trains STEPS
+steps with attention, and prints one JSON object. From before the first feature on, the process may allocate no
+more than LIMIT_MB beyond what it holds then.
 
-The limit is RLIMIT_DATA: the kernel counts heap and private writable mappings, i.e. what cannot be dropped and read
-again. A file that is mapped read-only is not counted, and its pages go when memory is short. RLIMIT_AS would count the
-mapping's addresses, too, and so forbid the very thing that saves memory.
+The limit is RLIMIT_DATA: the kernel counts heap and private writable mappings, i.e. what cannot be dropped and
+read again. A file that is mapped read-only is not counted, and its pages go when memory is short. RLIMIT_AS would
+count the mapping's addresses, too, and so forbid the very thing that saves memory.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def memory_table(found: list[Fitted]) -> str:
     largest = found[-1]
     beyond = "more" if largest.features > largest.limit else "less"
     text = (
-        f"{largest.features / MB:,.0f} MB of features were trained on with {largest.used / MB:,.0f} MB of private "
-        f"memory, {beyond} features than the {largest.limit / MB:,.0f} MB allowed; 100,000 images would take "
+        f"{largest.features / MB:,.0f} MB of features were trained on with {largest.used / MB:,.0f} MB of "
+        f"private memory, {beyond} features than the {largest.limit / MB:,.0f} MB allowed; 100,000 images would take "
         f"{100_000 * REGION_BYTES / 1e9:.1f} GB of disk."
     )
     return "\n".join([*lines, "", text, ""])

@@ -1,8 +1,8 @@
-"""The overheads' part of `make bench`: what Lightning, logging, checkpoints and Hydra cost of a run at batch 8.
+"""The overheads' part of `make bench`: what Lightning, logging, checkpoints and Hydra cost at batch 8.
 
-Each is measured by leaving it out. Lightning's work grows with the images, that of files with the epochs, Hydra's
-with the runs; so each is measured where it shows, and put together for a run of the protocol's size: 15 epochs of
-50,000 training and 10,000 validation images.
+Each is measured by leaving it out. Lightning's work grows with the images, that of files with the epochs,
+Hydra's with the runs; so each is measured where it shows, and put together for a run of the protocol's size: 15
+epochs of 50,000 training and 10,000 validation images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RUNS = 24
 
 @dataclass
 class Overheads:
-    """Seconds, a value a round: of an epoch by what takes part, of small epochs by what is left out, of starts.
+    """Seconds, a value a round: of an epoch by what takes part, of small epochs by what is left out.
 
     Attributes:
         images: training images of the epochs in `steps`; a fifth as many for validation.
@@ -127,19 +127,19 @@ def measure_overheads(
                 found.hydra.append(_in_a_process(_COMPOSE))
                 found.imports.append(_in_a_process(_IMPORT))
                 began = time.perf_counter()
-                subprocess.run(
-                    [sys.executable, "-m", "src.train", "--help"], capture_output=True, check=True
-                )
+                subprocess.run([sys.executable, "-m", "src.train", "--help"], capture_output=True, check=True)
                 found.help.append(time.perf_counter() - began)
         if sweep is not None and sweep.is_dir():
-            found.disk[f"of {sweep}"] = sum(file.stat().st_size for file in sweep.rglob("*") if file.is_file())
+            found.disk[f"of {sweep}"] = sum(
+                file.stat().st_size for file in sweep.rglob("*") if file.is_file()
+            )
     finally:
         torch.set_num_threads(before)
     return found
 
 
 def plain_epoch(data: Resident) -> float:
-    """Seconds of training and validating with the same network, steps and chunks, without Lightning or files."""
+    """Seconds of training and validating with the same network, steps and chunks, and nothing around them."""
     module = Classifier(dropout=0.3, lr=0.01)
     network, optimizer = module.network, module.configure_optimizers()
     network.dense1.step_lr = 0.01
@@ -268,7 +268,7 @@ def _plain_name(file: Path) -> str:
 def shares(found: Overheads) -> dict[str, list[float]]:
     """Percent of a run of the protocol's size that each costs, a value a round.
 
-    Values within a round are subtracted, so that what the machine's noise hides comes out on either side of 0.
+    Values within a round are subtracted: what the machine's noise hides comes out on either side of 0.
     """
     result: dict[str, list[float]] = {}
     scale = TRAIN / found.images
@@ -293,7 +293,7 @@ def shares(found: Overheads) -> dict[str, list[float]]:
 
 
 def estimated_disk(found: Overheads, runs: int = RUNS) -> int:
-    """Bytes of a finished sweep without its plots: what a run of this bench left, with a second checkpoint."""
+    """Bytes of a finished sweep without its plots: those of the run that this bench left, times `runs`."""
     of_run = {name.removeprefix("of a run: "): size for name, size in found.disk.items() if "a run: " in name}
     of_run["best.ckpt"] = of_run["last.ckpt"]
     return runs * sum(of_run.values())
@@ -302,7 +302,8 @@ def estimated_disk(found: Overheads, runs: int = RUNS) -> int:
 def overheads_table(found: Overheads) -> str:
     """Markdown: shares, start-up and disk against their targets."""
     rows = [
-        f"A run of {EPOCHS} epochs, {TRAIN:,} training and {VALIDATION:,} validation images; below 0 is noise.",
+        f"A run of {EPOCHS} epochs, {TRAIN:,} training and {VALIDATION:,} validation images; "
+        "below 0 is noise.",
         "",
         "| of a run's time at batch 8, left out in turn | percent | target |",
         "|---|---|---|",
@@ -312,8 +313,12 @@ def overheads_table(found: Overheads) -> str:
         rows.append(f"| {name} | {middle_and_range(values)} | {target} |")
     rows += ["", "| start and disk | | target |", "|---|---|---|"]
     if found.help:
-        rows.append(f"| `python -m src.train --help`, s | {middle_and_range(found.help)} | {TARGET_HELP_S:g} |")
-        rows.append(f"| importing Hydra, composing and checking a command, s | {middle_and_range(found.hydra)} | |")
+        rows.append(
+            f"| `python -m src.train --help`, s | {middle_and_range(found.help)} | {TARGET_HELP_S:g} |"
+        )
+        rows.append(
+            f"| importing Hydra, composing and checking a command, s | {middle_and_range(found.hydra)} | |"
+        )
     estimate = estimated_disk(found) / 1e6
     rows.append(f"| {RUNS} runs without plots, estimated, MB | {estimate:.1f} | {TARGET_DISK_MB:g} |")
     for name, size in found.disk.items():

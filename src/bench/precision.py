@@ -1,7 +1,7 @@
 """The precision's part of `make bench`: the classifier in float32 and in bf16-mixed, over seeds, on a CPU.
 
-Every run is the command that a person would give, `python -m src.train precision=bf16-mixed accelerator=cpu`, on
-fewer images and epochs; both formats of a seed run one after the other.
+Every run is the command that a person would give, `python -m src.train precision=bf16-mixed accelerator=cpu`,
+on fewer images and epochs; both formats of a seed run one after the other.
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ def measure_precision(
 def _one_run(words: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "src.train", *words, "accelerator=cpu", "progress=false"]
-        done = subprocess.run(
-            [*command, f"output_dir={folder}"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([*command, f"output_dir={folder}"], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n" + "\n".join(done.stderr.splitlines()[-10:]))
         (path,) = Path(folder).glob("*/*/results.json")
@@ -114,7 +112,9 @@ def _verdict(one: Formats) -> str:
     gap = differences(one)
     spread = statistics.stdev(one.test[FORMATS[0]]) if len(one.seeds) > 1 else 0.0
     size = "within" if abs(statistics.fmean(gap)) <= spread else "beyond"
-    return f"At batch {one.batch} bf16-mixed is {faster}, its difference {size} one standard deviation of seeds."
+    return (
+        f"At batch {one.batch} bf16-mixed is {faster}, its difference {size} one standard deviation of seeds."
+    )
 
 
 def _mean(values: Sequence[float], sign: bool = False) -> str:

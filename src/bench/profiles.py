@@ -2,9 +2,9 @@
 
     python -m src.bench.profiles [--paths classifier-step ...] [--quick] [--output outputs/profile]
 
-A path is profiled twice: without stacks for the table, since following Python costs time, and with them for the
-trace (PATH.trace.json, for chrome://tracing or Perfetto) and the flame graph, whose shares of Python are therefore
-somewhat too large.
+A path is profiled twice: without stacks for the table, since following Python costs time, and with them for
+the trace (PATH.trace.json, for chrome://tracing or Perfetto) and the flame graph, whose shares of Python are
+therefore somewhat too large.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
 
 import src  # noqa: F401  first: lets torchvision load beside a CPU-only torch
 from src import figures
@@ -34,7 +34,7 @@ from src.files import write_atomically
 from src.images import read_rgb
 from src.run import cores
 
-MARK = "hot path"
+MARK = "hot_path"  # the function in the trace under which the path begins
 TOP = 12  # operators in a table
 
 
@@ -101,11 +101,14 @@ def encoding(quick: bool) -> Callable[[], object]:
     encoder = build_encoder("efficientnet_lite0", size, pretrained=False)
     encoder.backbone = fold_batch_norms(encoder.backbone, torch.zeros(1, 3, size, size))
 
+    folder = tempfile.TemporaryDirectory()
+    paths = photographs(Path(folder.name), 2 if quick else 16, size)
+
     @torch.inference_mode()
     def look() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            for path in photographs(Path(folder), 2 if quick else 16, size):
-                encoder(preprocess(read_rgb(path), size)[None]).half()
+        assert folder  # holds the files as long as this function lives
+        for path in paths:
+            encoder(preprocess(read_rgb(path), size)[None]).half()
 
     return look
 
@@ -128,6 +131,10 @@ def profile_path(name: str, folder: Path, *, quick: bool = False, threads: int |
     what, own_threads, make = PATHS[name]
     before = torch.get_num_threads()
     torch.set_num_threads(threads or own_threads or cores())
+
+    def hot_path() -> None:
+        work()
+
     try:
         torch.manual_seed(0)
         work = make(quick)
@@ -135,8 +142,8 @@ def profile_path(name: str, folder: Path, *, quick: bool = False, threads: int |
             work()
         with profile(activities=[ProfilerActivity.CPU]) as plain:
             work()
-        with profile(activities=[ProfilerActivity.CPU], with_stack=True) as stacks, record_function(MARK):
-            work()
+        with profile(activities=[ProfilerActivity.CPU], with_stack=True) as stacks:
+            hot_path()
     finally:
         torch.set_num_threads(before)
     folder.mkdir(parents=True, exist_ok=True)

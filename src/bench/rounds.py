@@ -1,4 +1,4 @@
-"""What the parts of `make bench` share: contenders by turns, ratios within a round, made-up photographs, heading."""
+"""What the parts of `make bench` share: contenders by turns, ratios, made-up photographs, heading."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Way = Callable[[], object]
 
 
 def by_turns(ways: Mapping[str, Way], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round; a round runs each once, so that a machine's drift is all ways' drift.
+    """Seconds of each way in each round; a round runs each once, so that a machine's drift is everyone's.
 
     One round more comes first; it warms up and does not count.
     """
@@ -44,7 +44,7 @@ def middle_and_range(values: Sequence[float], digits: int = 2) -> str:
 
 
 def photographs(folder: Path, count: int, side: int) -> list[Path]:
-    """JPEG files of `side` x `side` pixels: coarse noise, smoothed, so that they compress as photographs do."""
+    """JPEG files of `side` x `side` pixels: coarse noise, smoothed, that compresses as photographs do."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     paths = [folder / f"{number:06}.jpg" for number in range(count)]
