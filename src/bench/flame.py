@@ -69,7 +69,7 @@ def frames_of(events: Iterable[Mapping[str, Any]]) -> Frame:
 
 
 def trunk_removed(root: Frame, marker: str) -> Frame:
-    """What lies under all frames whose name holds `marker`, as one root; `root` itself without such frames."""
+    """What lies under all frames with `marker` in their names, as one root; `root` where there are none."""
     found: list[Frame] = []
 
     def look(frame: Frame) -> None:

@@ -3,8 +3,8 @@
     python -m src.bench.growth SUBJECT SIZE
 
 measures one point in a process of its own and prints one JSON object: memory, once taken, would hide what the
-next point takes. A curve's slope is that of the line through its last octaves in log-log axes: 1 is linear, and
-a fixed cost, which makes the small end flat, does not count.
+next point takes. A curve's slope is that of the line through its last octaves in log-log axes: 1 is linear,
+and a fixed cost, which makes the small end flat, does not count.
 """
 
 from __future__ import annotations

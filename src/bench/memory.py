@@ -3,12 +3,12 @@
     python -m src.bench.memory IMAGES LIMIT_MB STEPS
 
 stores IMAGES x 49 regions of 1,280 features in half precision through the real path, opens them, trains STEPS
-steps with attention, and prints one JSON object. From before the first feature on, the process may allocate no
-more than LIMIT_MB beyond what it holds then.
+steps with attention, and prints one JSON object. From before the first feature on, the process may allocate
+no more than LIMIT_MB beyond what it holds then.
 
-The limit is RLIMIT_DATA: the kernel counts heap and private writable mappings, i.e. what cannot be dropped and
-read again. A file that is mapped read-only is not counted, and its pages go when memory is short. RLIMIT_AS would
-count the mapping's addresses, too, and so forbid the very thing that saves memory.
+The limit is RLIMIT_DATA: the kernel counts heap and private writable mappings, i.e. what cannot be dropped
+and read again. A file that is mapped read-only is not counted, and its pages go when memory is short.
+RLIMIT_AS would count the mapping's addresses, too, and so forbid the very thing that saves memory.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from src.captioning.data import PairBatch
 
 MB = 10**6
 REGION_BYTES = 49 * 1280 * 2  # of an image
@@ -128,7 +132,7 @@ def _warm_up() -> None:
     torch.optim.Adam(decoder.parameters(), fused=True).step()
 
 
-def _endless(batches: Callable):  # type: ignore[no-untyped-def]
+def _endless(batches: Callable[[], Iterable[PairBatch]]) -> Iterator[PairBatch]:
     while True:
         yield from batches()
 
@@ -150,8 +154,8 @@ def memory_table(found: list[Fitted]) -> str:
     beyond = "more" if largest.features > largest.limit else "less"
     text = (
         f"{largest.features / MB:,.0f} MB of features were trained on with {largest.used / MB:,.0f} MB of "
-        f"private memory, {beyond} features than the {largest.limit / MB:,.0f} MB allowed; 100,000 images would take "
-        f"{100_000 * REGION_BYTES / 1e9:.1f} GB of disk."
+        f"private memory, {beyond} features than the {largest.limit / MB:,.0f} MB allowed; "
+        f"100,000 images would take {100_000 * REGION_BYTES / 1e9:.1f} GB of disk."
     )
     return "\n".join([*lines, "", text, ""])
 

@@ -1,8 +1,8 @@
 """The overheads' part of `make bench`: what Lightning, logging, checkpoints and Hydra cost at batch 8.
 
 Each is measured by leaving it out. Lightning's work grows with the images, that of files with the epochs,
-Hydra's with the runs; so each is measured where it shows, and put together for a run of the protocol's size: 15
-epochs of 50,000 training and 10,000 validation images.
+Hydra's with the runs; so each is measured where it shows, and put together for a run of the protocol's size:
+15 epochs of 50,000 training and 10,000 validation images.
 """
 
 from __future__ import annotations
