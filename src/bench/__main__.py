@@ -128,7 +128,8 @@ def encoding(options: argparse.Namespace) -> None:
     """The encoder's part."""
     from src.bench import encoding as part
 
-    found = part.measure_encoding(options.rounds, **({"images": 4, "size": 64} if options.quick else {}))
+    images, size = (4, 64) if options.quick else (128, 256)
+    found = part.measure_encoding(options.rounds, images, size=size)
     _keep("encoding", part.encoding_table(found), part.as_content(found), options.rounds)
 
 
@@ -166,8 +167,8 @@ def precision(options: argparse.Namespace) -> None:
     """float32 and bf16-mixed over three seeds."""
     from src.bench import precision as part
 
-    short = {"images": 400, "epochs": 1, "seeds": (42,)} if options.quick else {}
-    found = part.measure_precision(**short)
+    seeds, images, epochs = ((42,), 400, 1) if options.quick else ((42, 43, 44), 10_000, 3)
+    found = part.measure_precision(seeds, images=images, epochs=epochs)
     _keep("precision", part.precision_table(found), part.as_content(found), len(found[0].seeds))
 
 

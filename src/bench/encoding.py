@@ -95,7 +95,7 @@ def ways_to_encode(
         threads: of the ways that share the work among images.
         folder: for the store's files.
     """
-    nchw = copy.deepcopy(encoder.backbone).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    nchw = copy.deepcopy(encoder.backbone).to(memory_format=torch.contiguous_format)
     folded = copy.deepcopy(encoder)
     folded.backbone = fold_batch_norms(folded.backbone, torch.zeros(1, 3, encoder.size, encoder.size))
 

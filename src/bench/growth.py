@@ -186,7 +186,7 @@ def point(key: str, size: int, repeats: int) -> tuple[float, float]:
     try:
         before = _resident("VmRSS")
         work()  # warms up
-        seconds = []
+        seconds: list[float] = []
         while len(seconds) < repeats or sum(seconds) < LEAST_S:
             began = time.perf_counter()
             work()

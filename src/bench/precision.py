@@ -55,7 +55,8 @@ def measure_precision(
     """
     found = []
     for batch in batches:
-        one = Formats(batch, list(seeds), *({name: [] for name in FORMATS} for _ in range(3)))
+        validation, test, rate = (dict[str, list[float]]((name, []) for name in FORMATS) for _ in range(3))
+        one = Formats(batch, list(seeds), validation, test, rate)
         for seed in seeds:
             for name in FORMATS:
                 # The learning rate of the protocol suits batch 8; beyond, it grows as the batch does, to 0.1.
