@@ -62,7 +62,7 @@ def measure_precision(
                 # The learning rate of the protocol suits batch 8; beyond, it grows as the batch does, to 0.1.
                 lr = min(0.1, 0.01 * batch / 8)
                 own = [f"precision={name}", f"seed={seed}", f"batch_size={batch}", f"lr={lr}"]
-                results = _one_run([*own, f"limit_train={images}", f"epochs={epochs}", *settings])
+                results = one_run([*own, f"limit_train={images}", f"epochs={epochs}", *settings])
                 one.validation[name].append(results["val_acc"])
                 one.test[name].append(results["test_acc"])
                 one.rate[name].append(results["images_per_second"])
@@ -70,7 +70,12 @@ def measure_precision(
     return found
 
 
-def _one_run(words: list[str]) -> dict:
+def one_run(words: Sequence[str]) -> dict:
+    """results.json of the command with these words, on a CPU.
+
+    Raises:
+        SystemExit: it did not end well.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "src.train", *words, "accelerator=cpu", "progress=false"]
         done = subprocess.run([*command, f"output_dir={folder}"], capture_output=True, text=True, check=False)
