@@ -1,5 +1,7 @@
 """What `growth.py` measures: for each subject and size, the work and how to clear up after it.
 
+What only one subject needs is imported there: a process measures one point, and imports take its time.
+
 Dimension letters: B batch, L regions, T steps, V vocabulary, D feature.
 """
 
@@ -18,13 +20,10 @@ import torch
 import torch.nn.functional as F
 
 import src  # noqa: F401  first: lets torchvision load beside a CPU-only torch
-from src.bench.captioned import caption_data, write_captioned
 from src.bench.captions import PacedDecoder
 from src.captioning.decoder import Decoder
-from src.captioning.metrics import score_captions
 from src.captioning.search import decode
 from src.classification.network import ConvNet
-from src.classification.task import COLUMNS
 
 Work = tuple[Callable[[], object], Callable[[], object]]  # the work, and what clears up after it
 BATCH, STEPS, REGIONS, FEATURE, VOCABULARY = 32, 20, 49, 512, 190
@@ -46,6 +45,8 @@ def runs(size: int) -> Work:
 
 def _write_run(sweep: Path, dropout: float, lr: float, seed: int, drawn: random.Random) -> None:
     """A finished run's text files, which are all that ranking reads."""
+    from src.classification.task import COLUMNS
+
     folder = sweep / f"dropout={dropout},lr={lr},seed={seed}"
     folder.mkdir()
     settings = {"task": "classify", "dropout": dropout, "lr": lr, "epochs": 15, "seed": seed}
@@ -113,6 +114,8 @@ def images(size: int) -> Work:
 
 def captioned(size: int) -> Work:
     """Opening `size` captioned images whose features are stored, and a pass over the pairs."""
+    from src.bench.captioned import caption_data, write_captioned
+
     place = tempfile.TemporaryDirectory()
     root = Path(place.name)
     write_captioned(root / "set", size)
@@ -128,6 +131,8 @@ def captioned(size: int) -> Work:
 
 def scored(size: int) -> Work:
     """All scores of `size` captions of about 11 words, 5 references each."""
+    from src.captioning.metrics import score_captions
+
     drawn = random.Random(0)
     words = [f"w{number}" for number in range(300)]
 
