@@ -244,6 +244,7 @@ print(time.perf_counter() - began)
 
 _IMPORT = """
 import time
+import src
 import torch
 began = time.perf_counter()
 import lightning
