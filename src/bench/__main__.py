@@ -1,6 +1,8 @@
-"""`make bench`: our stack against the plain loop and default Lightning, by turns; captioner; population.
+"""`make bench`: our stack against the plain loop and default Lightning, by turns, and all else on speed.
 
-    python -m src.bench [--only classify|captions|population] [--rounds 5] [--images 4000]
+    python -m src.bench [--only PART] [--rounds 5] [--images 4000] [--quick] [--sweep outputs/fashion_mnist]
+
+The parts: classify, captions, population, encoding, overheads, growth, memory, precision.
 
 Each contender is a process of its own; a round runs each once, so that a machine whose speed drifts
 drifts for all. What counts is the ratio within a round; the table gives the median over rounds.
@@ -10,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,12 +25,15 @@ from pathlib import Path
 from src.bench.captions import as_rows, captions_table, measure_captions
 from src.bench.population import as_rows as rates_as_rows
 from src.bench.population import measure_population, population_table
+from src.bench.rounds import heading as _heading_of
+from src.bench.rounds import where as _where
 from src.files import write_atomically
-from src.run import commit, cores, processor, to_json, versions
+from src.run import cores, to_json
 
 PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # of one run; the first one warms up
 SWEEP_EPOCHS, SWEEP_SCALE = 2, 12  # epochs of the protocol's size: a run's start and end are counted
+FOLDER = Path("outputs/bench")
 Measure = dict[str, float]
 
 
@@ -84,6 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.bench", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=4_000, help="training images an epoch")
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that the later parts work")
+    parser.add_argument(
+        "--sweep",
+        type=Path,
+        default=Path("outputs/fashion_mnist"),
+        help="a finished sweep, to weigh its files",
+    )
     parser.add_argument("--only", choices=tuple(PARTS), help="one part instead of all")
     options = parser.parse_args()
     for name, part in PARTS.items():
@@ -112,6 +122,63 @@ def population(options: argparse.Namespace) -> None:
     content = {"device": device, "throughput": rates_as_rows(found), **_where()}
     write_atomically(folder / "population.json", to_json(content))
     print(f"Files: {folder}/population.md, {folder}/population.json")
+
+
+def encoding(options: argparse.Namespace) -> None:
+    """The encoder's part."""
+    from src.bench import encoding as part
+
+    images, size = (4, 64) if options.quick else (128, 256)
+    found = part.measure_encoding(options.rounds, images, size=size)
+    _keep("encoding", part.encoding_table(found), part.as_content(found), options.rounds)
+
+
+def overheads(options: argparse.Namespace) -> None:
+    """What Lightning, logging, checkpoints and Hydra cost."""
+    from src.bench import overheads as part
+
+    found = part.measure_overheads(
+        options.rounds, 400 if options.quick else options.images, sweep=options.sweep
+    )
+    _keep("overheads", part.overheads_table(found), part.as_content(found), options.rounds)
+
+
+def growth(options: argparse.Namespace) -> None:
+    """Time and memory against size."""
+    from src import figures
+    from src.bench import growth as part
+    from src.bench.growth_figure import growth_figure
+
+    found = part.measure_growth(options.rounds, quick=options.quick, say=lambda line: print(line, flush=True))
+    _keep("growth", part.growth_table(found), part.as_content(found), options.rounds)
+    print(*figures.save(growth_figure(found), FOLDER / "growth"), sep="\n")
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Features larger than the memory allowed: 300 MB in 200, then 5 GB in 1."""
+    from src.bench import memory as part
+
+    sizes = [(2_400, 200)] if options.quick else [(2_400, 200), (40_000, 1_000)]
+    found = [part.measure_memory(images, limit_mb) for images, limit_mb in sizes]
+    _keep("memory", part.memory_table(found), part.as_content(found), 1)
+
+
+def precision(options: argparse.Namespace) -> None:
+    """float32 and bf16-mixed over three seeds."""
+    from src.bench import precision as part
+
+    seeds, images, epochs = ((42,), 400, 1) if options.quick else ((42, 43, 44), 10_000, 3)
+    found = part.measure_precision(seeds, images=images, epochs=epochs)
+    _keep("precision", part.precision_table(found), part.as_content(found), len(found[0].seeds))
+
+
+def _keep(part: str, table: str, content: dict, rounds: int) -> None:
+    """Print a part's table and write it beside its numbers."""
+    text = f"{_heading_of(part)} {rounds} rounds or seeds; ratios within one (lowest to highest).\n\n{table}"
+    print(f"\n{text}")
+    write_atomically(FOLDER / f"{part}.md", text)
+    write_atomically(FOLDER / f"{part}.json", to_json({**content, **_where()}))
+    print(f"Files: {FOLDER}/{part}.md, {FOLDER}/{part}.json")
 
 
 def classify(options: argparse.Namespace) -> None:
@@ -192,22 +259,7 @@ def _seconds(command: list[str]) -> float:
 
 
 def _heading() -> str:
-    where = _where()
-    return (
-        f"`make bench`, commit {where['versions']['commit']}, {where['date']}, {where['processor']}, "
-        f"{where['cores']} cores, {where['system']}, torch {where['versions']['torch']}, lightning "
-        f"{where['versions']['lightning']}, Python {where['versions']['python']}."
-    )
-
-
-def _where() -> dict:
-    return {
-        "versions": {**versions(), "commit": commit()},
-        "processor": processor(),
-        "cores": cores(),
-        "system": platform.platform(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+    return _heading_of("")
 
 
 def _run(command: list[str]) -> str:
@@ -226,6 +278,11 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "classify": classify,
     "captions": captions,
     "population": population,
+    "encoding": encoding,
+    "overheads": overheads,
+    "growth": growth,
+    "memory": memory,
+    "precision": precision,
 }
 
 if __name__ == "__main__":
