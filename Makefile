@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak bench lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak bench profile lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -73,8 +73,11 @@ soak: setup ## kill sweeps 200 times and compare the ends; then eight at once (K
 	@$(BIN)/python -m tests.faults kills=$(KILLS) out=outputs/faults $(ARGS)
 	@rm -rf outputs/crowd && $(BIN)/python -m tests.faults.crowd outputs/crowd
 
-bench: setup data ## measure training, sweeps and captioning against the straightforward way (about 20 minutes)
+bench: setup data ## measure all that is claimed of speed against the straightforward way, on a quiet machine (ARGS='--only PART')
 	@$(BIN)/python -m src.bench $(ARGS)
+
+profile: setup ## trace, flame graph and heaviest operators of every hot path: outputs/profile/
+	@$(BIN)/python -m src.bench.profiles $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,11 +12,14 @@ import pytest
 from src.command import read_command
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("ARCHITECTURE", "PERFORMANCE", "RELIABILITY")),
+)
 TARGETS = (
     *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "caption-sydney"),
     *("ranking", "theory", "report", "reproduce", "tensorboard"),
-    *("test", "soak", "bench", "lint", "format", "typecheck", "check", "clean"),
+    *("test", "soak", "bench", "profile", "lint", "format", "typecheck", "check", "clean"),
 )
 
 
