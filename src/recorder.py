@@ -95,6 +95,7 @@ class Recorder(Checkpoint):
         row = {name: values[name] for name in self.columns}
         if not math.isfinite(row["val_loss"]):
             raise Diverged(f"the validation loss became {row['val_loss']}", epoch, trainer.global_step)
+        self.run.check_there()
         self.rows.append(row)
         if not self.best or row[self.monitor] > self.best["value"]:
             self.best = {"value": row[self.monitor], "epoch": epoch}
