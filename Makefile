@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak bench profile lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak damage bench profile lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -72,6 +72,9 @@ test: setup data ## run all tests
 soak: setup ## kill sweeps 200 times and compare the ends; then eight at once (KILLS=20 for a short one)
 	@$(BIN)/python -m tests.faults kills=$(KILLS) out=outputs/faults $(ARGS)
 	@rm -rf outputs/crowd && $(BIN)/python -m tests.faults.crowd outputs/crowd
+
+damage: setup ## damage every file that is read back, 500 times, and see that no wrong number comes of it
+	@$(BIN)/python -m tests.damage cases=500 $(ARGS)
 
 bench: setup data ## measure all that is claimed of speed against the straightforward way, on a quiet machine (ARGS='--only PART')
 	@$(BIN)/python -m src.bench $(ARGS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lightning.fabric.plugins import CheckpointIO
 
 from src.files import write_atomically
 
+SET_ASIDE = "set_aside.ckpt"  # a last.ckpt that cannot be gone on from, for whoever can use its weights
 _MARK = b"sha256="
 _COMMENT = len(_MARK) + hashlib.sha256().digest_size * 2
 _END_OF_ARCHIVE = b"PK\x05\x06"  # a zip archive's last record: 22 bytes, the last two its comment's length
@@ -70,6 +72,42 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DamagedCheckpoint(_not_ours(path))
     return content
+
+
+def best_survives(last: Path, best: Path, say: Callable[[str], None]) -> None:
+    """See to it that a run that goes on from `last` has the weights of its best epoch so far at its end.
+
+    Where best.ckpt is damaged or gone, they are those of `last` if its epoch is the best one. Otherwise only
+    training again gives them: `last` is set aside. A damaged `last` is not looked into.
+
+    Args:
+        say: takes a line for the user where something is amiss.
+    """
+    try:
+        content = read_checkpoint(last)
+        epochs, best_epoch = _epochs_of(content)
+    except (FileNotFoundError, DamagedCheckpoint, LookupError, TypeError):
+        return
+    try:
+        read_checkpoint(best)
+    except (FileNotFoundError, DamagedCheckpoint) as error:
+        if best_epoch == epochs:
+            say(f"{error}; it is made again from {last.name}, whose epoch {epochs} is the best")
+            write_atomically(best, last.read_bytes())
+            return
+        aside = last.with_name(SET_ASIDE)
+        say(
+            f"{error}; no other file holds the weights of the best epoch so far, {best_epoch}: training "
+            f"begins from the start ({last.name}, of epoch {epochs}, is kept as {aside.name})"
+        )
+        last.replace(aside)
+        best.unlink(missing_ok=True)
+
+
+def _epochs_of(content: dict[str, Any]) -> tuple[int, int]:
+    """How many epochs a checkpoint's run has done, and which was the best (src/recorder.py)."""
+    recorded = content["callbacks"]["Recorder"]
+    return len(recorded["rows"]), int(recorded["best"]["epoch"])
 
 
 def _trailer(body: bytes | memoryview) -> bytes:

@@ -5,7 +5,9 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -18,20 +20,44 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     UnicodeEncodeError when the text has no UTF-8 form (nothing is touched).
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write what shall stand at `path`, which holds it once the block has ended without an error.
+
+    Args:
+        temporary: where to write until then, beside `path`; by default a name of its own. A given one is
+            written over, so that its user can find, under a lock, what a killed process left.
+
+    Raises:
+        OSError: as `write_atomically`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside its target, since a rename is atomic within one file system only. The name stays short: the
     # target's own may already be as long as the file system allows.
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    mode = "xb" if temporary is None else "wb"
+    temporary = temporary or path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         # "x" takes the umask's permissions, which tempfile's 0600 would not.
-        with temporary.open("xb") as file:
-            file.write(content)
+        with temporary.open(mode) as file:
+            yield file  # type: ignore[misc]
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and error.filename in (None, str(temporary))
+        ):
+            raise OSError(
+                error.errno, os.strerror(error.errno), str(path)
+            ) from error  # which file, in its name
         raise
     flush_folder(path.parent)
 

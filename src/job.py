@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from src import stops
 from src.config import ALWAYS_NAMED, FIGURES, RATES
 from src.files import write_atomically
-from src.run import Diverged, Run, RunMismatch, cores, processor, versions
+from src.run import Diverged, FolderGone, Run, RunMismatch, cores, processor, versions
+from src.seal import CHANGED
 
 Say = Callable[[str], None]
 SMALL_BATCH = 16
@@ -48,13 +49,20 @@ def run_job(
     Raises:
         KeyboardInterrupt: told to stop (src/stops.py); the same command goes on later.
     """
-    run.lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with locked(run, say):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(run, say))
+        except OSError as error:  # a full disk, a folder that cannot be written
+            if not cfg.force and run.is_finished():
+                return run.results() or {}
+            return record_failure(cfg, run, f"its folder cannot be used: {error}")
         if not cfg.force and run.is_finished() and run.mismatch(cfg.accept_changed) is None:
             return run.results() or {}
         cfg = cfg.copy()
         begun_with = None if cfg.force else run.threads_before()
         cfg.threads = cfg.threads or begun_with or threads or _threads_alone(cfg)
+        if not cfg.force and (damaged := run.damage()):
+            say(f"{run.name}: {', '.join(damaged)} {CHANGED}; written again from the last sound checkpoint")
         try:
             run.start(cfg)
         except OSError as error:
@@ -87,6 +95,7 @@ def one_line(results: dict[str, Any]) -> str:
 
 def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any]:
     quiet()
+    from src.checkpoints import best_survives
     from src.fit import fit_and_test, task_of  # late: torch and Lightning take seconds to import
     from src.recorder import Recorder
 
@@ -95,9 +104,12 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     status, cause = "done", None
     best_epoch = None
     try:
+        best_survives(run.last, run.best, say)
         measured = fit_and_test(cfg, run, recorder, say, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
+    except FolderGone as error:  # nothing is written to where nobody expects it
+        return results_of(cfg, run, status="failed", cause=str(error), measured={}, rows=[])
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
             raise error.__context__ from None
@@ -111,7 +123,10 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
         best_epoch = int(recorder.best["epoch"]) if recorder.best else None
         measured = task.summarize(recorder.rows, best_epoch, {}, {})
     results = results_of(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
-    run.finish(results)
+    try:
+        run.finish(results)
+    except OSError as error:
+        results |= {"status": "failed", "cause": cause or f"its folder cannot be written: {error}"}
     return results
 
 
@@ -181,6 +196,7 @@ class locked:
         self.lock = FileLock(run.lock_file)
 
     def __enter__(self) -> None:
+        self.run.lock_file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.lock.acquire(timeout=0.2)
         except Timeout:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,8 @@ class Plan:
 
             mistake = device_mistake(self.cfg.accelerator)
             found += [mistake] if mistake else []
+        if not self.run.is_finished() and (mistake := folder_mistake(self.run.folder)):
+            return [*found, mistake]
         mismatch = None if self.cfg.force else self.run.mismatch(self.cfg.accept_changed)
         return [*found, mismatch] if mismatch else found
 
@@ -88,11 +91,25 @@ def plan_of(config: DictConfig, choices: dict[str, Any] | None = None) -> Plan:
     return Plan(cfg, _recipes[chosen])
 
 
-def refuse(mistakes: Sequence[str]) -> None:
+def folder_mistake(folder: Path) -> str | None:
+    """Why nothing can be written into a folder, which need not exist yet, or None."""
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        return (
+            f"output_dir: {folder} cannot be made, {there} is not a folder; name another one (output_dir=...)"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"output_dir: {there} must be writable, and is not; name another folder (output_dir=...)"
+    return None
+
+
+def refuse(mistakes: Iterable[str]) -> None:
     """Name every mistake once and leave with status 2; return where there is none."""
-    if not mistakes:
-        return
     unique = list(dict.fromkeys(mistakes))
+    if not unique:
+        return
     print(
         f"Nothing was run: {len(unique)} mistake{'s' if len(unique) > 1 else ''} in this command.",
         file=sys.stderr,

@@ -99,6 +99,7 @@ class Recorder(Checkpoint):
         row = {name: values[name] for name in self.columns}
         if not math.isfinite(row["val_loss"]):
             raise Diverged(f"the validation loss became {row['val_loss']}", epoch, trainer.global_step)
+        self.run.check_there()
         self.rows.append(row)
         with stops.held():  # an epoch that is trained is saved before a signal ends the process
             if not self.best or row[self.monitor] > self.best["value"]:

@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import ALWAYS_NAMED, numbers_of
 from src.files import write_atomically
+from src.seal import CHANGED, FILES, KEY, altered, digests_of, seal_is_broken, sealed
 
 SOURCES = Path(__file__).parent
 # The files that a run's numbers come from: a change in any of them makes another code version.
@@ -61,12 +62,20 @@ CODE_OF_TASK = {
     ),
 }
 # Data sets of the user's own, which may change under the same name: file patterns that tell one from another.
+DIGEST = "data.digest"  # the key in a run's identity
 OWN_DATA = {"idx": "*-ubyte*", "karpathy": "*.json"}
+IDENTITY = ("settings", "code", "threads")  # the keys of identity.json
+# What results.json, written last, knows the checksums of.
+OUTPUTS = ("config.yaml", "metrics.csv", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
 
 
 class RunMismatch(RuntimeError):
     """A run's folder holds results of other settings or of another code version."""
+
+
+class FolderGone(RuntimeError):
+    """A run's folder was deleted or moved while it trained."""
 
 
 class Diverged(RuntimeError):
@@ -130,13 +139,33 @@ class Run:
         return self.folder.parent / ".locks" / f"{self.name}.lock"
 
     def results(self) -> dict[str, Any] | None:
-        """What results.json holds; None where it is absent or unreadable (then the run is not done)."""
-        found = _read_json(self.results_file)
+        """What results.json holds, without checksums.
+
+        None where it is absent, unreadable or altered: then the run is not done.
+        """
+        found = self._filed_results()
+        return None if found is None else {key: found[key] for key in found if key not in (KEY, FILES)}
+
+    def _filed_results(self) -> dict[str, Any] | None:
+        found = _read_sealed(self.results_file)
         return found if found is not None and isinstance(found.get("status"), str) else None
 
     def is_finished(self) -> bool:
-        results = self.results()
-        return results is not None and results["status"] in FINISHED
+        """Whether there is nothing to do: it has ended, and its files are those that it wrote.
+
+        Altered files count only where a checkpoint is there to write them again from.
+        """
+        results = self._filed_results()
+        if results is None or results["status"] not in FINISHED:
+            return False
+        return not (self.last.exists() and altered(self.folder, results))
+
+    def damage(self) -> list[str]:
+        """The text files of a run that has ended that are not as it wrote them."""
+        results = self._filed_results()
+        if results is None:
+            return [self.results_file.name] if self.results_file.exists() else []
+        return altered(self.folder, results)
 
     def mismatch(self, accept_changed: bool) -> str | None:
         """Why what the folder holds may not be taken for this run, or None.
@@ -144,11 +173,22 @@ class Run:
         Args:
             accept_changed: whether another code or torch version is fine.
         """
-        there = _read_json(self.identity_file)
+        there = self._filed_identity()
         if there is None:
-            return None
+            if not (self.last.exists() or self.best.exists()):
+                return None
+            state = CHANGED if self.identity_file.exists() else "is gone"
+            return (
+                f"{self.identity_file} {state}: nothing tells of which settings the checkpoints there are; "
+                "force=true starts the run afresh"
+            )
         old, new = there.get("settings") or {}, self.identity
         differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        if differing == [DIGEST]:
+            return (
+                f"{self.folder} holds a run of other data: the files in data.root have changed since "
+                "(damaged, or others by the same names)"
+            )
         if differing:
             changes = ", ".join(f"{key} {old.get(key)} there, {new.get(key)} now" for key in differing)
             return f"{self.folder} holds a run of other settings ({changes})"
@@ -158,8 +198,15 @@ class Run:
 
     def threads_before(self) -> int | None:
         """CPU threads that an unfinished run began with: with others its last digits would differ."""
-        threads = (_read_json(self.identity_file) or {}).get("threads")
+        threads = (self._filed_identity() or {}).get("threads")
         return threads if isinstance(threads, int) and threads > 0 else None
+
+    def _filed_identity(self) -> dict[str, Any] | None:
+        """identity.json, or where that is damaged or gone, the same from results.json, or None."""
+        there = _read_sealed(self.identity_file)
+        if there is None:
+            there = {key: value for key, value in (self.results() or {}).items() if key in IDENTITY} or None
+        return there if there is not None and isinstance(there.get("settings"), dict) else None
 
     def start(self, cfg: DictConfig) -> None:
         """Make the folder, or ready it for going on; `force` empties it first.
@@ -180,12 +227,22 @@ class Run:
         write_atomically(self.config_file, OmegaConf.to_yaml(cfg, resolve=True))
         write_atomically(
             self.identity_file,
-            to_json({"settings": self.identity, "code": self.code, "threads": cfg.threads}),
+            _sealed_json({"settings": self.identity, "code": self.code, "threads": cfg.threads}),
         )
 
+    def check_there(self) -> None:
+        """Call it before the files of an epoch are written, which would make a folder anew.
+
+        Raises:
+            FolderGone: there is none any more.
+        """
+        if not self.folder.is_dir():
+            raise FolderGone(f"the folder {self.folder} was deleted or moved while the run trained")
+
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Write results.json, the last file of a run."""
-        write_atomically(self.results_file, to_json(results))
+        """Write results.json, the last file of a run, with the checksums of those beside it and its own."""
+        files = digests_of(self.folder, OUTPUTS)
+        write_atomically(self.results_file, _sealed_json({**results, FILES: files}))
 
 
 def run_of(cfg: DictConfig, recipe: DictConfig) -> Run:
@@ -199,7 +256,7 @@ def run_of(cfg: DictConfig, recipe: DictConfig) -> Run:
     named += [key for key in sorted(identity) if key not in named and identity[key] != usual.get(key)]
     name = ",".join(f"{key}={_plain(identity[key])}" for key in named)
     if cfg.data.name in OWN_DATA:
-        identity["data.digest"] = _digest_of(Path(cfg.data.root), OWN_DATA[cfg.data.name])
+        identity[DIGEST] = _digest_of(Path(cfg.data.root), OWN_DATA[cfg.data.name])
     departures = tuple(key for key in named if key not in ALWAYS_NAMED[cfg.task])
     return Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(cfg.task), departures)
 
@@ -283,6 +340,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    """The content of a file with a checksum; None where it is not what was written."""
+    found = _read_json(path)
+    return None if found is None or seal_is_broken(found) else found
+
+
+def _sealed_json(content: Mapping[str, Any]) -> str:
+    return to_json(sealed(json.loads(to_json(content))))  # of what will be read: a NaN is null by then
 
 
 def _plain(value: Any) -> str:

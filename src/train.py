@@ -98,6 +98,8 @@ def conclude(multirun: bool) -> int:
                 report(folder)
             except SweepError as error:  # no run got as far as a folder
                 say_to_terminal(str(error))
+            except OSError as error:
+                say_to_terminal(f"the ranking cannot be written: {error}; make room, then `make ranking`")
     statuses = [(plan.results() or {}).get("status", "failed") for plan in plans]
     counts = {status: statuses.count(status) for status in EXIT if status != "done"}
     if multirun and any(counts.values()):

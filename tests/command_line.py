@@ -21,7 +21,7 @@ from src.plan import Plan, plan_of
 
 ROOT = Path(__file__).parents[1]
 TIME_COLUMNS = ("seconds", "images_per_second", "captions_per_second")
-TIME_KEYS = (*TIME_COLUMNS, "finished")
+TIME_KEYS = (*TIME_COLUMNS, "finished", "files", "sha256")  # and checksums of files with times in them
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from src import files
 from src.captioning import features
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
 from src.captioning.features import CannotStore, features_of, images_of
@@ -122,13 +123,17 @@ def test_pixels_are_those_of_preprocess(paths: list[Path], cache: Path) -> None:
     np.testing.assert_array_equal(array, pixels(paths))
 
 
-def _build_slowly(paths: list[Path], cache: Path, log: Path, seconds: float) -> None:
+def _build_slowly(
+    paths: list[Path], cache: Path, log: Path, seconds: float, gate: Path | None = None
+) -> None:
     torch.set_num_threads(1)
 
     def slow(path: Path) -> Image.Image:
         with log.open("a") as file:
             file.write(f"read {path.name}\n")
         time.sleep(seconds)
+        while gate is not None and path.name == "3.png" and not gate.exists():
+            time.sleep(0.01)
         return read_rgb(path)
 
     def say(line: str) -> None:
@@ -190,6 +195,49 @@ def test_a_killed_builder_leaves_nothing_that_counts(paths: list[Path], cache: P
     assert len(stored(cache)) == 3
 
 
+def test_of_a_crowd_one_computes_also_after_the_builder_was_killed(
+    paths: list[Path], cache: Path, tmp_path: Path
+) -> None:
+    logs = [tmp_path / f"log{number}" for number in range(8)]
+    gate = tmp_path / "gate"
+    crowd = [FORK.Process(target=_build_slowly, args=(paths, cache, log, 0, gate)) for log in logs]
+    for process in crowd:
+        process.start()
+    _wait_for(lambda: any("read 3.png" in _text(log) for log in logs))
+    (builder,) = [number for number, log in enumerate(logs) if "read" in _text(log)]
+    _wait_for(lambda: all("waiting" in _text(log) for log in logs[:builder] + logs[builder + 1 :]))
+    crowd[builder].kill()
+    gate.touch()
+    for process in crowd:
+        process.join(60)
+    # `_build_slowly` compares what it got with the right pixels
+    assert [process.exitcode for process in crowd].count(0) == 7
+    whole = [number for number, log in enumerate(logs) if number != builder and "read" in _text(log)]
+    assert len(whole) == 1
+    assert _text(logs[whole[0]]).count("read ") == len(paths)
+    assert len(stored(cache)) == 1
+    assert not list(cache.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("place", [0.001, 0.3, 0.9, 0.9999])
+def test_a_flipped_byte_makes_the_file_again(
+    paths: list[Path], cache: Path, place: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = np.array(images_of(paths, SIZE, cache))
+    (file,) = cache.glob("*.npy")
+    np.testing.assert_array_equal(np.load(file), whole)  # the checksum behind it does not matter to numpy
+    right = file.read_bytes()
+    data = bytearray(right)
+    data[int(len(data) * place)] ^= 1
+    file.write_bytes(data)
+    said: list[str] = []
+    np.testing.assert_array_equal(images_of(paths, SIZE, cache, say=said.append), whole)
+    assert said[0].endswith(f"{file} is damaged")
+    assert file.read_bytes() == right
+    monkeypatch.setattr(features.hashlib, "sha256", None)  # a file that was found right is not read again
+    assert features._is_whole(file)
+
+
 @pytest.mark.parametrize("keep", [-1, 0.5, 40, 0])
 def test_a_file_that_is_cut_off_is_made_again(paths: list[Path], cache: Path, keep: float) -> None:
     whole = np.array(images_of(paths, SIZE, cache))
@@ -207,7 +255,7 @@ def test_a_full_disk_is_one_sentence(paths: list[Path], cache: Path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(features.os, "fsync", full)
+        patch.setattr(files.os, "fsync", full)
         with pytest.raises(CannotStore, match="No space left on device") as caught:
             images_of(paths, SIZE, cache)
     assert "\n" not in str(caught.value)

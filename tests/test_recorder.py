@@ -35,6 +35,7 @@ class FakeTrainer:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
+    (tmp_path / "run").mkdir()
     return Recorder(Run(tmp_path / "run", {}, "code"), COLUMNS, {}, "val_acc", "images_per_second")
 
 
@@ -59,6 +60,7 @@ def test_rows_travel_in_the_state_and_metrics_csv_is_written_whole(
 ) -> None:
     trainer = FakeTrainer()
     trainer.end_epoch(recorder, 0.566)
+    (tmp_path / "other").mkdir()
     other = Recorder(Run(tmp_path / "other", {}, "code"), COLUMNS, {}, "val_acc", "images_per_second")
     other.load_state_dict(recorder.state_dict())
     trainer.end_epoch(other, 0.6)

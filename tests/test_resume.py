@@ -11,8 +11,10 @@ import torch
 from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.checkpoints import read_checkpoint, write_checkpoint
 from src.classification.task import TAGS
 from src.job import run_job
+from src.seal import sealed
 from tests.command_line import (
     Plan,
     finish,
@@ -165,6 +167,30 @@ def test_a_damaged_checkpoint_is_said_and_an_earlier_state_taken(
     same_numbers(unfinished.run.folder, reference["0.5"])
 
 
+@pytest.mark.parametrize("best_is_last", [True, False])
+def test_the_best_weights_are_there_at_the_end_though_their_file_is_damaged(
+    unfinished: Plan, reference: dict[str, Path], best_is_last: bool
+) -> None:
+    run = unfinished.run
+    content = read_checkpoint(run.last)
+    recorded = content["callbacks"]["Recorder"]
+    best = recorded["best"]["epoch"]
+    if best_is_last != (best == EPOCHS):  # as if the curve had gone another way
+        recorded["best"]["epoch"] = EPOCHS if best_is_last else EPOCHS - 1
+        write_checkpoint(run.last, content)
+    flip_a_byte(run.best)
+    (said,) = train_here(unfinished)
+    if best_is_last:
+        assert said.endswith(f"; it is made again from last.ckpt, whose epoch {EPOCHS} is the best")
+        results = json.loads(run.results_file.read_text())
+        assert results["test_acc_best_val"] == results["test_acc"]
+    else:
+        assert said.endswith(
+            f"begins from the start (last.ckpt, of epoch {EPOCHS}, is kept as set_aside.ckpt)"
+        )
+        same_numbers(run.folder, reference["0.5"])
+
+
 @pytest.mark.parametrize("key", ["lr", "code"])
 def test_a_folder_of_other_settings_or_code_is_refused(
     command: tuple[str, ...], unfinished: Plan, tmp_path: Path, key: str
@@ -172,7 +198,7 @@ def test_a_folder_of_other_settings_or_code_is_refused(
     run = unfinished.run
     filed = json.loads(run.identity_file.read_text())
     (filed if key == "code" else filed["settings"])[key] = "other"
-    run.identity_file.write_text(json.dumps(filed))
+    run.identity_file.write_text(json.dumps(sealed(filed)))
     (mistake,) = unfinished.mistakes()
     words = {
         "lr": "holds a run of other settings (lr other there, 0.01 now)",

@@ -1,11 +1,13 @@
 """Reading runs whose files are half there, edited by hand or garbage."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from src.seal import digests_of, sealed
 from src.sweep import runs as reading
 from tests.sweep_folders import HEADER, make_caption_run, make_run
 
@@ -103,3 +105,37 @@ def test_metrics_half_there(tmp_path: Path) -> None:
     assert (only(tmp_path).status, only(tmp_path).cause[:19]) == ("unreadable", "metrics.csv, line 2")
     path.unlink()
     assert only(tmp_path).cause == "epoch 0 of 15"
+
+
+def test_a_changed_digit_is_noticed_where_there_is_a_checksum(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    old = json.loads((folder / "results.json").read_text())
+    files = digests_of(folder, ("config.yaml", "metrics.csv"))
+    (folder / "results.json").write_text(json.dumps(sealed({**old, "files": files}), indent=7))
+    assert (only(tmp_path).status, only(tmp_path).cause) == ("done", "")
+    for name, before, after in (("metrics.csv", "0.81,", "0.91,"), ("config.yaml", "seed: 42", "seed: 43")):
+        path = folder / name
+        right = path.read_text()
+        path.write_text(right.replace(before, after))
+        run = only(tmp_path)
+        assert f"{name} was changed after the run wrote it (damaged, or edited by hand)" in run.cause
+        assert run.status == ("done" if name == "metrics.csv" else "unreadable")
+        assert (run.history == ()) == (name == "metrics.csv")  # its curves are not drawn
+        path.write_text(right)
+    path = folder / "results.json"
+    path.write_text(path.read_text().replace('"val_acc": 0.9', '"val_acc": 0.8'))
+    assert only(tmp_path).status == "unreadable"
+    assert only(tmp_path).cause.endswith("by hand); the same training command puts it right")
+
+
+def test_a_running_run_s_configuration_is_compared_with_its_identity(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, results=False)
+    identity = {"settings": {"dropout": 0.5, "lr": 0.01, "data.val_size": 10000}, "code": "", "threads": 1}
+    (folder / "identity.json").write_text(json.dumps(sealed(identity)))
+    assert only(tmp_path).status == "running"
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("lr: 0.01", "lr: 0.07"))
+    assert (only(tmp_path).status, only(tmp_path).cause) == (
+        "unreadable",
+        "config.yaml says lr 0.07, identity.json 0.01",
+    )

@@ -5,8 +5,11 @@ Dimension letters: B batch, N images, L regions, T steps, D feature, S side in p
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src.captioning.encoder import Encoder, build_encoder
-from src.captioning.features import features_of, images_of
-from src.captioning.karpathy import CaptionedImage, preflight, read_karpathy
+from src.captioning.features import digests_of, features_of, images_of
+from src.captioning.karpathy import CaptionDataError, CaptionedImage, preflight, read_karpathy
 from src.captioning.scenes.dataset import make_scenes
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.seeds import epoch_order
@@ -116,6 +119,50 @@ class Images:
             )
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Checksums of all that a run's numbers come from and its settings do not hold.
+
+    Attributes:
+        captions: of file names, splits, captions and things.
+        images: (N,) int64, the first 8 bytes of each file's SHA-256.
+        encoder: of its weights as they were read.
+        paths: of the images.
+    """
+
+    captions: str
+    images: Tensor
+    encoder: str
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, images: Sequence[CaptionedImage], digests: Sequence[str], encoder: Encoder) -> Inputs:
+        said = [
+            [one.filename, one.split, one.captions, [(t.words, t.box) for t in one.things]] for one in images
+        ]
+        return cls(
+            hashlib.sha256(json.dumps(said).encode()).hexdigest(),
+            torch.tensor([int(digest[:16], 16) - 2**63 for digest in digests]),
+            encoder.digest,
+            tuple(one.path for one in images),
+        )
+
+    def change_since(self, state: Mapping[str, Any]) -> str:
+        """What differs from a checkpoint's `state` ("the image a.jpg has changed"), or ""."""
+        if state.get("captions", self.captions) != self.captions:
+            return "the captions have changed"
+        if state.get("encoder", self.encoder) != self.encoder:
+            return "the encoder's weights have changed"
+        images = state.get("images", self.images)
+        if len(images) != len(self.images):
+            return "the number of images has changed"
+        (rows,) = (images != self.images).nonzero(as_tuple=True)
+        if not len(rows):
+            return ""
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        return f"the image {self.paths[int(rows[0])]}{more} {'have' if more else 'has'} changed"
+
+
 class CaptionData(L.LightningDataModule):
     """A data set in Karpathy's layout, or the built-in scenes.
 
@@ -132,6 +179,7 @@ class CaptionData(L.LightningDataModule):
         self.encoder: Encoder
         self.vocabulary: Vocabulary
         self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
+        self.inputs: Inputs
 
     @property
     def encoder_is_trained(self) -> bool:
@@ -159,6 +207,7 @@ class CaptionData(L.LightningDataModule):
                 data.scene_size,
                 data.scene_seed,
                 progress=lambda n: _move(bar, n),
+                say=self.say,
             )
 
     def setup(self, stage: str | None = None) -> None:
@@ -186,11 +235,21 @@ class CaptionData(L.LightningDataModule):
         weights = Path(cfg.encoder.weights) if cfg.encoder.weights else None
         self.encoder = build_encoder(cfg.encoder.name, cfg.encoder.size, weights)
         paths = [image.path for image in every]
+        digests = digests_of(paths)
+        self.inputs = Inputs.of(every, digests, self.encoder)
         if self.encoder_is_trained:
-            seen: np.ndarray = images_of(paths, cfg.encoder.size, cache, say=self.say, show_bar=self.show_bar)
+            seen: np.ndarray = images_of(
+                paths, cfg.encoder.size, cache, say=self.say, show_bar=self.show_bar, digests=digests
+            )
         else:
             seen = features_of(
-                paths, self.encoder, cache, device=_device(cfg), say=self.say, show_bar=self.show_bar
+                paths,
+                self.encoder,
+                cache,
+                device=_device(cfg),
+                say=self.say,
+                show_bar=self.show_bar,
+                digests=digests,
             )
         first = 0
         for name in SPLITS:
@@ -201,6 +260,27 @@ class CaptionData(L.LightningDataModule):
                 if not cfg.attention:  # the decoder sees the mean only: one region instead of L
                     part = self.means[name][:, None]
             self.splits[name] = Split(images[name], part, self.vocabulary)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data, to tell when they are others."""
+        return {
+            "captions": self.inputs.captions,
+            "images": self.inputs.images,
+            "encoder": self.inputs.encoder,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare the data with those that the run began with.
+
+        Raises:
+            CaptionDataError: captions, images or the encoder's weights have changed since.
+        """
+        changed = self.inputs.change_since(state_dict)
+        if changed:
+            raise CaptionDataError(
+                f"{changed} since this run began (damaged, or another file by the same name): put back what "
+                "was there, or start afresh with force=true"
+            )
 
     def train_dataloader(self) -> Pairs:
         return Pairs(self, self.splits["train"])

@@ -18,7 +18,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
-from src.checkpoints import read_checkpoint, write_checkpoint
+from src.checkpoints import best_survives, read_checkpoint, write_checkpoint
 from src.classification import task
 from src.classification.data import EVALUATION_BATCH, ImageData
 from src.config import ALWAYS_NAMED
@@ -53,6 +53,7 @@ class Member:
         self.recorder = Recorder(run, task.COLUMNS, task.TAGS, task.MONITOR, task.RATE)
         self.steps = 0
         self.logger = RunLogger(run.folder)
+        best_survives(run.last, run.best, say)
         path = _resume_from(run, say)
         if path is not None:
             content = read_checkpoint(Path(path))

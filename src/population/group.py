@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,17 +42,24 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
         KeyboardInterrupt: after Ctrl-C; the same command goes on later.
     """
     quiet()
+    unlocked: set[Path] = set()
     with ExitStack() as stack:
         # In one order, so that two commands never wait for each other.
         for plan in sorted(plans, key=lambda plan: plan.run.folder):
-            plan.run.lock_file.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(plan.run, say))
+            try:
+                stack.enter_context(locked(plan.run, say))
+            except OSError as error:  # a full disk, a folder that cannot be written
+                cause = f"its folder cannot be used: {error}"
+                ended(plan, record_failure(plan.cfg, plan.run, cause))
+                unlocked.add(plan.run.folder)
         cfg = plans[0].cfg
         stack.enter_context(_torch_set(cfg.threads or cores()))
         device = device_of(cfg.accelerator)
         data.to_device(device)
         members: list[tuple[Plan, Member]] = []
         for plan in plans:
+            if plan.run.folder in unlocked:
+                continue
             there = plan.results()
             if not plan.cfg.force and there and plan.run.is_finished():  # by another process, meanwhile
                 ended(plan, there)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from src.findings import Image
+from src.seal import altered
 from src.sweep.captions import CaptionSweep
 from src.sweep.runs import RunFiles, plain
 
@@ -67,6 +68,9 @@ def _gallery_captions(run: Path) -> dict[str, str]:
     from src.captioning.show import picked_rows
 
     try:
+        results = json.loads((run / "results.json").read_text("utf-8"))
+        if "captions.json" in altered(run, results):
+            return {}
         entries = json.loads((run / "captions.json").read_text("utf-8"))
         captions = {str(entry["image_id"]): str(entry["caption"]) for entry in entries}
         gallery = OmegaConf.select(OmegaConf.load(run / "config.yaml"), "gallery") or []

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.seal import CHANGED, altered, seal_is_broken
+
 LARGEST_FILE = 4 * 2**20  # bytes; a run's text files are a few kilobytes
+REMEDY = "the same training command puts it right"
 STATUSES = ("done", "running", "diverged", "failed", "unreadable")
 
 
@@ -138,12 +141,20 @@ def read_run(folder: Path) -> RunFiles:
     if not os.path.lexists(results):  # it comes last, so the run goes on or was interrupted
         if problem:
             return replace(run, cause=problem)
+        if disagreement := _disagreement(config, folder):
+            return replace(run, cause=disagreement)
         reached = f"epoch {run.history[-1].number if run.history else 0}"
         return replace(
             run, status="running", cause=f"{reached} of {run.epochs}" if run.epochs is not None else reached
         )
     try:
-        return _with_results(run, _read_results(results), problem)
+        content = _read_results(results)
+        changed = altered(folder, content)
+        if "config.yaml" in changed:
+            raise _Unreadable(f"config.yaml {CHANGED}; {REMEDY}")
+        if "metrics.csv" in changed:
+            run, problem = replace(run, history=()), f"metrics.csv {CHANGED}"
+        return _with_results(run, content, problem)
     except _Unreadable as error:
         return replace(run, cause=str(error))
 
@@ -269,14 +280,32 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _read_results(path: Path) -> dict[str, object]:
+def _read_results(path: Path, remedy: str = REMEDY) -> dict[str, object]:
     try:
         content = json.loads(_read_text(path))
     except (ValueError, RecursionError) as error:
         raise _Unreadable(f"{path.name} is not JSON: {plain(str(error), 80)}") from error
     if not isinstance(content, dict):
         raise _Unreadable(f"{path.name} is not a JSON object")
+    if seal_is_broken(content):
+        raise _Unreadable(f"{path.name} {CHANGED}; {remedy}")
     return content
+
+
+def _disagreement(config: Mapping[str, object], folder: Path) -> str:
+    """What a run without results has in config.yaml that is not in identity.json, or ""."""
+    path = folder / "identity.json"
+    if not os.path.lexists(path):
+        return ""
+    try:
+        settings = _read_results(path, "force=true trains it afresh").get("settings")
+    except _Unreadable as error:
+        return str(error)
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if key != "data.digest" and (key not in config or config[key] != value):
+            said = plain(config.get(key), 40) or "nothing"
+            return f"config.yaml says {key} {said}, {path.name} {plain(value, 40)}"
+    return ""
 
 
 def _read_history(path: Path) -> tuple[Epoch, ...]:

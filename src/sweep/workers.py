@@ -8,6 +8,7 @@ once: a fresh interpreter a run would spend seconds on imports.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -28,7 +29,7 @@ from tqdm import tqdm
 
 from src import stops
 from src.job import one_line, record_death, results_of, run_job, say_to_terminal
-from src.plan import Plan, plan_of, refuse
+from src.plan import Plan, folder_mistake, plan_of, refuse
 from src.run import cores
 
 POLL_S = 0.5
@@ -41,6 +42,7 @@ class WorkersLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
+        refuse(filter(None, [folder_mistake(Path(config.hydra.sweep.dir))]))  # before Hydra makes it
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Check all jobs, then run them.
@@ -50,7 +52,10 @@ class WorkersLauncher(Launcher):
         """
         loader = self.hydra_context.config_loader
         plans = [plan_of(loader.load_sweep_config(self.config, list(job))) for job in job_overrides]
-        refuse([mistake for plan in plans for mistake in plan.mistakes()])
+        mistakes = [mistake for plan in plans for mistake in plan.mistakes()]
+        if mistakes:
+            _remove_empty(Path(self.config.hydra.sweep.dir))
+        refuse(mistakes)
         results = self.run(plans)
         WorkersLauncher.launched.extend(plans)
         return [
@@ -247,6 +252,14 @@ def _obey_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take away the folder of a sweep that was refused, where it holds nothing but Hydra's multirun.yaml."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+            (folder / "multirun.yaml").unlink()
+            folder.rmdir()
 
 
 def _duration(seconds: float) -> str:
