@@ -103,3 +103,26 @@ def test_metrics_half_there(tmp_path: Path) -> None:
     assert (only(tmp_path).status, only(tmp_path).cause[:19]) == ("unreadable", "metrics.csv, line 2")
     path.unlink()
     assert only(tmp_path).cause == "epoch 0 of 15"
+
+
+def laughs() -> str:
+    """A few lines of YAML that stand for nine to the ninth words."""
+    lines, before = ["a: &a [lol, lol, lol]"], "a"
+    for letter in "bcdefghij":
+        lines.append(f"{letter}: &{letter} [{', '.join([f'*{before}'] * 9)}]")
+        before = letter
+    return "\n".join(lines) + "\n"
+
+
+def test_settings_that_would_fill_the_memory_are_unreadable(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    whole = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(whole + laughs())
+    assert only(tmp_path).cause == (
+        "config.yaml is not YAML: it holds an alias (*name), which no settings need: write the part out"
+    )
+    # The parser takes a minute for three megabytes.
+    (folder / "config.yaml").write_text(whole + "".join(f"k{number}: 1\n" for number in range(10_000)))
+    assert "characters of YAML are more than the limit of 65,536" in only(tmp_path).cause
+    (folder / "config.yaml").write_text(whole + "name: '*'\nother: a*b\n")  # an asterisk is no alias
+    assert only(tmp_path).status == "done"
