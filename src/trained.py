@@ -166,9 +166,7 @@ def rebuilt(trained: Trained, module_class: type[torch.nn.Module]) -> Any:
 def _same_shapes(shapes: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Raises ValueError where the weights are not those of the network that the settings describe."""
     for name, shape in shapes.items():
-        weight = state.get(name)
-        if getattr(weight, "shape", None) != shape:
-            there = "x".join(map(str, weight.shape)) if hasattr(weight, "shape") else "no weights"
-            raise ValueError(
-                f"{name} is {there or 'a number'}, and its settings ask for {'x'.join(map(str, shape))}"
-            )
+        there = getattr(state.get(name), "shape", None)
+        if there != shape:
+            size = "missing" if there is None else "x".join(map(str, there)) or "a number"
+            raise ValueError(f"{name} is {size}, and its settings ask for {'x'.join(map(str, shape))}")
