@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from src.images import BrokenImage, NoImages, find_images, read_rgb
+from tests.fuzz.guard import timed
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 GREY = np.array([[0, 10, 200], [255, 90, 30]], dtype=np.uint8)
@@ -194,7 +195,7 @@ def test_pipes_and_devices_are_refused_before_they_are_opened(tmp_path: Path) ->
     os.mkfifo(tmp_path / "pipe.png")  # nobody writes to it: opening it would wait for ever
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for name in ("pipe.png", "zero.png"):
-        with pytest.raises(BrokenImage, match="is a pipe or a device, not a file"):
+        with timed(waiting_s=5), pytest.raises(BrokenImage, match="is a pipe or a device, not a file"):
             read_rgb(tmp_path / name)
     with pytest.raises(NoImages, match="holds no image"):
         find_images([tmp_path])

@@ -375,10 +375,13 @@ def test_damaged_foreign_and_unfitting_checkpoints_are_refused_in_a_sentence(
         assert not out.exists()
 
 
+LARGE: dict[str, Any] = {"image_size": (1, 10**6, 10**6)}  # a network of petabytes
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"image_size": (1, 10**6, 10**6)},  # a network of petabytes
+        LARGE,
         {"classes": 10**9},
         {"image_size": "x"},
         {"image_size": [[]]},
@@ -395,6 +398,8 @@ def test_settings_of_somebody_elses_make_no_network(
     write_checkpoint(path, {**content, "hyper_parameters": {**content["hyper_parameters"], **changes}})
     with pytest.raises(CheckpointError, match="does not fit this version of the code") as caught:
         rebuilt(open_checkpoint(path), Classifier)
+    # Refused by the sizes, before the memory is asked for.
+    assert ("its settings ask for" in str(caught.value)) == (changes in ({"classes": 10**9}, LARGE))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
 
