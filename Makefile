@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak damage bench profile lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak damage fuzz bench profile lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -75,6 +75,9 @@ soak: setup ## kill sweeps 200 times and compare the ends; then eight at once (K
 
 damage: setup ## damage every file that is read back, 500 times, and see that no wrong number comes of it
 	@$(BIN)/python -m tests.damage cases=500 $(ARGS)
+
+fuzz: setup ## 100,000 made-up inputs to everything that reads from outside (about 30 minutes)
+	@$(BIN)/python -m tests.fuzz inputs=100000 minutes=60 $(ARGS)
 
 bench: setup data ## measure all that is claimed of speed against the straightforward way, on a quiet machine (ARGS='--only PART')
 	@$(BIN)/python -m src.bench $(ARGS)

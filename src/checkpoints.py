@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             f"the checkpoint {path} is damaged: its bytes do not give the hash at its end"
         )
     try:
+        _refuse_squeezed(data)
         content = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except Exception as error:  # whole, but made by somebody else: torch refuses it in a dozen ways
         raise DamagedCheckpoint(f"{_not_ours(path)}: {type(error).__name__}") from error
@@ -108,6 +110,16 @@ def _epochs_of(content: dict[str, Any]) -> tuple[int, int]:
     """How many epochs a checkpoint's run has done, and which was the best (src/recorder.py)."""
     recorded = content["callbacks"]["Recorder"]
     return len(recorded["rows"]), int(recorded["best"]["epoch"])
+
+
+def _refuse_squeezed(data: bytes) -> None:
+    """Raises ValueError where an archive's records are larger than the archive.
+
+    torch.save squeezes nothing, but torch.load unpacks what is: somebody's megabyte can hold a gigabyte.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(record.file_size for record in archive.infolist()) > len(data):
+            raise ValueError("its records are squeezed")
 
 
 def _trailer(body: bytes | memoryview) -> bytes:

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, Transformer
+from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config import SCHEMAS, fields_of, range_mistake
+from src.paths import is_dir
 from src.settings import CAPTION_SETS, IMAGE_SETS, Settings
 
 CONF = Path(__file__).parents[1] / "conf"
+MOST_VALUES = 10_000  # of a range
+MOST_JOBS = 100_000  # of a sweep
 GROUPS = ("task", "data", "experiment")
 HELP_FLAGS = (
     "--help",
@@ -85,7 +89,8 @@ def read_command(arguments: Sequence[str]) -> Command:
         settings.append(argument)
         try:
             overrides.append(parser.parse_override(argument))
-        except HydraException:
+        # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
+        except (HydraException, ValueError, RecursionError):
             command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")
     command.arguments += settings
     if misfit := _data_of_other_task(overrides):
@@ -93,6 +98,12 @@ def read_command(arguments: Sequence[str]) -> Command:
     known = _known_settings(overrides)
     for override in overrides:
         command.mistakes += _mistakes_of(override, known, command.multirun, conf)
+    if command.multirun and not command.mistakes:
+        jobs = math.prod(sum(1 for _ in _values(one)) for one in overrides if one.is_sweep_override())
+        if jobs > MOST_JOBS:
+            command.mistakes.append(
+                f"this sweep has {jobs:,} jobs, more than the limit of {MOST_JOBS:,}: give fewer values"
+            )
     return command
 
 
@@ -101,7 +112,7 @@ def _known_settings(overrides: Sequence[Override]) -> dict[str, tuple[type[Setti
     named: set[str] = set()
     for override in overrides:
         if override.key_or_group == "task":
-            with contextlib.suppress(HydraException):  # reported with the other mistakes
+            with contextlib.suppress(HydraException, ValueError):  # reported with the other mistakes
                 named |= {str(value) for value in _values(override)}
     schemas = [schema for task, schema in SCHEMAS.items() if task in named] or list(SCHEMAS.values())
     return {name: (schema, item) for schema in schemas for name, item in fields_of(schema).items()}
@@ -137,7 +148,10 @@ def _mistakes_of(
         return
     try:
         values = list(_values(override))
-    except HydraException:
+    except _TooManyValues as error:
+        yield f"{text}: {error}"
+        return
+    except (HydraException, ValueError):
         yield f"{text}: the values of a sweep are listed (0.1,0.2) or given as range(...) or choice(...)"
         return
     if len(values) > 1 and not multirun:
@@ -146,7 +160,7 @@ def _mistakes_of(
     for value in values:
         shown = f"{key}={value}"
         if key in GROUPS:
-            choices = sorted({path.stem for folder in conf for path in (folder / key).glob("*.yaml")})
+            choices = sorted({path.stem for folder in conf for path in _yaml_files(folder / key)})
             may_be_none = key == "experiment"
             if str(value) not in choices and not (value is None and may_be_none):
                 yield f"{shown}: must be one of {', '.join(choices)}"
@@ -158,7 +172,7 @@ def _mistakes_of(
             converted = OmegaConf.select(
                 OmegaConf.merge(OmegaConf.structured(schema), _nested(key, value)), key
             )
-        except OmegaConfBaseException:
+        except (OmegaConfBaseException, OverflowError, RecursionError):
             yield f"{shown}: must be {type_name(item.type)}"
             continue
         mistake = range_mistake(item, converted)
@@ -166,10 +180,30 @@ def _mistakes_of(
             yield f"{shown}: {mistake}"
 
 
+def _yaml_files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.yaml")) if is_dir(folder) else []
+
+
+class _TooManyValues(ValueError):
+    """A range of more values than anybody trains. The message says how many it has."""
+
+
+def _check_range(span: RangeSweep) -> None:
+    """Raises ValueError (no step) or _TooManyValues: Hydra would list them all, or count for ever."""
+    start, stop, step = (float(side or 0) for side in (span.start, span.stop, span.step))
+    if step == 0:
+        raise ValueError("a range needs a step")
+    count = (stop - start) / step
+    if not count <= MOST_VALUES:  # a NaN, too
+        raise _TooManyValues(f"has {count:,.0f} values, more than the limit of {MOST_VALUES:,}")
+
+
 def _values(override: Override) -> Iterator[Any]:
     """The values of an override as plain Python, one or, of a sweep, many."""
     found: list[Any]
     if override.is_sweep_override():
+        if isinstance(span := override.value(), RangeSweep):
+            _check_range(span)
         found = list(override.sweep_iterator(transformer=Transformer.identity))
     else:
         found = [override.value()]

@@ -7,12 +7,17 @@ of the decoder.
 from __future__ import annotations
 
 import glob
+import itertools
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from src.paths import exists, expanded, is_dir
+from src.words import plain
 
 # A quarter of a gibibyte as RGB; Pillow's own limit of caution.
 MAX_PIXELS = 89_478_485
@@ -51,13 +56,15 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
-    path = Path(path)
+    path, name = Path(path), plain(str(path), 1000)
     try:
+        if exists(path) and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for ever
+            raise BrokenImage(f"the image {name} is a pipe or a device, not a file")
         with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BrokenImage(
-                    f"the image {path} has {width}x{height} = {width * height:,} pixels, more than "
+                    f"the image {name} has {width}x{height} = {width * height:,} pixels, more than "
                     f"the limit of {max_pixels:,}: make it smaller"
                 )
             image.load()
@@ -65,13 +72,14 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except BrokenImage:
         raise
     except FileNotFoundError as error:
-        raise BrokenImage(f"the image {path} does not exist") from error
+        raise BrokenImage(f"the image {name} does not exist") from error
     except IsADirectoryError as error:
-        raise BrokenImage(f"the image {path} is a folder") from error
+        raise BrokenImage(f"the image {name} is a folder") from error
     except Image.UnidentifiedImageError as error:
-        raise BrokenImage(f"{path} is not an image that can be read ({', '.join(_FORMATS)})") from error
+        raise BrokenImage(f"{name} is not an image that can be read ({', '.join(_FORMATS)})") from error
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
-        raise BrokenImage(f"the image {path} cannot be read: {error or type(error).__name__}") from error
+        cause = plain(str(error) or type(error).__name__)
+        raise BrokenImage(f"the image {name} cannot be read: {cause}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -107,6 +115,10 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     A file that is named itself is taken whatever its suffix; in folders and behind globs only the suffixes
     of images count, and hidden files and folders do not. Sorted within each input, each file once.
 
+    Links to files are followed, wherever they lead: data sets are often made of them, and nothing but
+    pixels comes in that way. Links to folders are not gone through by folders and `**`, since they may lead
+    in circles; name the link itself to read what is behind it.
+
     Raises:
         NoImages: naming every input that does not exist or names no image.
     """
@@ -116,7 +128,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         try:
             paths, mistake = _images_of(str(given))
         except (OSError, ValueError) as error:  # too long a name, a NUL in it, no permission
-            paths, mistake = [], f"{given!s} cannot be opened: {error}"
+            paths, mistake = [], f"{plain(str(given), 1000)} cannot be opened: {plain(str(error))}"
         found.update(dict.fromkeys(paths))
         if mistake:
             mistakes.append(mistake)
@@ -129,21 +141,37 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 
 def _images_of(given: str) -> tuple[list[Path], str]:
     """What one input names, and what is wrong with it (or "")."""
-    path = Path(given).expanduser()
-    if path.is_dir():
+    path, shown = expanded(given), plain(given, 1000)
+    if is_dir(path):
         files = [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
-        empty = f"the folder {given} holds no image ({', '.join(sorted(SUFFIXES))})"
-    elif path.exists():
+        empty = f"the folder {shown} holds no image ({', '.join(sorted(SUFFIXES))})"
+    elif exists(path):
         return [path], ""
     elif glob.has_magic(given):
-        # Path.glob takes relative patterns only
-        files = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-        empty = f"the pattern {given} matches no image ({', '.join(sorted(SUFFIXES))})"
+        files = list(_matching(path))
+        empty = f"the pattern {shown} matches no image ({', '.join(sorted(SUFFIXES))})"
     else:
-        return [], f"{given} does not exist"
+        return [], f"{shown} does not exist"
     images = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
     return images, "" if images else empty
 
 
+def _matching(pattern: Path) -> Iterator[Path]:
+    """The files of a pattern; hidden ones where the pattern says so."""
+    parts: list[str] = []
+    for part in pattern.relative_to(pattern.anchor).parts:
+        if part == "**" == (parts or [""])[-1]:
+            continue  # the same twice, at the cost of a walk within each walk
+        parts.append(part if part == "**" else re.sub(r"\*{2,}", "*", part))
+    parts += ["*"] if parts[-1:] == ["**"] else []  # the files in those folders, as a shell has it
+    fixed = len(
+        Path(pattern.anchor, *itertools.takewhile(lambda part: not glob.has_magic(part), parts)).parts
+    )
+    asked = any(part.startswith(".") and part != ".." for part in pattern.parts[fixed:])
+    for path in Path(pattern.anchor).glob(str(Path(*parts))):
+        if asked or not _hidden(Path(*path.parts[fixed:])):
+            yield path
+
+
 def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return any(part.startswith(".") and part != ".." for part in path.parts)

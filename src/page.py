@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +24,8 @@ NAMES = {
     "cider_d": "CIDEr-D",
     "rouge_l": "ROUGE-L",
 }
+
+_MARKS = "\\`*_{}[]|#!"  # of Markdown
 
 # Nothing may be loaded from anywhere, whatever a caption or a file name holds.
 _HEAD = """<!DOCTYPE html>
@@ -113,6 +116,16 @@ def _odd(character: str) -> bool:
     return (
         unicodedata.category(character) in ("Cc", "Cs") or character in "\u202a\u202b\u202d\u202e\u2066\u2067"
     )
+
+
+def markdown(value: str) -> str:
+    """`value` for TensorBoard's Markdown: on one line, the signs of Markdown and HTML as themselves."""
+    line = " ".join(
+        "".join("\N{REPLACEMENT CHARACTER}" if _odd(c) and not c.isspace() else c for c in value).split()
+    )
+    shown = html.escape(line, quote=False)
+    shown = "".join("\\" + letter if letter in _MARKS else letter for letter in shown)
+    return re.sub(r"^(\d*)([-+.])", r"\1\\\2", shown)  # a line that begins so would be a list
 
 
 def picture(image: Image.Image, side: int, alt: str, quality: int = 78) -> str:

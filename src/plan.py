@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from src.config import FIGURES, mistakes_in
 from src.run import OWN_DATA, Run, run_of
+from src.words import plain
 
 GROUPS = ("task", "data", "experiment")
 
@@ -115,7 +116,7 @@ def refuse(mistakes: Iterable[str]) -> None:
         file=sys.stderr,
     )
     for mistake in unique:
-        print(f"  {mistake}", file=sys.stderr)
+        print(f"  {plain(mistake, 2000)}", file=sys.stderr)
     hints = {
         "holds a run of": "force=true starts such runs afresh; another name= keeps both.",
         "was made by code": "force=true starts such runs afresh; accept_changed=true takes them as they are.",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from src import stops
 from src.images import BrokenImage, NoImages, find_images
 from src.job import say_to_terminal
+from src.paths import exists, expanded
 from src.predict_command import ONLY_OF, PredictSettings, help_text, read_command
 from src.sweep.ranking import console_for
 from src.sweep.runs import plain
@@ -104,7 +105,7 @@ def predict(arguments: Sequence[str]) -> int:
         mistakes.append(mistake)
     try:
         trained = open_checkpoint(checkpoint)
-        folder = Path(settings.output).expanduser() if settings.output else DEFAULT_OUTPUT / trained.name
+        folder = expanded(settings.output) if settings.output else DEFAULT_OUTPUT / trained.name
         mistakes += misfits(trained, folder, changed)
         if mistakes:
             return refuse(mistakes)
@@ -123,8 +124,8 @@ def misfits(trained: Trained, folder: Path, changed: Sequence[str]) -> Iterator[
                 for key in keys
                 if key in changed
             )
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if (folder / "config.yaml").exists():
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
+    if exists(folder / "config.yaml"):
         yield f"output={folder}: is a run's own folder, whose files would be replaced; name another one"
     elif not there.is_dir():
         yield f"output={folder}: a file is in the way; name a folder"
@@ -176,7 +177,7 @@ def load(settings: PredictSettings, trained: Trained) -> Predictor:
     from src.captioning.encoder import EncoderError
     from src.captioning.predict import load_writer
 
-    weights = Path(settings.encoder_weights).expanduser() if settings.encoder_weights else None
+    weights = expanded(settings.encoder_weights) if settings.encoder_weights else None
     try:
         return load_writer(
             trained,

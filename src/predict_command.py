@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.command import type_name
 from src.config import fields_of, range_mistake
+from src.paths import exists
 from src.settings import ACCELERATORS, setting
 
 
@@ -112,7 +113,7 @@ def read_command(arguments: Sequence[str]) -> tuple[PredictSettings, list[str], 
                     mistakes.append(f"{argument}: cannot be read as a list: {str(error).lower()}")
             elif texts.setdefault(key, text) != text:
                 mistakes.append(f"{argument}: {key}={texts[key]} is given, too")
-        elif not argument.startswith("-") and (not sign or Path(argument).exists()):
+        elif not argument.startswith("-") and (not sign or exists(Path(argument))):
             inputs.append(argument)
         elif argument.startswith("-"):
             mistakes.append(f"{argument}: there are no options; settings are given as key=value")

@@ -19,6 +19,7 @@ from typing import Any
 
 from src.job import EXIT, say_to_terminal
 from src.key_value import help_lines, read
+from src.paths import expanded
 from src.report.command import aerial_mistakes
 from src.reproduce_time import Work, left, spoken
 from src.settings import setting
@@ -98,7 +99,7 @@ def stages(settings: ReproduceSettings) -> list[Stage]:
         own = settings.epochs if quick and settings.epochs < epochs else epochs
         folder = Path("outputs", name if own == epochs else f"{name}-epochs{own}")
         changes = () if own == epochs else (f"epochs={own}", f"name={folder.name}")
-        where = () if root is None else (f"data.root={Path(root).expanduser()}",)
+        where = () if root is None else (f"data.root={expanded(root)}",)
         caption_folders.append(folder)
         found.append(
             Stage(
@@ -113,7 +114,7 @@ def stages(settings: ReproduceSettings) -> list[Stage]:
     page = (
         f"sweep=outputs/{sweep}",
         f"captions={','.join(map(str, caption_folders))}",
-        *((f"aerial={Path(aerial).expanduser()}",) if aerial else ()),
+        *((f"aerial={expanded(aerial)}",) if aerial else ()),
         f"out=outputs/report{suffix}",
     )
     return [

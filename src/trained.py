@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from src.paths import expanded, is_dir, is_file
+from src.plain_yaml import settings_of
+from src.words import plain
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +51,7 @@ class Trained:
         if self.run is None:
             return None
         try:
-            found = OmegaConf.select(OmegaConf.load(self.run / "config.yaml"), "data.name")
+            found = settings_of((self.run / "config.yaml").read_text(encoding="utf-8"))["data"]["name"]
         except Exception:  # hand-edited YAML fails in a dozen ways, and the name is worth having only
             return None
         return found if isinstance(found, str) else None
@@ -66,10 +68,10 @@ def find_checkpoint(given: str) -> tuple[Path, str | None]:
     Raises:
         CheckpointError: there is none.
     """
-    path = Path(given).expanduser()
-    if path.is_file():
+    path = expanded(given)
+    if is_file(path):
         return path, None
-    if not path.exists():
+    if not is_dir(path):
         raise CheckpointError(f"checkpoint={given}: there is no such file or folder")
     if found := _of_run(path):
         return found, None
@@ -141,12 +143,30 @@ def rebuilt(trained: Trained, module_class: type[torch.nn.Module]) -> Any:
     Raises:
         CheckpointError: settings or weights are not those of this code.
     """
+    import torch
+
     try:
+        # First without memory: the settings may promise a network that no machine can hold.
+        with torch.device("meta"):
+            shapes = {
+                name: weight.shape
+                for name, weight in module_class(**trained.hyper_parameters).state_dict().items()
+            }
+        _same_shapes(shapes, trained.state_dict)
         module = module_class(**trained.hyper_parameters)
         module.load_state_dict(trained.state_dict)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
+    except Exception as error:  # settings of somebody else's fail in a dozen ways
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"the checkpoint {trained.path} does not fit this version of the code: {first}"
+            f"the checkpoint {trained.path} does not fit this version of the code: {plain(first)}"
         ) from error
     return module.eval()
+
+
+def _same_shapes(shapes: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Raises ValueError where the weights are not those of the network that the settings describe."""
+    for name, shape in shapes.items():
+        there = getattr(state.get(name), "shape", None)
+        if there != shape:
+            size = "missing" if there is None else "x".join(map(str, there)) or "a number"
+            raise ValueError(f"{name} is {size}, and its settings ask for {'x'.join(map(str, shape))}")

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_code_in_a_file_with_a_right_hash_is_not_run(path: Path, tmp_path: Path)
 
 def test_something_other_than_a_dictionary_is_none_of_ours(path: Path) -> None:
     path.write_bytes(with_hash(zipped([1, 2])))
+    with pytest.raises(DamagedCheckpoint, match="holds something other than"):
+        read_checkpoint(path)
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_none_of_ours(path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name) + bytes(10**6), zipfile.ZIP_DEFLATED)
+    path.write_bytes(with_hash(file.getvalue()[:-2]))
     with pytest.raises(DamagedCheckpoint, match="holds something other than"):
         read_checkpoint(path)
 

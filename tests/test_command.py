@@ -68,6 +68,8 @@ def test_a_wrong_value_is_named(argument: str, mistake: str) -> None:
         ("dropout", "cannot be read; settings are given as key=value"),
         ("lr=(", "cannot be read; settings are given as key=value"),
         ("lr=0.1,0.2", "several values need -m (python -m src.train -m lr=0.1,0.2)"),
+        ("seed=" + "9" * 5000, "cannot be read; settings are given as key=value"),
+        ("name=" + "[" * 3000, "cannot be read; settings are given as key=value"),
     ],
 )
 def test_a_wrong_key_or_form_is_named(argument: str, mistake: str) -> None:
@@ -78,6 +80,40 @@ def test_a_wrong_key_or_form_is_named(argument: str, mistake: str) -> None:
 def test_sweeps_that_cannot_be_listed_are_refused(argument: str) -> None:
     (mistake,) = read_command(["-m", argument]).mistakes
     assert mistake.startswith(f"{argument}: the values of a sweep are listed")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("seed=range(0,10000000000)", "has 10,000,000,000 values, more than the limit of 10,000"),
+        ("seed=shuffle(range(0,10000000000))", "has 10,000,000,000 values, more than the limit of 10,000"),
+        ("lr=range(0.1,0.2,1e-12)", "values, more than the limit of 10,000"),
+        ("lr=range(0,inf,1)", "values, more than the limit of 10,000"),
+        ("seed=range(0,10,0)", "the values of a sweep are listed"),
+        ("lr=range(0,1.5,0.0)", "the values of a sweep are listed"),
+    ],
+)
+def test_ranges_that_would_fill_the_memory_are_refused(argument: str, said: str) -> None:
+    (mistake,) = read_command(["-m", argument]).mistakes
+    assert said in mistake
+
+
+def test_a_sweep_of_too_many_jobs_is_refused() -> None:
+    (mistake,) = read_command(["-m", "seed=range(0,1000)", "batch_size=range(1,1000)"]).mistakes
+    assert mistake == "this sweep has 999,000 jobs, more than the limit of 100,000: give fewer values"
+    assert read_command(["-m", "seed=range(0,5)", "dropout=range(0.1,0.9,0.1)"]).mistakes == []
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "-" + "9" * 400, "[" * 400 + "]" * 400])
+def test_values_beyond_every_type_are_named(value: str) -> None:
+    (mistake,) = read_command([f"label_smoothing={value}"]).mistakes
+    assert mistake.endswith("must be a number") or "must be at least 0" in mistake
+
+
+def test_a_folder_of_recipes_that_cannot_be_is_none() -> None:
+    assert read_command(["-cd", "x" * 5000, "experiment=mine"]).mistakes == [
+        f"experiment=mine: must be one of {RECIPES}"
+    ]
 
 
 def test_data_and_task_cannot_be_left_out() -> None:

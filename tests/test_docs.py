@@ -19,7 +19,7 @@ PAGES = (
 TARGETS = (
     *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "caption-sydney"),
     *("ranking", "theory", "report", "reproduce", "tensorboard"),
-    *("test", "soak", "damage", "bench", "profile", "lint", "format", "typecheck", "check", "clean"),
+    *("test", "soak", "damage", "fuzz", "bench", "profile", "lint", "format", "typecheck", "check", "clean"),
 )
 
 

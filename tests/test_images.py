@@ -1,6 +1,7 @@
 """Images of any mode come out as RGB; files that are none are told apart, in one sentence each."""
 
 import errno
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from src.images import BrokenImage, NoImages, find_images, read_rgb
+from tests.fuzz.guard import timed
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 GREY = np.array([[0, 10, 200], [255, 90, 30]], dtype=np.uint8)
@@ -147,6 +149,83 @@ def test_what_is_no_image_is_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(BrokenImage, match=said) as caught:
             read_rgb(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_hundred_megapixels_are_refused_and_a_single_one_is_read(tmp_path: Path) -> None:
+    large = save(tmp_path / "large.png", Image.new("1", (10_000, 10_000)))
+    with pytest.raises(
+        BrokenImage, match=r"10000x10000 = 100,000,000 pixels, more than the limit of 89,478,485"
+    ):
+        read_rgb(large)
+    for suffix in ("png", "jpg", "tif", "bmp", "gif", "webp"):
+        assert read_rgb(save(tmp_path / f"one.{suffix}", Image.new("RGB", (1, 1), "red"))).size == (1, 1)
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
+    for suffix in ("gif", "png", "webp", "tif"):
+        path = save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:])
+        red, green, blue = as_array(path)[4, 4].tolist()
+        assert red > 240, suffix
+        assert green + blue < 20, suffix
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.png", "\u6f22\u5b57 \u00e9.png", "two\nlines.png", "\x1b[31mred.png", "-m.png", "%s.png"]
+)
+def test_odd_names(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name, Image.fromarray(GREY))
+    assert read_rgb(path).size == (3, 2)
+    assert find_images([tmp_path]) == find_images([path]) == find_images([f"{tmp_path}/*"]) == [path]
+    path.write_bytes(b"no image")
+    for broken in (path, tmp_path / "nowhere" / name):
+        with pytest.raises(BrokenImage) as caught:
+            read_rgb(broken)
+        assert str(caught.value).isprintable()  # no line breaks, no colours for the terminal
+
+
+def test_a_wrong_suffix_is_no_matter(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", Image.fromarray(COLOURS))
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(as_array(tmp_path / "a.jpg"), COLOURS)
+
+
+def test_pipes_and_devices_are_refused_before_they_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")  # nobody writes to it: opening it would wait for ever
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "zero.png"):
+        with timed(waiting_s=5), pytest.raises(BrokenImage, match="is a pipe or a device, not a file"):
+            read_rgb(tmp_path / name)
+    with pytest.raises(NoImages, match="holds no image"):
+        find_images([tmp_path])
+
+
+def test_links_to_files_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    outside = save(tmp_path / "outside.png", Image.fromarray(GREY))
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "link.png").symlink_to(outside)
+    (inside / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for name in ("loop", "again", "third"):  # the walk would fork at each, forty levels deep
+        (inside / name).symlink_to(".")
+    for given in (inside, f"{inside}/*", f"{inside}/**/*.png", f"{inside}/**/**/**.png"):
+        assert find_images([given]) == [inside / "link.png"]
+    assert read_rgb(inside / "link.png").size == (3, 2)
+    with pytest.raises(BrokenImage, match="does not exist"):
+        read_rgb(inside / "gone.png")
+    assert find_images([inside / "loop"]) == [inside / "loop" / "link.png"]  # named itself
+
+
+def test_patterns_with_hidden_files_and_unknown_users(tmp_path: Path) -> None:
+    for name in (".cache/a.png", ".cache/._a.png", "b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_images([f"{tmp_path}/.cache/*"]) == [tmp_path / ".cache/a.png"]
+    assert find_images([f"{tmp_path}/**"]) == [tmp_path / "b.png"]
+    assert find_images([f"{tmp_path}/.c*/.*"]) == [tmp_path / ".cache/._a.png"]
+    with pytest.raises(NoImages, match=r"~nobody_of_this_name/a\.png does not exist"):
+        find_images(["~nobody_of_this_name/a.png"])
 
 
 def test_the_real_tif_and_jpg() -> None:

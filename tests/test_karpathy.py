@@ -11,6 +11,9 @@ from PIL import Image
 
 from src.captioning.karpathy import CaptionDataError, NamedThing, preflight, read_karpathy
 
+NESTED: Any = "deep"  # as deep as JSON is still read
+for _ in range(900):
+    NESTED = [NESTED]
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
 
@@ -128,13 +131,26 @@ def test_another_caption_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ([entry(objects=[{"words": ["a"], "box": [0, 0, 256, 256]}])], "fractions from 0 to 1"),
         ([entry(objects=[{"words": ["a"], "box": [0, 0, 1]}])], "fractions from 0 to 1"),
         ([entry(objects=[{"words": ["a"], "box": [0, 0, 1, float("nan")]}])], "fractions from 0 to 1"),
+        ([entry(objects=[{"words": ["a"], "box": [0, 0, 1, float("inf")]}])], "fractions from 0 to 1"),
+        ([entry(objects=[{"words": ["a"], "box": [0, 0, 1, 10**400]}])], "fractions from 0 to 1"),
+        ([entry(objects=[{"words": ["a\nb"], "box": [0, 0, 1, 1]}])], "object 0 has no `words`"),
+        ([entry(objects=[{"words": ["\ud800"], "box": [0, 0, 1, 1]}])], "object 0 has no `words`"),
+        ([entry(objects=[{"words": ["a"], "box": "x" * 10**6}])], r"has the box 'x{20,}\u2026, not"),
+        ([entry("\ud800.png")], "halves of letters in its `filename`"),
+        ([entry(split="x" * 10**6)], "unknown split 'x{20,}\u2026:"),
+        ([entry("x" * 10**6, "dev")], "unknown split 'dev'"),
+        ([{**entry(), "split": NESTED}], "`split` that is not a text"),
+        ([entry("./1.png"), entry("1.png")], "twice"),
+        ([entry("a//1.png"), entry("a/1.png")], "twice"),
+        ([entry("two\nlines.png", "train", "")], "no caption with a word for two lines.png"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, entries: list[Any], said: str) -> None:
     write(tmp_path, *entries)
     with pytest.raises(CaptionDataError, match=said) as caught:
         read_karpathy(tmp_path)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
     assert "dataset.json" in str(caught.value)
 
 
@@ -156,8 +172,56 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
 
 
 def test_names_that_no_file_system_takes_are_left_to_the_preflight(tmp_path: Path) -> None:
-    images = read_karpathy(write(tmp_path, entry("x" * 5000), entry("\ud800.png")))
+    images = read_karpathy(write(tmp_path, entry("x" * 5000), entry("y" * 300)))
     with pytest.raises(CaptionDataError, match="2 of 2 images cannot be used"):
+        preflight(images)
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    # Python would take the last: an image of the test split would be trained on, and nobody would know.
+    said = json.dumps({"images": [entry(split="test")]}).replace(
+        '"split": "test"', '"split": "test", "split": "train"'
+    )
+    (tmp_path / "dataset.json").write_text(said)
+    with pytest.raises(CaptionDataError, match=r"not JSON: an object has the key 'split' twice"):
+        read_karpathy(tmp_path)
+
+
+def test_numbers_that_are_none_and_keys_of_others_are_no_matter(tmp_path: Path) -> None:
+    odd = entry(imgid=float("nan"), sentids=[float("inf")], **{"class": {"a": [1]}, "x": NESTED})
+    (image,) = read_karpathy(write(tmp_path, odd))
+    assert image.group == '{"a": [1]}'
+
+
+def test_huge_files_and_pipes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").touch()
+    os.truncate(tmp_path / "dataset.json", 2**30 + 1)  # takes no room on the disk
+    with pytest.raises(CaptionDataError, match=r"is larger than 1,024 MiB: split it"):
+        read_karpathy(tmp_path)
+    (tmp_path / "dataset.json").unlink()
+    os.mkfifo(tmp_path / "dataset.json")
+    with pytest.raises(CaptionDataError, match="cannot be read: it is no file"):
+        read_karpathy(tmp_path)
+    with pytest.raises(
+        CaptionDataError, match=r"there is no caption file x{20,}|cannot be read: File name too long"
+    ):
+        read_karpathy(tmp_path, "x" * 5000)
+
+
+def test_links_out_of_the_folder_are_followed(tmp_path: Path) -> None:
+    # Data sets lie on other disks and in stores of links; what a link can bring in is pixels, or a refusal.
+    outside = draw(tmp_path / "store" / "1.png")
+    root = tmp_path / "set"
+    (root / "images").mkdir(parents=True)
+    (root / "images" / "1.png").symlink_to(outside)
+    (root / "images" / "secret.png").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe")
+    (root / "images" / "pipe.png").symlink_to(tmp_path / "pipe")
+    images = read_karpathy(write(root, entry("1.png"), entry("secret.png"), entry("pipe.png")))
+    preflight(images[:1])
+    with pytest.raises(
+        CaptionDataError, match=r"2 of 3 images .*secret\.png is not an image.*pipe\.png is a pipe"
+    ):
         preflight(images)
 
 

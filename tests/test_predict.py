@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ from src.captioning.encoder import build_encoder, preprocess
 from src.captioning.features import features_of
 from src.captioning.predict import load_writer
 from src.checkpoints import read_checkpoint, write_checkpoint
+from src.classification.module import Classifier
 from src.classification.predict import prepare
 from src.images import read_rgb
 from src.job import run_job
 from src.predict_command import read_command
-from src.trained import open_checkpoint
+from src.trained import CheckpointError, open_checkpoint, rebuilt
 from tests.command_line import NO_GPU, ROOT, plan
 from tests.made_up_data import bright_squares
 
@@ -371,6 +373,44 @@ def test_damaged_foreign_and_unfitting_checkpoints_are_refused_in_a_sentence(
         assert cause in error
         assert "1 mistake." in error
         assert not out.exists()
+
+
+LARGE: dict[str, Any] = {"image_size": (1, 10**6, 10**6)}  # a network of petabytes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        LARGE,
+        {"classes": 10**9},
+        {"image_size": "x"},
+        {"image_size": [[]]},
+        {"classes": None},
+        {"dropout": "\x1b[31m" * 1000},
+        {"two\nlines": 1},
+    ],
+)
+def test_settings_of_somebody_elses_make_no_network(
+    classifier: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    content = read_checkpoint(classifier / "checkpoints" / "best.ckpt")
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(path, {**content, "hyper_parameters": {**content["hyper_parameters"], **changes}})
+    with pytest.raises(CheckpointError, match="does not fit this version of the code") as caught:
+        rebuilt(open_checkpoint(path), Classifier)
+    # Refused by the sizes, before the memory is asked for.
+    assert ("its settings ask for" in str(caught.value)) == (changes in ({"classes": 10**9}, LARGE))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+def test_paths_that_cannot_be_are_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    long = "x" * 5000
+    for given in ("~nobody_of_this_name/a", long, f"{tmp_path}/{long}"):
+        assert predict(f"checkpoint={given}", f"inputs={given}", f"a={long}") == 2
+        error = capsys.readouterr().err
+        assert "3 mistakes" in error
+        assert "Traceback" not in error
 
 
 def test_settings_of_the_other_task_and_a_run_as_output_are_refused(

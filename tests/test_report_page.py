@@ -281,6 +281,15 @@ def test_mistakes_are_named_all_at_once(tmp_path: Path) -> None:
     assert [m for m in mistakes if m.startswith("sweeps=a") and "'sweep'" in m]
 
 
+def test_folders_that_cannot_be_are_named_or_missing(tmp_path: Path) -> None:
+    long = "x" * 5000
+    for given in (long, "~nobody_of_this_name/a"):
+        settings, mistakes = read_command([f"aerial={given}", f"sweep={given}", f"data={given}"])
+        assert mistakes == [f"aerial={given}: is no folder"]
+        assert settings.sources.sweep == Path(given)
+        read_command([f"out={given}"])
+
+
 def test_command_is_read(tmp_path: Path) -> None:
     settings, mistakes = read_command(
         ["captions=outputs/a,outputs/b", 'captions=["c,d"]', "only=self-attention", f"out={tmp_path}"]

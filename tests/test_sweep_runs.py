@@ -139,3 +139,26 @@ def test_a_running_run_s_configuration_is_compared_with_its_identity(tmp_path: P
         "unreadable",
         "config.yaml says lr 0.07, identity.json 0.01",
     )
+
+
+def laughs() -> str:
+    """A few lines of YAML that stand for nine to the ninth words."""
+    lines, before = ["a: &a [lol, lol, lol]"], "a"
+    for letter in "bcdefghij":
+        lines.append(f"{letter}: &{letter} [{', '.join([f'*{before}'] * 9)}]")
+        before = letter
+    return "\n".join(lines) + "\n"
+
+
+def test_settings_that_would_fill_the_memory_are_unreadable(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    whole = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(whole + laughs())
+    assert only(tmp_path).cause == (
+        "config.yaml is not YAML: it holds an alias (*name), which no settings need: write the part out"
+    )
+    # The parser takes a minute for three megabytes.
+    (folder / "config.yaml").write_text(whole + "".join(f"k{number}: 1\n" for number in range(10_000)))
+    assert "characters of YAML are more than the limit of 65,536" in only(tmp_path).cause
+    (folder / "config.yaml").write_text(whole + "name: '*'\nother: a*b\n")  # an asterisk is no alias
+    assert only(tmp_path).status == "done"

@@ -17,6 +17,7 @@ from src.theory.encoders import encoder
 from src.theory.layer_list import parse, read_yaml
 from src.theory.layers import Layer, LayerError, LayerList
 from src.theory.networks import all_networks, captioner, classifier, report_cnn, report_dense
+from tests.test_sweep_runs import laughs
 
 
 def test_numbers_of_the_report_and_of_the_project() -> None:
@@ -242,3 +243,17 @@ def test_section_names_the_slip_and_both_numbers() -> None:
     assert all(statement.holds for statement in found.statements)
     assert found.missing == ()
     assert [len(table.columns) for table in found.tables] == [len(table.rows[0]) for table in found.tables]
+
+
+def test_yaml_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.yaml"
+    path.write_text(laughs() + "input: 3x28x28\nlayers: [*j]\n")
+    with pytest.raises(LayerError, match="it holds an alias"):
+        read_yaml(path)
+    path.write_text("input: 3x28x28\nlayers:\n- " + "[" * 3000)
+    with pytest.raises(LayerError, match="is not YAML"):
+        read_yaml(path)
+    path.write_text(f"input: 3x28x28\nlayers: [[{', '.join(['x'] * 5000)}]]\n")
+    with pytest.raises(LayerError, match="is not a layer") as caught:
+        read_yaml(path)
+    assert len(str(caught.value)) < 500

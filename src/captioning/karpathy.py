@@ -10,6 +10,7 @@ Beside it lies the folder `images/`. Optional keys of an image: `filepath` (a fo
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,13 @@ from typing import Any
 from src.captioning.vocabulary import tokenize
 from src.files import write_atomically
 from src.images import MAX_PIXELS, BrokenImage, read_rgb
+from src.paths import exists, is_file
+from src.words import plain, quoted
 
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+LARGEST_FILE = (
+    2**30
+)  # bytes; COCO's, the largest in use, take 0.15 GB, and reading takes ten times as much memory
 _LISTED = 20  # names in one message; the others are counted
 
 
@@ -82,45 +88,67 @@ def read_karpathy(root: str | Path, captions: str | None = None) -> list[Caption
     """
     root = Path(root)
     source = root / "dataset.json" if captions is None else root / captions
-    if captions is not None and not source.is_file() and Path(captions).is_file():
+    if captions is not None and not is_file(source) and is_file(Path(captions)):
         source = Path(captions)
-    entries = _entries(source)
+    entries, name = _entries(source), plain(str(source), 1000)
     images: list[CaptionedImage] = []
     wordless: list[str] = []
     seen: dict[Path, str] = {}
     for number, entry in enumerate(entries):
-        image = _image(entry, root, f"{source}, images[{number}]")
+        image = _image(entry, root, f"{name}, images[{number}]")
         if image.path in seen:
-            raise CaptionDataError(f"{source} lists the image {image.filename!r} twice: keep one entry of it")
+            raise CaptionDataError(
+                f"{name} lists the image {quoted(image.filename)} twice: keep one entry of it"
+            )
         seen[image.path] = image.filename
         if not image.captions:
-            wordless.append(image.filename)
+            wordless.append(plain(image.filename, 100))
         images.append(image)
     if wordless:
         raise CaptionDataError(
-            f"{source} has no caption with a word for {_listed(wordless)}: caption them or take them out"
+            f"{name} has no caption with a word for {_listed(wordless)}: caption them or take them out"
         )
     if not any(image.split == "train" for image in images):
-        raise CaptionDataError(f"{source} has no image with split train or restval: nothing could be learned")
+        raise CaptionDataError(f"{name} has no image with split train or restval: nothing could be learned")
     return images
 
 
 def _entries(source: Path) -> list[Any]:
     """The list under `images`."""
+    name = plain(str(source), 1000)
     try:
-        content = json.loads(source.read_text(encoding="utf-8-sig"))
+        if exists(source) and not source.is_file():  # reading a pipe would wait for ever
+            raise CaptionDataError(f"the caption file {name} cannot be read: it is no file")
+        if source.stat().st_size > LARGEST_FILE:
+            raise CaptionDataError(
+                f"the caption file {name} is larger than {LARGEST_FILE // 2**20:,} MiB: split it"
+            )
+        content = json.loads(source.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
+    except CaptionDataError:
+        raise
     except FileNotFoundError as error:
         raise CaptionDataError(
-            f"there is no caption file {source}: data.root names a folder with dataset.json and images/"
+            f"there is no caption file {name}: data.root names a folder with dataset.json and images/"
         ) from error
     except OSError as error:
-        raise CaptionDataError(f"the caption file {source} cannot be read: {error}") from error
+        raise CaptionDataError(
+            f"the caption file {name} cannot be read: {error.strerror or error}"
+        ) from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8
-        raise CaptionDataError(f"the caption file {source} is not JSON: {error}") from error
+        raise CaptionDataError(f"the caption file {name} is not JSON: {plain(str(error))}") from error
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise CaptionDataError(f"the caption file {source} has no list `images` with an entry in it")
+        raise CaptionDataError(f"the caption file {name} has no list `images` with an entry in it")
     return entries
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Python would take the last of two equal keys: an image would change its split unseen."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"an object has the key {quoted(twice)} twice")
+    return found
 
 
 def _image(entry: Any, root: Path, where: str) -> CaptionedImage:
@@ -130,11 +158,13 @@ def _image(entry: Any, root: Path, where: str) -> CaptionedImage:
     filename = _value(entry, "filename", str, where)
     if not filename:
         raise CaptionDataError(f"{where} has an empty `filename`")
-    where = f"{where} ({filename!r})"
+    where = f"{where} ({quoted(filename, 100)})"
+    if any("\ud800" <= letter <= "\udfff" for letter in filename):
+        raise CaptionDataError(f"{where} has halves of letters in its `filename`: rename the file in UTF-8")
     split = _value(entry, "split", str, where)
     if split not in SPLITS:
         raise CaptionDataError(
-            f"{where} has the unknown split {split!r}: it must be one of {', '.join(SPLITS)}"
+            f"{where} has the unknown split {quoted(split)}: it must be one of {', '.join(SPLITS)}"
         )
     sentences = _value(entry, "sentences", list, where)
     captions = (
@@ -148,7 +178,7 @@ def _image(entry: Any, root: Path, where: str) -> CaptionedImage:
         split=SPLITS[split],
         captions=tuple(caption for caption in captions if caption),
         things=tuple(_thing(thing, f"{where}, object {number}") for number, thing in enumerate(things)),
-        group=None if entry.get("class") is None else str(entry["class"]),
+        group=None if entry.get("class") is None else plain(entry["class"]),
     )
 
 
@@ -167,14 +197,20 @@ def _caption(sentence: Any, where: str) -> tuple[str, ...]:
 def _thing(thing: Any, where: str) -> NamedThing:
     words = thing.get("words") if isinstance(thing, dict) else None
     box = thing.get("box") if isinstance(thing, dict) else None
-    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+    if not isinstance(words, list) or not words or not all(map(_is_word, words)):
         raise CaptionDataError(f"{where} has no `words`, a list such as ['plane', 'planes']")
     sides = box if isinstance(box, list) and len(box) == 4 else []
-    numbers = [float(side) for side in sides if isinstance(side, int | float) and not isinstance(side, bool)]
-    x0, y0, x1, y1 = numbers if len(numbers) == 4 else (0.0, 0.0, 0.0, 0.0)
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):  # a NaN fails, too
-        raise CaptionDataError(f"{where} has the box {box}, not x0 < x1 and y0 < y1 as fractions from 0 to 1")
-    return NamedThing(tuple(words), (x0, y0, x1, y1))
+    numbers = [side for side in sides if isinstance(side, int | float) and not isinstance(side, bool)]
+    x0, y0, x1, y1 = numbers if len(numbers) == 4 else (0, 0, 0, 0)
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):  # a NaN fails, too; 10**400 has no float
+        raise CaptionDataError(
+            f"{where} has the box {quoted(box)}, not x0 < x1 and y0 < y1 as fractions from 0 to 1"
+        )
+    return NamedThing(tuple(words), (float(x0), float(y0), float(x1), float(y1)))
+
+
+def _is_word(word: Any) -> bool:
+    return isinstance(word, str) and bool(word) and word.isprintable()  # it is drawn beside its box
 
 
 def _value(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
@@ -182,7 +218,7 @@ def _value(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
         raise CaptionDataError(f"{where} has no key `{key}`")
     if not isinstance(entry[key], kind):
         name = "a list" if kind is list else "a text"
-        raise CaptionDataError(f"{where} has a `{key}` that is not {name}: {entry[key]!r:.60}")
+        raise CaptionDataError(f"{where} has a `{key}` that is not {name}: {quoted(entry[key])}")
     return entry[key]
 
 
@@ -193,16 +229,11 @@ def _path(root: Path, folder: str, filename: str, where: str) -> Path:
         parts = {*PurePosixPath(part).parts, *PureWindowsPath(part).parts}
         rooted = PurePosixPath(part).is_absolute() or PureWindowsPath(part).anchor
         if ".." in parts or rooted or "\0" in part:
-            raise CaptionDataError(f"{where} leads out of the data set's folder by {part!r}: it may not")
+            raise CaptionDataError(
+                f"{where} leads out of the data set's folder by {quoted(part)}: it may not"
+            )
     places = [root / "images" / folder / filename, root / folder / filename, root / "images" / filename]
-    return next((place for place in places if _is_file(place)), places[0])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long a name, no form in the file system's encoding
-        return False
+    return next((place for place in places if is_file(place)), places[0])
 
 
 def preflight(

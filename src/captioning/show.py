@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from src import page
 from src.captioning.attention_maps import attention_figure
 from src.captioning.data import CaptionData
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
@@ -59,7 +60,9 @@ def show_captions(
     save(gallery_figure(chosen, synthetic), folder / "gallery")
     board = logger.experiment
     for item in chosen:
-        lines = [f"**{item.text}**", "", *(f"- {' '.join(words)}" for words in item.references)]
+        # A caption's first word may be 1., and a checkpoint to go on from may hold any word.
+        lines = [f"**{page.markdown(item.text)}**", ""]
+        lines += [f"- {page.markdown(' '.join(words))}" for words in item.references]
         board.add_text(f"captions/{item.filename}", "\n".join(lines), epoch)
         board.add_image(f"captions/{item.filename}", np.asarray(item.opened()), epoch, dataformats="HWC")
         if item.alphas is not None and item.grid is not None and item.caption:

@@ -12,6 +12,7 @@ from src import stops
 from src.filters.command import FilterSettings, chosen_filters, help_text, read_command
 from src.images import BrokenImage, read_rgb
 from src.job import say_to_terminal
+from src.paths import expanded
 from src.sweep.runs import plain
 from src.trained import CheckpointError, find_checkpoint, open_checkpoint, rebuilt
 
@@ -115,7 +116,7 @@ def draw(arguments: Sequence[str]) -> int:
         job = opened(settings)
     except (CheckpointError, BrokenImage, ValueError) as error:
         return refuse([str(error)])
-    folder = Path(settings.out).expanduser()
+    folder = expanded(settings.out)
     try:
         for step in STEPS:
             for name, figure in step(job):
@@ -156,7 +157,7 @@ def opened(settings: FilterSettings) -> Job:
         settings,
         module,
         FASHION_MNIST_CLASSES if known else (),
-        None if settings.image is None else read_rgb(Path(settings.image).expanduser()),
+        None if settings.image is None else read_rgb(expanded(settings.image)),
         training_images(settings.data, (height, width)) if settings.top else None,
         filters or list(range(0, count, max(1, count // FILTERS)))[:FILTERS],
     )
@@ -173,7 +174,7 @@ def training_images(root: str, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     from src.classification.data import read_idx
     from src.download import FILES, DataUnavailable
 
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     raw = folder / "FashionMNIST" / "raw"
     folder = raw if raw.is_dir() else folder
     try:

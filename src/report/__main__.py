@@ -9,11 +9,11 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src import stops
 from src.job import say_to_terminal
+from src.paths import expanded
 from src.report.command import ReportSettings, help_text, read_command
 from src.report.topics import TOPICS
 from src.sweep.runs import plain
@@ -31,7 +31,7 @@ def report(arguments: Sequence[str]) -> int:
     from src.report.make import make  # late: matplotlib and torch take seconds to import
 
     chosen = [topic for topic in TOPICS if not settings.only or topic.name in settings.only]
-    out = Path(settings.out).expanduser()
+    out = expanded(settings.out)
     try:
         outcome = make(chosen, settings.sources, out, made_by(settings, arguments), say=say)
     except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src import page
 from src.report.numbers import difference, number
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def write_events(folder: Path, entries: Sequence[Entry]) -> None:
 def as_markdown(entry: Entry) -> str:
     """The answer and the section's comparisons and statements; "" where there is nothing."""
     section = entry.section
-    lines = [_plain(paragraph) + "\n" for paragraph in (entry.failure, *section.answer) if paragraph]
+    lines = [page.markdown(paragraph) + "\n" for paragraph in (entry.failure, *section.answer) if paragraph]
     if section.comparisons:
         lines += ["| | report | ours | difference |", "|---|---:|---:|---:|"]
         lines += [
@@ -62,10 +63,4 @@ def as_markdown(entry: Entry) -> str:
 
 
 def _row(*cells: str) -> str:
-    return f"| {' | '.join(_plain(cell) for cell in cells)} |"
-
-
-def _plain(words: str) -> str:
-    """Markdown's and HTML's signs as themselves: TensorBoard renders the text."""
-    shown = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join("\\" + letter if letter in "\\`*_{}[]|#" else letter for letter in shown)
+    return f"| {' | '.join(page.markdown(cell) for cell in cells)} |"

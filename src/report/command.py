@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from src.key_value import help_lines, read
+from src.paths import exists, expanded, is_dir
 from src.report.sources import Sources
 from src.report.topics import TOPICS
 from src.settings import setting
@@ -51,10 +51,10 @@ class ReportSettings:
     def sources(self) -> Sources:
         """Where runs and data lie."""
         return Sources(
-            sweep=Path(self.sweep).expanduser(),
-            captions=tuple(Path(folder).expanduser() for folder in self.captions),
-            data=Path(self.data).expanduser(),
-            aerial=Path(self.aerial).expanduser() if self.aerial else None,
+            sweep=expanded(self.sweep),
+            captions=tuple(map(expanded, self.captions)),
+            data=expanded(self.data),
+            aerial=expanded(self.aerial) if self.aerial else None,
             seed=self.seed,
         )
 
@@ -71,17 +71,17 @@ def read_command(arguments: Sequence[str]) -> tuple[ReportSettings, list[str]]:
 
 def aerial_mistakes(name: str, folder: str) -> Iterator[str]:
     """What is wrong with the folder of a caption data set."""
-    place = Path(folder).expanduser()
-    if not place.is_dir():
+    place = expanded(folder)
+    if not is_dir(place):
         yield f"{name}={folder}: is no folder"
     elif not (place / "dataset.json").is_file():
         yield f"{name}={folder}: holds no dataset.json (Karpathy's layout: dataset.json and images/)"
 
 
 def _out_mistakes(out: str) -> Iterator[str]:
-    folder = Path(out).expanduser()
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if (folder / "config.yaml").exists():
+    folder = expanded(out)
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
+    if exists(folder / "config.yaml"):
         yield f"out={out}: is a run's own folder; name another one"
     elif not there.is_dir():
         yield f"out={out}: a file is in the way; name a folder"

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.plain_yaml import settings_of
 from src.seal import CHANGED, altered, seal_is_broken
+from src.words import plain
 
 LARGEST_FILE = 4 * 2**20  # bytes; a run's text files are a few kilobytes
 REMEDY = "the same training command puts it right"
@@ -159,21 +161,6 @@ def read_run(folder: Path) -> RunFiles:
         return replace(run, cause=str(error))
 
 
-def plain(value: object, longest: int = 300) -> str:
-    """`value` as one line of printable text of at most `longest` characters, safe to show and to encode."""
-    if value is None:
-        text = ""
-    elif isinstance(value, str):
-        text = value
-    else:
-        try:
-            text = json.dumps(value, ensure_ascii=False, default=str)
-        except (ValueError, TypeError, RecursionError):  # circular, odd keys, too deep, too many digits
-            text = f"<{type(value).__name__}>"
-    text = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[: longest + 1]).strip()
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def _with_results(run: RunFiles, results: Mapping[str, object], history_problem: str) -> RunFiles:
     """`run` with what results.json says, every number checked."""
     source = "results.json"
@@ -255,17 +242,9 @@ def _read_text(path: Path) -> str:
 
 
 def _read_config(path: Path) -> dict[str, object]:
-    from omegaconf import OmegaConf
-
     text = _read_text(path)
     try:
-        # Unresolved: the file is resolved already, and nothing in it may read the environment.
-        content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        if not isinstance(content, dict):
-            raise _Unreadable(f"{path.name} is not a table of settings")
-        return _flat(content)
-    except _Unreadable:
-        raise
+        return _flat(settings_of(text))
     except Exception as error:  # a YAML parser given garbage raises nearly anything
         raise _Unreadable(f"{path.name} is not YAML: {plain(str(error).split(chr(10))[0], 80)}") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.findings import Statement
+from src.paths import exists
 from src.sweep.ranking import console_for
 from src.sweep.runs import plain
 from src.theory.terminal import show_statements, show_table
@@ -145,7 +146,7 @@ def _network(words: Sequence[str]) -> tuple[Network, ...]:
         from src.theory.counted import of_layer_list
 
         return (of_layer_list(read_yaml(Path(first)), first),)
-    if len(words) == 1 and (Path(first).exists() or Path(first).suffix == ".ckpt"):
+    if len(words) == 1 and (exists(Path(first)) or Path(first).suffix == ".ckpt"):
         from src.theory.networks import of_run
 
         return of_run(first)

@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from src.plain_yaml import refuse_tricks
 from src.theory.layers import KINDS, Layer, LayerError, LayerList, Shape, sides
+from src.words import quoted
 
 OPTIONS = {"conv": ("stride", "padding"), "maxpool": ("stride", "padding"), "avgpool": ("stride", "padding")}
 OPTION_NAMES = ("stride", "padding")
@@ -67,10 +69,12 @@ def read_yaml(path: Path) -> LayerList:
 
     form = "it needs `input: 3x28x28` and `layers:` with a list such as [conv 8 5x5, flatten, linear 10]"
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refuse_tricks(text)
+        content: Any = yaml.safe_load(text)
     except OSError as error:
         raise LayerError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError, too
         said = " ".join(str(error).split())
         raise LayerError(f"{path} is not YAML ({said}): {form}") from error
     if not isinstance(content, dict) or not isinstance(content.get("layers"), list) or "input" not in content:
@@ -83,7 +87,7 @@ def read_yaml(path: Path) -> LayerList:
         elif isinstance(item, str):
             words.append(item)
         else:
-            raise LayerError(f"{path}: {item!r} is not a layer: {form}")
+            raise LayerError(f"{path}: {quoted(item)} is not a layer: {form}")
     try:
         return parse(words)
     except LayerError as error:

@@ -1,0 +1,1 @@
+"""What comes from outside, made up by the thousand: `python -m tests.fuzz --help`."""

@@ -1,0 +1,141 @@
+"""Captions and file names stay texts on every page and in TensorBoard: in Chromium nothing of them runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+from tensorboard.plugin_util import markdown_to_safe_html
+
+from src import page
+from src.captioning.gallery import GalleryItem, write_gallery
+from src.classification.label_page import Bar, LabelledImage, write_page
+from src.report.make import make
+from src.report.page import Made
+from src.report.sources import Sources
+from src.report.topics import TOPICS
+from tests.sweep_folders import make_caption_run, make_run
+from tests.test_report_browser import browser  # noqa: F401  a fixture
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SCRIPT = "<script>window.ran=1;document.title='ran'</script>"
+HOSTILE = (
+    SCRIPT,
+    f"</h2></style></title>{SCRIPT}",
+    "<img src=x onerror=window.ran=1>",
+    "\"'><svg onload=window.ran=1>",
+    "<iframe srcdoc='<script>parent.ran=1</script>'>",
+    "&lt;script&gt; &#60;script&#62;",
+    "[here](javascript:window.ran=1) ![](http://127.0.0.1:9/seen.png) <http://127.0.0.1:9/>",
+    "**bold** _i_ `code` # head | cell | \\ ~~~ 1. one",
+)
+
+
+@pytest.fixture(scope="module")
+def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every kind of page, with hostile captions, references, names of files, things, runs, and classes."""
+    folder = tmp_path_factory.mktemp("hostile")
+    image = folder / "a.png"
+    Image.new("RGB", (40, 30), "green").save(image)
+    found = {name: folder / f"{name}.html" for name in ("gallery", "labels", "text")}
+    things = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
+    items = [
+        GalleryItem(text, image, (text, "river"), ((text,), ("a", text)), score=0.5, boxes=things)
+        for text in HOSTILE
+    ]
+    write_gallery(found["gallery"], HOSTILE[1], items, HOSTILE, {SCRIPT: 0.5})
+    labelled = [LabelledImage(text, image, None, [Bar(text, 0.9)]) for text in HOSTILE]
+    write_page(found["labels"], HOSTILE[1], labelled, HOSTILE)
+    # A run's name is a file's: no slash.
+    for number, text in enumerate(text.replace("/", "\u2215") for text in HOSTILE):
+        make_run(
+            folder / "sweep", 0.5, 0.01, name=f"{number}{text}", status="failed", cause=text, val_acc=None
+        )
+        caption = make_caption_run(folder / "captions", number % 2 > 0, seed=number, settings={"name": text})
+        caption.rename(caption.with_name(f"{number}{text}"))
+    make_run(folder / "sweep", 0.4, 0.1)
+    sources = Sources(folder / "sweep", (folder / "captions", folder / SCRIPT.replace("/", "")), folder)
+    topics = [topic for topic in TOPICS if topic.name in ("sweep", "captions")]
+    made = Made("now", f"python {SCRIPT}", {SCRIPT: SCRIPT})
+    outcome = make(topics, sources, folder / "out", made, say=lambda line: None)
+    assert not any(entry.failure for entry in outcome.entries)
+    lines = [f"**{page.markdown(text)}**\n\n- {page.markdown(text)}\n" for text in HOSTILE]
+    # As TensorBoard's text plugin serves it.
+    found["text"].write_text("<!DOCTYPE html>\n" + "\n".join(map(markdown_to_safe_html, lines)), "utf-8")
+    return {**found, "report": outcome.page}
+
+
+class _Thing:
+    def __init__(self, name: str, box: tuple[float, float, float, float]) -> None:
+        self.name, self.box = name, box
+
+
+@pytest.mark.parametrize("policy", [True, False])
+@pytest.mark.parametrize("name", ["gallery", "labels", "text", "report"])
+def test_nothing_runs(browser: "Browser", hostile_pages: dict[str, Path], name: str, policy: bool) -> None:  # noqa: F811
+    # Without the page's own policy, too: the texts must be harmless by themselves.
+    context = browser.new_context(bypass_csp=not policy)
+    opened = context.new_page()
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url[:80]))
+    opened.on("pageerror", lambda error: asked.append(str(error)))
+    opened.on("dialog", lambda dialog: dialog.dismiss())
+    opened.goto(hostile_pages[name].as_uri())
+    opened.wait_for_timeout(100)
+    assert opened.evaluate("window.ran") is None
+    assert opened.title() != "ran"
+    tags = opened.evaluate("[...document.querySelectorAll('*')].map(item => item.localName)")
+    assert not {"script", "iframe", "svg", "object", "link", "base", "form"} & set(tags)
+    assert (
+        opened.evaluate(
+            "[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
+            ".filter(name => name.startsWith('on'))"
+        )
+        == []
+    )
+    assert (
+        opened.evaluate("[...document.querySelectorAll('a')].map(a => a.href).filter(h => !h.includes('#'))")
+        == []
+    )
+    outside = [url for url in asked if not url.startswith(("data:", "file:"))]
+    assert outside == []
+    shown = opened.evaluate("document.body.textContent")
+    if name != "report":
+        assert all(text in shown for text in HOSTILE)
+    elif policy:
+        assert SCRIPT.replace("/", "\u2215") in shown
+    context.close()
+
+
+def test_the_browser_would_run_it(browser: "Browser", tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "page.html").write_text(f"<!DOCTYPE html><body>{SCRIPT}</body>")
+    opened = browser.new_page()
+    opened.goto((tmp_path / "page.html").as_uri())
+    assert opened.evaluate("window.ran") == 1
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    "text", [*HOSTILE, "- a list", "+ a list", "1. first", "> quoted", "    code", "===", "a\n\nb"]
+)
+def test_markdown_shows_the_text_itself(text: str) -> None:
+    from html.parser import HTMLParser
+
+    class Reader(HTMLParser):
+        tags: tuple[str, ...] = ()
+        said = ""
+
+        def handle_starttag(self, tag: str, attributes: object) -> None:
+            self.tags = (*self.tags, tag)
+
+        def handle_data(self, data: str) -> None:
+            self.said += data
+
+    for before, expected in (("", ("p",)), ("- ", ("ul", "li"))):
+        reader = Reader()
+        reader.feed(markdown_to_safe_html(before + page.markdown(text)))
+        reader.close()
+        assert reader.tags == expected
+        assert reader.said.strip() == " ".join(text.split())
