@@ -1,11 +1,17 @@
 """What the tests share. They run in a process a core, each with one thread (set before torch is imported)."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.made_up_data import write_data_set
+
+# Started in the background of a script, the tests' own commands would ignore these as their parents do.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -24,6 +24,7 @@ from src.classification.predict import prepare
 from src.images import read_rgb
 from src.job import run_job
 from src.predict_command import read_command
+from src.seal import sealed
 from src.trained import CheckpointError, open_checkpoint, rebuilt
 from tests.command_line import NO_GPU, ROOT, plan
 from tests.made_up_data import bright_squares
@@ -442,7 +443,8 @@ def test_best_run_of_a_sweep_is_taken_and_unfinished_ones_are_named(
     for name, accuracy in (("low", 0.25), ("high", 0.75)):
         shutil.copytree(classifier, sweep / name)
         results = json.loads((classifier / "results.json").read_text())
-        (sweep / name / "results.json").write_text(json.dumps({**results, "run": name, "val_acc": accuracy}))
+        changed = sealed({**results, "run": name, "val_acc": accuracy})
+        (sweep / name / "results.json").write_text(json.dumps(changed))
     out = f"output={tmp_path / 'out'}"
     assert predict(f"checkpoint={sweep}", f"inputs={squares[0]}", out) == 0
     assert f"Taking {sweep / 'high'} (validation accuracy 0.7500" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from tests.damage.cases import BAD, GOOD, Case, Outcome, cases, run_case
 from tests.damage.harm import KINDS
 from tests.damage.worlds import World, build, train
 
-COUNT, SEED = 24, 1
+COUNT, SEED = 16, 1
 
 
 @pytest.fixture(scope="module")
