@@ -69,7 +69,7 @@ def test_a_small_case_by_hand() -> None:
 
 
 def test_confusion_is_scikit_learns_and_torchmetrics_gives_the_calibration_error() -> None:
-    confusion_matrix = pytest.importorskip("sklearn.metrics").confusion_matrix
+    from sklearn.metrics import confusion_matrix
     for seed in range(3):
         probabilities, labels = drawn(700, 7, seed)
         found = mistakes_of(probabilities, labels)
@@ -118,7 +118,7 @@ def test_wilsons_interval_as_published(successes: int, total: int, low: float, h
 @given(st.integers(1, 20_000), st.floats(0, 1), st.floats(0.5, 0.99))
 def test_wilsons_interval_solves_the_score_equation(total: int, share: float, confidence: float) -> None:
     """Its ends are the proportions from which the observed one is just z standard errors away."""
-    stats = pytest.importorskip("scipy.stats")
+    from scipy import stats
     successes = round(share * total)
     low, high = wilson(successes, total, confidence)
     assert 0 <= low <= successes / total <= high <= 1
