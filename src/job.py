@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from src import stops
 from src.config import ALWAYS_NAMED, FIGURES, RATES
 from src.files import write_atomically
-from src.run import Diverged, FolderGone, Run, RunMismatch, cores, processor, versions
+from src.provenance import cores, processor, versions
+from src.run import Diverged, FolderGone, Run, RunMismatch
 from src.seal import CHANGED
 
 Say = Callable[[str], None]

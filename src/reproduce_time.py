@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from src.run import cores
+from src.provenance import cores
 from src.sweep.runs import RunFiles, SweepError, read_runs
 
 

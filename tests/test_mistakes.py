@@ -70,6 +70,7 @@ def test_a_small_case_by_hand() -> None:
 
 def test_confusion_is_scikit_learns_and_torchmetrics_gives_the_calibration_error() -> None:
     from sklearn.metrics import confusion_matrix
+
     for seed in range(3):
         probabilities, labels = drawn(700, 7, seed)
         found = mistakes_of(probabilities, labels)
@@ -119,6 +120,7 @@ def test_wilsons_interval_as_published(successes: int, total: int, low: float, h
 def test_wilsons_interval_solves_the_score_equation(total: int, share: float, confidence: float) -> None:
     """Its ends are the proportions from which the observed one is just z standard errors away."""
     from scipy import stats
+
     successes = round(share * total)
     low, high = wilson(successes, total, confidence)
     assert 0 <= low <= successes / total <= high <= 1

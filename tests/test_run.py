@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from src import run as run_module
+from src import provenance
 from src.config import mistakes_in, numbers_of
 from src.job import run_job
-from src.run import CODE_OF_TASK, Run, RunMismatch, code_version, run_of, to_json
+from src.provenance import CODE_OF_TASK, code_version
+from src.run import Run, RunMismatch, run_of, to_json
 from tests.command_line import ROOT, Plan, plan
 
 
@@ -127,7 +128,7 @@ def test_the_code_version_counts_code_and_nothing_else(
         target = tmp_path / part
         target.parent.mkdir(exist_ok=True)
         target.write_text((ROOT / "src" / part).read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(run_module, "SOURCES", tmp_path)
+    monkeypatch.setattr(provenance, "SOURCES", tmp_path)
 
     def now() -> str:
         code_version.cache_clear()

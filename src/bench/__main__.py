@@ -28,7 +28,8 @@ from src.bench.population import measure_population, population_table
 from src.bench.rounds import heading as _heading_of
 from src.bench.rounds import where as _where
 from src.files import write_atomically
-from src.run import cores, to_json
+from src.provenance import cores
+from src.run import to_json
 
 PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # of one run; the first one warms up

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from src.captioning.decoder import Decoder, Memory, State
 from src.captioning.search import decode
 from src.captioning.vocabulary import END, START
-from src.run import cores
+from src.provenance import cores
 
 VOCABULARY = 190
 BATCH, STEPS = 32, 20  # of a training step

@@ -20,7 +20,7 @@ from src.classification.network import ConvNet
 from src.population.files import stack_of
 from src.population.group import device_name, device_of
 from src.population.training import Knobs, Population
-from src.run import cores
+from src.provenance import cores
 
 DROPOUTS, RATES = [0.1 * tenth for tenth in range(1, 9)], [0.1, 0.01, 0.001]  # the report's Table 2
 BATCH = 8

@@ -32,7 +32,7 @@ from src.captioning.search import decode
 from src.classification.network import ConvNet
 from src.files import write_atomically
 from src.images import read_rgb
-from src.run import cores
+from src.provenance import cores
 
 MARK = "hot_path"  # the function in the trace under which the path begins
 TOP = 12  # operators in a table

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.run import commit, cores, processor, versions
+from src.provenance import commit, cores, processor, versions
 
 Way = Callable[[], object]
 

@@ -19,7 +19,8 @@ from src.job import Say, locked, quiet, record_failure, results_of
 from src.plan import Plan
 from src.population.files import Member, slice_of, stack_of
 from src.population.training import Population
-from src.run import Diverged, RunMismatch, cores
+from src.provenance import cores
+from src.run import Diverged, RunMismatch
 
 WRITERS = 8  # threads that write members' files: what takes time is waiting for the disk
 Ended = Callable[[Plan, dict[str, Any]], None]

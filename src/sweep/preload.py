@@ -4,7 +4,7 @@ import torch.utils.tensorboard  # noqa: F401
 
 import src.classification.task
 import src.fit  # noqa: F401
-from src.run import CODE_OF_TASK, code_version, commit
+from src.provenance import CODE_OF_TASK, code_version, commit
 
 # Both are remembered, and inherited by every run.
 commit()

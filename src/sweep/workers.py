@@ -30,7 +30,7 @@ from tqdm import tqdm
 from src import stops
 from src.job import one_line, record_death, results_of, run_job, say_to_terminal
 from src.plan import Plan, folder_mistake, plan_of, refuse
-from src.run import cores
+from src.provenance import cores
 
 POLL_S = 0.5
 

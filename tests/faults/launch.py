@@ -61,7 +61,7 @@ def preload() -> None:
     import src.population.group
     import src.sweep.plots
     import src.train  # noqa: F401
-    from src.run import CODE_OF_TASK, code_version, commit
+    from src.provenance import CODE_OF_TASK, code_version, commit
 
     torch.set_num_threads(1)
     commit()
