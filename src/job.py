@@ -47,7 +47,7 @@ def run_job(
         KeyboardInterrupt: after Ctrl-C; the same command goes on later.
     """
     run.lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(run, say):
+    with locked(run, say):
         if not cfg.force and run.is_finished() and run.mismatch(cfg.accept_changed) is None:
             return run.results() or {}
         cfg = cfg.copy()
@@ -56,7 +56,7 @@ def run_job(
         try:
             run.start(cfg)
         except OSError as error:
-            return _record_failure(cfg, run, f"its folder cannot be used: {error}")
+            return record_failure(cfg, run, f"its folder cannot be used: {error}")
         return _train(cfg, run, say, show_bar)
 
 
@@ -82,7 +82,7 @@ def one_line(results: dict[str, Any]) -> str:
 
 
 def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any]:
-    _quiet()
+    quiet()
     from src.fit import fit_and_test, task_of  # late: torch and Lightning take seconds to import
     from src.recorder import Recorder
 
@@ -105,7 +105,7 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
     if status != "done":
         best_epoch = int(recorder.best["epoch"]) if recorder.best else None
         measured = task.summarize(recorder.rows, best_epoch, {}, {})
-    results = _results(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
+    results = results_of(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
     run.finish(results)
     return results
 
@@ -118,14 +118,14 @@ def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
         cause += ", as it is when memory runs out" if exit_code == -signal.SIGKILL else ""
     try:
         with FileLock(run.lock_file, timeout=0):
-            return _record_failure(cfg, run, cause)
+            return record_failure(cfg, run, cause)
     except (OSError, Timeout):  # another process is at work on it, or the folder is gone
-        return _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
+        return results_of(cfg, run, status="failed", cause=cause, measured={}, rows=[])
 
 
-def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
+def record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
     """Record a run that did not begin or left no word, in its folder where that can be written."""
-    results = _results(cfg, run, status="failed", cause=cause, measured={}, rows=[])
+    results = results_of(cfg, run, status="failed", cause=cause, measured={}, rows=[])
     try:
         if not run.config_file.exists():  # by which the ranking knows a run's folder
             write_atomically(run.config_file, OmegaConf.to_yaml(cfg, resolve=True))
@@ -135,7 +135,7 @@ def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
     return results
 
 
-def _results(
+def results_of(
     cfg: DictConfig,
     run: Run,
     *,
@@ -167,7 +167,7 @@ def _results(
     }
 
 
-class _locked:
+class locked:
     """The run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
 
     def __init__(self, run: Run, say: Say) -> None:
@@ -185,7 +185,7 @@ class _locked:
         self.lock.release()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what Lightning says about things that are as they should be."""
     import lightning  # noqa: F401  sets the level of its loggers when it is imported
 

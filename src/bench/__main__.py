@@ -1,6 +1,6 @@
-"""`make bench`: our stack against the plain loop and default Lightning, in alternation; the captioner.
+"""`make bench`: our stack against the plain loop and default Lightning, by turns; captioner; population.
 
-    python -m src.bench [--only classify|captions] [--rounds 5] [--images 4000]
+    python -m src.bench [--only classify|captions|population] [--rounds 5] [--images 4000]
 
 Each contender is a process of its own; a round runs each once, so that a machine whose speed drifts
 drifts for all. What counts is the ratio within a round; the table gives the median over rounds.
@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from src.bench.captions import as_rows, captions_table, measure_captions
+from src.bench.population import as_rows as rates_as_rows
+from src.bench.population import measure_population, population_table
 from src.files import write_atomically
 from src.run import commit, cores, processor, to_json, versions
 
@@ -82,12 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.bench", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=4_000, help="training images an epoch")
-    parser.add_argument("--only", choices=("classify", "captions"), help="one part instead of both")
+    parser.add_argument("--only", choices=tuple(PARTS), help="one part instead of all")
     options = parser.parse_args()
-    if options.only != "captions":
-        classify(options)
-    if options.only != "classify":
-        captions(options)
+    for name, part in PARTS.items():
+        if options.only in (None, name):
+            part(options)
 
 
 def captions(options: argparse.Namespace) -> None:
@@ -99,6 +100,18 @@ def captions(options: argparse.Namespace) -> None:
     write_atomically(folder / "captions.md", table)
     write_atomically(folder / "captions.json", to_json({"comparisons": as_rows(comparisons), **_where()}))
     print(f"Files: {folder}/captions.md, {folder}/captions.json")
+
+
+def population(options: argparse.Namespace) -> None:
+    """The population's part."""
+    device, found = measure_population(options.rounds)
+    table = f"{_heading()} Device: {device}. Medians of {options.rounds} rounds.\n\n{population_table(found)}"
+    print(f"\n{table}")
+    folder = Path("outputs/bench")
+    write_atomically(folder / "population.md", table)
+    content = {"device": device, "throughput": rates_as_rows(found), **_where()}
+    write_atomically(folder / "population.json", to_json(content))
+    print(f"Files: {folder}/population.md, {folder}/population.json")
 
 
 def classify(options: argparse.Namespace) -> None:
@@ -208,6 +221,12 @@ def _run(command: list[str]) -> str:
         raise SystemExit(f"{' '.join(command)} failed:\n" + "\n".join(done.stderr.splitlines()[-10:]))
     return done.stdout
 
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "classify": classify,
+    "captions": captions,
+    "population": population,
+}
 
 if __name__ == "__main__":
     main()
