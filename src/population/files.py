@@ -27,7 +27,13 @@ from src.fit import _resume_from
 from src.job import Say, results_of
 from src.population.network import Weights
 from src.population.training import Knobs
-from src.recorder import Recorder, RunLogger, plain_numbers
+from src.recorder import (
+    Recorder,
+    RunLogger,
+    plain_numbers,
+    refuse_infinite_metrics,
+    refuse_infinite_weights,
+)
 from src.run import Diverged, Run
 
 LAUNCHER = "population"  # as results.json names it
@@ -124,10 +130,11 @@ class Member:
         """Write the epoch's row, events and checkpoints.
 
         Raises:
-            Diverged: the validation loss is not finite.
+            Diverged: a weight or the validation loss is not finite.
             OSError: a file cannot be written.
         """
         module = self.module
+        refuse_infinite_weights(module, self.epochs_done + 1, self.steps)
         metrics = {
             "train_loss": module.running_loss_sum / module.running_batches,
             "train_loss_epoch": module.epoch_loss_sum / module.epoch_batches,
@@ -148,11 +155,17 @@ class Member:
             last: test loss and accuracy of the last epoch's weights.
             best: of the best validation epoch's.
             device: its name.
+
+        Raises:
+            Diverged: a test loss is not finite.
+            OSError: a file cannot be written.
         """
         tests = [
             plain_numbers({"test_loss": torch.tensor(loss), "test_acc": torch.tensor(accuracy)})
             for loss, accuracy in (last, best)
         ]
+        for test in tests:
+            refuse_infinite_metrics(test, self.epochs_done, self.steps)
         shown = task.conclude(self.module, self.data, self.run.folder, self.logger, self.cfg.epochs)
         measured = task.summarize(self.recorder.rows, int(self.recorder.best["epoch"]), *tests)
         figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}

@@ -184,7 +184,7 @@ class _Group:
         for index, member in enumerate(members):
             try:
                 results = member.conclude(last[index], tested[index], device_name(self.device))
-            except OSError as error:
+            except (Diverged, OSError) as error:
                 self._give_up(member, error)
             else:
                 self.ended(self.plans[member], results)
