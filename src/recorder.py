@@ -59,6 +59,7 @@ class Recorder(Checkpoint):
         self.columns, self.tags, self.monitor, self.rate = columns, tags, monitor, rate
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] = {}  # monitor's value and epoch
+        self.stage = "set-up"  # what a run is at: then training, validation, test
         self._epoch_began = self._validation_began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,12 +77,17 @@ class Recorder(Checkpoint):
             self._log(trainer, row)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stage = "training"
         self._epoch_began = self._validation_began = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stage = "validation"
         self._validation_began = time.perf_counter()
         # Before they are used: a decoder whose scores are NaN would die of another error.
         refuse_infinite_weights(pl_module, trainer.current_epoch + 1, trainer.global_step)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stage = "test"
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # NaN scores have a highest one, too: the accuracy alone would look like a number.

@@ -161,6 +161,11 @@ class Run:
         threads = (_read_json(self.identity_file) or {}).get("threads")
         return threads if isinstance(threads, int) and threads > 0 else None
 
+    def parts_before(self) -> int:
+        """Parts in which an unfinished run computed its batches: with others its last digits would differ."""
+        parts = (_read_json(self.identity_file) or {}).get("batch_parts")
+        return parts if isinstance(parts, int) and parts > 0 else 1
+
     def start(self, cfg: DictConfig) -> None:
         """Make the folder, or ready it for going on; `force` empties it first.
 
@@ -178,10 +183,10 @@ class Run:
         self.results_file.unlink(missing_ok=True)  # of a failed try
         self.failure_file.unlink(missing_ok=True)
         write_atomically(self.config_file, OmegaConf.to_yaml(cfg, resolve=True))
-        write_atomically(
-            self.identity_file,
-            to_json({"settings": self.identity, "code": self.code, "threads": cfg.threads}),
-        )
+        identity = {"settings": self.identity, "code": self.code, "threads": cfg.threads}
+        if cfg.batch_parts > 1:
+            identity["batch_parts"] = cfg.batch_parts
+        write_atomically(self.identity_file, to_json(identity))
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write results.json, the last file of a run."""

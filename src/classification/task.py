@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 
 from src.classification.data import ImageData
 from src.classification.module import Classifier
+from src.classification.parts import compute_in_parts
 from src.config import FIGURES, RATES
 from src.filters.kernels import ACROSS, protocol_kernels
 
@@ -43,7 +44,7 @@ def build_data(cfg: DictConfig, say: Any = None, show_bar: bool = False) -> Imag
 
 def build_module(cfg: DictConfig, data: ImageData) -> Classifier:
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
-    return Classifier(
+    module = Classifier(
         dropout=cfg.dropout,
         lr=cfg.lr,
         batch_size=cfg.batch_size,
@@ -55,6 +56,9 @@ def build_module(cfg: DictConfig, data: ImageData) -> Classifier:
         image_size=data.image_size,
         classes=data.classes,
     )
+    if cfg.batch_parts > 1:
+        compute_in_parts(module, cfg.batch_parts)
+    return module
 
 
 def summarize(

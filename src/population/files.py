@@ -58,6 +58,7 @@ class Member:
         self.optimizer = self.module.configure_optimizers()
         self.recorder = Recorder(run, task.COLUMNS, task.TAGS, task.MONITOR, task.RATE)
         self.steps = 0
+        self._begun: tuple[int, tuple[float, int, int]] | None = None  # epoch, and what was counted before it
         self.logger = RunLogger(run.folder)
         path = _resume_from(run, say)
         if path is not None:
@@ -101,7 +102,12 @@ class Member:
                 )
 
     def begin_epoch(self) -> None:
-        """Set the clock and the epoch's loss."""
+        """Set the clock and the epoch's loss; an epoch that is begun again counts nothing twice."""
+        counted = (self.module.running_loss_sum, self.module.running_batches, self.steps)
+        if self._begun is not None and self._begun[0] == self.epochs_done:
+            counted = self._begun[1]
+        self._begun = (self.epochs_done, counted)
+        self.module.running_loss_sum, self.module.running_batches, self.steps = counted
         self.module.epoch_loss_sum, self.module.epoch_batches = 0.0, 0
         self.recorder.on_train_epoch_start(self._trainer({}), self.module)
 
@@ -180,12 +186,17 @@ class Member:
         }
         return self._end("done", None, {**measured, **shown, **facts})
 
-    def give_up(self, error: Exception) -> dict[str, Any]:
-        """Record a run that diverged or failed; its results.json."""
+    def give_up(self, error: Exception, cause: str | None = None) -> dict[str, Any]:
+        """Record a run that diverged or failed; its results.json.
+
+        Args:
+            cause: what results.json says of it; None for the error's own words.
+        """
         status = "diverged" if isinstance(error, Diverged) else "failed"
-        cause = str(error)
-        if status == "failed":
-            cause = f"{type(error).__name__}: {error}"
+        if status == "diverged":
+            cause = str(error)
+        else:
+            cause = cause or f"{type(error).__name__}: {error}"
             with contextlib.suppress(OSError):
                 write_atomically(self.run.failure_file, "".join(traceback.format_exception(error)))
         best_epoch = int(self.recorder.best["epoch"]) if self.recorder.best else None
