@@ -17,6 +17,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from src.files import write_atomically
+from src.memory import shortage
 
 _MARK = b"sha256="
 _COMMENT = len(_MARK) + hashlib.sha256().digest_size * 2
@@ -66,6 +67,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         content = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except Exception as error:  # whole, but made by somebody else: torch refuses it in a dozen ways
+        if shortage(error) is not None:  # no fault of the file
+            raise
         raise DamagedCheckpoint(f"{_not_ours(path)}: {type(error).__name__}") from error
     if not isinstance(content, dict):
         raise DamagedCheckpoint(_not_ours(path))
