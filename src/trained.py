@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from src.yaml_text import read_settings
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ class Trained:
         if self.run is None:
             return None
         try:
-            found = OmegaConf.select(OmegaConf.load(self.run / "config.yaml"), "data.name")
+            found = read_settings(self.run / "config.yaml")["data"]["name"]
         except Exception:  # hand-edited YAML fails in a dozen ways, and the name is worth having only
             return None
         return found if isinstance(found, str) else None

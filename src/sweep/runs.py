@@ -246,8 +246,11 @@ def _read_text(path: Path) -> str:
 def _read_config(path: Path) -> dict[str, object]:
     from omegaconf import OmegaConf
 
+    from src.yaml_text import refuse_aliases
+
     text = _read_text(path)
     try:
+        refuse_aliases(text)
         # Unresolved: the file is resolved already, and nothing in it may read the environment.
         content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         if not isinstance(content, dict):
