@@ -13,7 +13,9 @@ from torch import Tensor
 
 from src.captioning.data import PairBatch
 from src.captioning.parts import compute_in_parts
+from src.classification.module import Classifier
 from src.classification.network import ConvNet
+from src.classification.parts import compute_in_parts as compute_classifier_in_parts
 from src.config import mistakes_in
 from src.job import record_death, run_job
 from src.memory import shortage
@@ -99,6 +101,22 @@ def test_a_classifiers_batch_in_parts_gives_the_numbers_of_the_whole(
     assert (parted["batch_parts"], said) == (3, [])
     assert "batch_parts" not in whole
     assert other.run.identity == asked.run.identity
+
+
+def test_the_layer_that_steps_in_its_backward_pass_waits_for_all_parts() -> None:
+    torch.manual_seed(0)
+    module = Classifier(dropout=0.0, lr=0.1, batch_size=4)
+    module.train()
+    images = torch.rand(4, 1, 28, 28)
+    module.network(images).square().sum().backward()
+    expected = [weight.grad for weight in module.parameters()]
+    module.zero_grad()
+    compute_classifier_in_parts(module, 2)
+    module.network.dense1.step_lr = 0.1  # as a training step sets it
+    before = module.network.dense1.weight.clone()
+    module.network(images).square().sum().backward()
+    assert torch.equal(module.network.dense1.weight, before)
+    torch.testing.assert_close([weight.grad for weight in module.parameters()], expected)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +227,7 @@ def test_a_population_is_divided_until_it_fits_and_the_numbers_stay(
     def asked(name: str, *more: str) -> list[Plan]:
         return [plan(*small, f"name={name}", f"lr={lr}", *more) for lr in ("0.01", "1e80", "0.05")]
 
+    monkeypatch.setattr("src.classification.data.CHUNK_IMAGES", 8)  # losses are counted at every step
     whole = run_all(asked("whole"))
     usual, steps = Population.step, iter(range(10**6))
 
@@ -261,8 +280,8 @@ for more in ("on_memory=fail", "on_memory=halve"):
 def test_a_real_limit_of_memory(tmp_path: Path) -> None:
     data = write_data_set(tmp_path / "data", train=2100, test=20)
     asked = ("data=idx", f"data.root={data}", "data.val_size=100", "accelerator=cpu", "threads=1", "epochs=1")
-    asked += ("batch_size=2000", f"output_dir={tmp_path / 'out'}")
-    command = [sys.executable, "-c", LIMITED, "350", *asked]
+    large = ("batch_size=2000", f"output_dir={tmp_path / 'out'}")
+    command = [sys.executable, "-c", LIMITED, "350", *asked, *large]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     lines = ended.stdout.strip().splitlines()
     assert len(lines) > 2, ended.stderr
