@@ -3,8 +3,8 @@
 pip-audit is installed into a virtual environment of its own, which is thrown away: it is no dependency of
 this project. It asks the Python Packaging Advisory Database over the network.
 
-Exit status: 0 nothing is known; 1 vulnerabilities, each named; 2 nobody could be asked, so nothing is known
-either way.
+Exit status: 0 nothing is known; 1 vulnerabilities, each named; 2 not everything could be asked about, so that
+nothing is known either way. pip-audit itself calls what it could not ask about skipped, and ends well.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 PINS = Path(__file__).parents[1] / "constraints.txt"
 LIMIT_S = 600
+LISTED = 8  # packages that a message names
 LOCAL = "+"  # a version such as 2.13.0+cpu is known to no database under this name
 
 
@@ -42,20 +43,28 @@ def audit(pins: Path, tool: Sequence[str] | None = None) -> int:
             failed = _run([*command, "--progress-spinner", "off"])
         found = _read(report)
     if found is None:
-        print(f"Nobody could be asked: {failed or 'pip-audit left no report'}.", file=sys.stderr)
-        print("Nothing is known either way; try again where the network is reachable.", file=sys.stderr)
-        return 2
+        return _unknown(f"Nobody could be asked: {failed or 'pip-audit left no report'}.")
     count = 0
     for package in found:
         for known in package.get("vulns", []):
             count += 1
             mended = ", ".join(known.get("fix_versions") or []) or "no version yet"
             print(f"{package['name']} {package['version']}: {known['id']}, mended in {mended}")
-    skipped = [package["name"] for package in found if package.get("skip_reason")]
+    skipped = [package for package in found if package.get("skip_reason")]
+    print(f"{len(found) - len(skipped)} of {len(found)} packages asked about, {count} known vulnerabilities.")
+    if count:
+        return 1
     if skipped:
-        print(f"Not known to the database: {', '.join(skipped)}.")
-    print(f"{len(found) - len(skipped)} packages, {count} known vulnerabilities.")
-    return 1 if count else 0
+        names = ", ".join(package["name"] for package in skipped[:LISTED])
+        more = f" and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        return _unknown(f"Not asked about: {names}{more} ({skipped[0]['skip_reason']}).")
+    return 0
+
+
+def _unknown(why: str) -> int:
+    print(why, file=sys.stderr)
+    print("Nothing is known either way; try again where the network is reachable.", file=sys.stderr)
+    return 2
 
 
 def _installed(work: Path) -> str:

@@ -328,6 +328,7 @@ found = [{{"name": name, "version": version, "vulns": []}} for name, version in 
 {body}
 json.dump({{"dependencies": found, "fixes": []}}, open(report, "w"))
 """
+SKIPPED = 'found[0] = {"name": "a", "skip_reason": "not found there"}'
 KNOWN = (
     'found[1]["vulns"] = [{"id": "PYSEC-1", "fix_versions": ["2.1"]}, {"id": "PYSEC-2", "fix_versions": []}]'
 )
@@ -336,11 +337,11 @@ KNOWN = (
 @pytest.mark.parametrize(
     ("body", "status", "out", "err"),
     [
-        ("", 0, "2 packages, 0 known vulnerabilities.", ""),
+        ("", 0, "2 of 2 packages asked about, 0 known vulnerabilities.", ""),
         (
             f"{KNOWN}",
             1,
-            "b 2.0: PYSEC-1, mended in 2.1\nb 2.0: PYSEC-2, mended in no version yet\n2 packages, 2",
+            "b 2.0: PYSEC-1, mended in 2.1\nb 2.0: PYSEC-2, mended in no version yet\n2 of 2 packages",
             "",
         ),
         (
@@ -349,6 +350,7 @@ KNOWN = (
             "",
             "Nobody could be asked: python: ConnectionError: no route.",
         ),
+        (SKIPPED, 2, "1 of 2 packages asked about, 0 known", "Not asked about: a (not found there)."),
         ("found = []", 2, "", "pip-audit left no report"),
     ],
 )
