@@ -91,7 +91,7 @@ class Recorder(Checkpoint):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # NaN scores have a highest one, too: the accuracy alone would look like a number.
-        refuse_infinite_metrics(plain_numbers(trainer.callback_metrics), len(self.rows), trainer.global_step)
+        refuse_infinite_loss(plain_numbers(trainer.callback_metrics), len(self.rows), trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = plain_numbers(trainer.callback_metrics)
@@ -174,14 +174,14 @@ def refuse_infinite_weights(module: Module, epoch: int, step: int) -> None:
             raise Diverged(f"{name} holds {first_infinite(value)}", epoch, step)
 
 
-def refuse_infinite_metrics(metrics: Mapping[str, float], epoch: int, step: int) -> None:
-    """Check what a test measured.
+def refuse_infinite_loss(metrics: Mapping[str, float], epoch: int, step: int) -> None:
+    """Check what a test measured: its loss, since scores may be undefined (CIDEr-D of a single image is).
 
     Raises:
-        Diverged: a figure is NaN or infinite.
+        Diverged: the loss is NaN or infinite.
     """
     for name, value in metrics.items():
-        if not math.isfinite(value):
+        if name.endswith("_loss") and not math.isfinite(value):
             raise Diverged(f"{name} became {value} on the test images", epoch, step)
 
 

@@ -142,7 +142,12 @@ def classified(on_idx: tuple[str, ...], output: Path) -> dict[str, Plan]:
 def captioned(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     root = tmp_path_factory.mktemp("squares")
     return train(
-        *("task=caption", "data=karpathy", f"data.root={write_captioned(root / 'data')}", "epochs=1"),
+        *(
+            "task=caption",
+            "data=karpathy",
+            f"data.root={write_captioned(root / 'data', 4, 1, 1)}",
+            "epochs=1",
+        ),
         *("encoder.name=tiny", "encoder.size=64", "attention=true", "compare_beam=3", "schedule=cosine"),
         *(f"encoder.cache={root / 'cache'}", f"output_dir={output}"),
     )
@@ -214,12 +219,13 @@ def test_a_captioners_files(captioned: Plan) -> None:
     assert results["status"] == "done"
     for score in SCORES:
         for key in (f"test_{score}", f"test_beam3_{score}", f"test_{score}_best_val"):
-            assert isinstance(results[key], float), key
+            # CIDEr-D weighs words by how few images have them: of a single image it is undefined.
+            assert isinstance(results[key], float) != (score == "cider_d"), key
     holds(strict(run.identity_file), "identity.json")
     for row in cells(run.metrics_file):
         holds(row, "metrics.csv of task=caption")
     written = strict(run.folder / "captions.json")
-    assert len(written) == 8
+    assert len(written) == 1
     for entry in written:
         holds(entry, "captions.json")
     holds(torch.load(run.best, weights_only=True), "checkpoints/last.ckpt and checkpoints/best.ckpt")
@@ -227,9 +233,9 @@ def test_a_captioners_files(captioned: Plan) -> None:
     cache = Path(captioned.cfg.encoder.cache)
     (stored,) = cache.glob("images-64-*.npy")
     array = np.load(stored, mmap_mode="r")
-    assert (array.dtype, array.shape) == (np.uint8, (40, 3, 64, 64))
+    assert (array.dtype, array.shape) == (np.uint8, (6, 3, 64, 64))
     looked_at = strict(cache / "looked_at.json")
-    assert len(looked_at) == 40
+    assert len(looked_at) == 6
     assert all(is_of("list of integer", stamp) and len(stamp) == 3 for stamp in looked_at.values())
 
 

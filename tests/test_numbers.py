@@ -54,7 +54,9 @@ def test_an_infinite_weight_that_a_relu_hides_from_every_loss_is_found(
 ) -> None:
     def lose_a_filter(module: Classifier) -> None:
         if module.global_step > STEPS:  # in the second epoch
-            module.network.conv1.weight.data[3] = -math.inf
+            bias = module.network.conv1.bias
+            assert bias is not None
+            bias.data[3] = -math.inf
 
     after(Classifier, "training_step", lose_a_filter, monkeypatch)
     results, asked = train(*on_idx, f"output_dir={tmp_path}")

@@ -31,7 +31,7 @@ from src.recorder import (
     Recorder,
     RunLogger,
     plain_numbers,
-    refuse_infinite_metrics,
+    refuse_infinite_loss,
     refuse_infinite_weights,
 )
 from src.run import Diverged, Run
@@ -171,7 +171,7 @@ class Member:
             for loss, accuracy in (last, best)
         ]
         for test in tests:
-            refuse_infinite_metrics(test, self.epochs_done, self.steps)
+            refuse_infinite_loss(test, self.epochs_done, self.steps)
         shown = task.conclude(self.module, self.data, self.run.folder, self.logger, self.cfg.epochs)
         measured = task.summarize(self.recorder.rows, int(self.recorder.best["epoch"]), *tests)
         figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
