@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak damage fuzz bench profile lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak damage fuzz audit bench profile lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -78,6 +78,9 @@ damage: setup ## damage every file that is read back, 500 times, and see that no
 
 fuzz: setup ## 100,000 made-up inputs to everything that reads from outside (about 30 minutes)
 	@$(BIN)/python -m tests.fuzz inputs=100000 minutes=60 $(ARGS)
+
+audit: setup ## ask for known vulnerabilities of the pinned packages (needs a network; status 2: nobody could be asked)
+	@$(BIN)/python -m src.audit
 
 bench: setup data ## measure all that is claimed of speed against the straightforward way, on a quiet machine (ARGS='--only PART')
 	@$(BIN)/python -m src.bench $(ARGS)

@@ -19,6 +19,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from src.files import write_atomically
+from src.memory import shortage
 
 SET_ASIDE = "set_aside.ckpt"  # a last.ckpt that cannot be gone on from, for whoever can use its weights
 _MARK = b"sha256="
@@ -70,6 +71,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         _refuse_squeezed(data)
         content = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except Exception as error:  # whole, but made by somebody else: torch refuses it in a dozen ways
+        if shortage(error) is not None:  # no fault of the file
+            raise
         raise DamagedCheckpoint(f"{_not_ours(path)}: {type(error).__name__}") from error
     if not isinstance(content, dict):
         raise DamagedCheckpoint(_not_ours(path))

@@ -74,7 +74,22 @@ def mistakes_in(cfg: DictConfig) -> list[str]:
         found.append(f"momentum={cfg.momentum}: must be 0 with optimizer={cfg.optimizer}, which has none")
     if not found and cfg.task == "caption" and cfg.clip is not None and cfg.clip_norm is not None:
         found.append(f"clip={cfg.clip} and clip_norm={cfg.clip_norm}: one of them must be null")
+    if not found and cfg.batch_parts > cfg.batch_size:
+        found.append(f"batch_parts={cfg.batch_parts}: must be at most batch_size={cfg.batch_size}")
+    if not found and cfg.batch_parts > 1 and (obstacle := parts_obstacle(cfg)):
+        found.append(f"batch_parts={cfg.batch_parts}: must be 1 with {obstacle}")
     return found
+
+
+def parts_obstacle(cfg: DictConfig) -> str | None:
+    """The setting for which a batch in parts would give other numbers, and why; None where none does."""
+    if cfg.task != "caption":
+        return None
+    if cfg.encoder.name == "tiny":
+        return "encoder.name=tiny, whose batch norms look at the whole batch"
+    if cfg.sampling:
+        return f"sampling={cfg.sampling}, which draws for the whole batch"
+    return None
 
 
 def numbers_of(cfg: DictConfig) -> dict[str, Any]:

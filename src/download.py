@@ -199,7 +199,10 @@ def _sources(raw: Path, say: Say) -> Generator[tuple[str, Read], None, None]:
 
 
 def _from_folder(folder: Path, name: str) -> bytes:
-    return _gunzip(folder / f"{name}.gz", name)
+    packed = folder / f"{name}.gz"
+    if packed.exists() and not packed.is_file():  # a pipe, on which reading would wait for ever
+        raise OSError(f"{packed.name} is not a file")
+    return _gunzip(packed, name)
 
 
 def _gunzip(source: Path | BinaryIO, name: str) -> bytes:

@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from src import stops
-from src.config import ALWAYS_NAMED, FIGURES, RATES
+from src.config import ALWAYS_NAMED, FIGURES, RATES, parts_obstacle
 from src.files import write_atomically
+from src.memory import advice, set_free, shortage
 from src.provenance import cores, processor, versions
 from src.run import Diverged, FolderGone, Run, RunMismatch
 from src.seal import CHANGED
@@ -64,6 +65,8 @@ def run_job(
         cfg.threads = cfg.threads or begun_with or threads or _threads_alone(cfg)
         if not cfg.force and (damaged := run.damage()):
             say(f"{run.name}: {', '.join(damaged)} {CHANGED}; written again from the last sound checkpoint")
+        if not cfg.force and cfg.on_memory == "halve":
+            cfg.batch_parts = max(cfg.batch_parts, min(run.parts_before(), cfg.batch_size))
         try:
             run.start(cfg)
         except OSError as error:
@@ -96,8 +99,24 @@ def one_line(results: dict[str, Any]) -> str:
 
 def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any]:
     quiet()
-    from src.checkpoints import best_survives
-    from src.fit import fit_and_test, task_of  # late: torch and Lightning take seconds to import
+    while True:
+        results = _try(cfg, run, say, show_bar)
+        if results is not None:
+            return results
+        set_free()
+        cfg.batch_parts = min(2 * cfg.batch_parts, cfg.batch_size)
+        cfg.force = False  # what is done stays: the run goes on from its last checkpoint
+        say(f"{run.name}: memory ran out; going on with batches in {cfg.batch_parts} parts, the same numbers")
+        try:
+            run.start(cfg)
+        except OSError as error:
+            return record_failure(cfg, run, f"its folder cannot be used: {error}")
+
+
+def _try(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any] | None:
+    """Train, and record the end; None where memory ran out and more parts may do."""
+    from src.checkpoints import best_survives  # late: torch and Lightning take seconds to import
+    from src.fit import fit_and_test, task_of
     from src.recorder import Recorder
 
     task = task_of(cfg)
@@ -118,11 +137,19 @@ def _train(cfg: DictConfig, run: Run, say: Say, show_bar: bool) -> dict[str, Any
         raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
+        if (words := shortage(error)) is not None:
+            may_halve = parts_obstacle(cfg) is None
+            more = may_halve and cfg.on_memory == "halve" and cfg.batch_parts < cfg.batch_size
+            if more and recorder.stage == "training":
+                return None
+            cause = advice(words, recorder.stage, cfg.batch_size, cfg.batch_parts, may_halve)
         with contextlib.suppress(OSError):
             write_atomically(run.failure_file, traceback.format_exc())
     if status != "done":
         best_epoch = int(recorder.best["epoch"]) if recorder.best else None
         measured = task.summarize(recorder.rows, best_epoch, {}, {})
+    if cfg.batch_parts > 1:
+        measured["batch_parts"] = cfg.batch_parts
     results = results_of(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
     try:
         run.finish(results)
@@ -137,7 +164,9 @@ def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
     number = -exit_code if exit_code < 0 else exit_code - 128
     if number in set(signal.Signals):
         cause = f"its process was ended by {signal.Signals(number).name}"
-        cause += ", as it is when memory runs out" if number == signal.SIGKILL else ""
+        if number == signal.SIGKILL:
+            smaller = f", or batch_size={cfg.batch_size // 2}" if cfg.batch_size > 1 else ""
+            cause += f", as it is when the machine's memory runs out: try fewer workers (workers=1){smaller}"
     try:
         with FileLock(run.lock_file, timeout=0):
             return record_failure(cfg, run, cause)

@@ -6,6 +6,7 @@ few lines ("billion laughs"); what this project writes holds none.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 LARGEST = 64 * 2**10  # characters; a run's settings take three thousand, and the parser a second for these
@@ -35,3 +36,19 @@ def settings_of(text: str) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise ValueError("not a table of settings")
     return content
+
+
+def read_settings(path: Path) -> dict[Any, Any]:
+    """`settings_of` a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a file, or too large.
+        Exception: see `settings_of`.
+    """
+    if not path.is_file():  # a pipe, on which reading would wait for ever
+        raise ValueError(f"{path} is not a file")
+    with path.open("rb") as file:
+        return settings_of(
+            file.read(4 * LARGEST + 1).decode("utf-8-sig")
+        )  # UTF-8: 4 bytes at most a character

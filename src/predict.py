@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from src import stops
 from src.images import BrokenImage, NoImages, find_images
 from src.job import say_to_terminal
+from src.memory import shortage
 from src.paths import exists, expanded
 from src.predict_command import ONLY_OF, PredictSettings, help_text, read_command
 from src.sweep.ranking import console_for
@@ -139,8 +140,6 @@ def run(settings: PredictSettings, trained: Trained, paths: list[Path], folder: 
     Raises:
         CheckpointError: the checkpoint or its encoder cannot be used.
     """
-    import torch
-
     predictor = load(settings, trained)
     try:
         outcome = gather(predictor, paths, settings)
@@ -155,12 +154,14 @@ def run(settings: PredictSettings, trained: Trained, paths: list[Path], folder: 
         if len(outcome.rows) > PAGE_IMAGES:
             page_notes.append(f"The page shows the first {PAGE_IMAGES} of {len(outcome.rows):,} images.")
         files = predictor.write(folder, outcome.rows, PAGE_IMAGES, names, page_notes)
-    except torch.OutOfMemoryError:
-        return refuse([f"batch_size={settings.batch_size}: does not fit the GPU's memory; take fewer"])
     except BrokenImage as error:  # it was readable a moment ago
         return refuse([str(error)])
     except OSError as error:
         return refuse([f"output={folder}: cannot be written: {error.strerror or error}"])
+    except (MemoryError, RuntimeError) as error:
+        if shortage(error) is None:
+            raise
+        return refuse([f"batch_size={settings.batch_size}: does not fit the memory; take fewer"])
     show(predictor, outcome.rows, names)
     for line in (*notes, *(f"Written: {path}" for path in files)):
         say(line)

@@ -15,6 +15,7 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.nn import Module
 from tqdm import tqdm
 
 from src import stops
@@ -59,6 +60,7 @@ class Recorder(Checkpoint):
         self.columns, self.tags, self.monitor, self.rate = columns, tags, monitor, rate
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] = {}  # monitor's value and epoch
+        self.stage = "set-up"  # what a run is at: then training, validation, test
         self._epoch_began = self._validation_began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,13 +78,24 @@ class Recorder(Checkpoint):
             self._log(trainer, row)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stage = "training"
         self._epoch_began = self._validation_began = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         stops.check()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stage = "validation"
         self._validation_began = time.perf_counter()
+        # Before they are used: a decoder whose scores are NaN would die of another error.
+        refuse_infinite_weights(pl_module, trainer.current_epoch + 1, trainer.global_step)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stage = "test"
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # NaN scores have a highest one, too: the accuracy alone would look like a number.
+        refuse_infinite_loss(plain_numbers(trainer.callback_metrics), len(self.rows), trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = plain_numbers(trainer.callback_metrics)
@@ -154,6 +167,33 @@ class RunBar(Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def refuse_infinite_weights(module: Module, epoch: int, step: int) -> None:
+    """Check the weights and buffers themselves: a ReLU may hide from the loss that one of them is lost.
+
+    Raises:
+        Diverged: one holds NaN or an infinity.
+    """
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise Diverged(f"{name} holds {first_infinite(value)}", epoch, step)
+
+
+def refuse_infinite_loss(metrics: Mapping[str, float], epoch: int, step: int) -> None:
+    """Check what a test measured: its loss, since scores may be undefined (CIDEr-D of a single image is).
+
+    Raises:
+        Diverged: the loss is NaN or infinite.
+    """
+    for name, value in metrics.items():
+        if name.endswith("_loss") and not math.isfinite(value):
+            raise Diverged(f"{name} became {value} on the test images", epoch, step)
+
+
+def first_infinite(value: Tensor) -> str:
+    """The first entry that is no finite number: nan, inf or -inf."""
+    return str(value[~value.isfinite()][0].item())
 
 
 def plain_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:

@@ -32,7 +32,7 @@ from src.seal import CHANGED, FILES, KEY, altered, digests_of, seal_is_broken, s
 # Data sets of the user's own, which may change under the same name: file patterns that tell one from another.
 DIGEST = "data.digest"  # the key in a run's identity
 OWN_DATA = {"idx": "*-ubyte*", "karpathy": "*.json"}
-IDENTITY = ("settings", "code", "threads")  # the keys of identity.json
+IDENTITY = ("settings", "code", "threads", "batch_parts")  # the keys of identity.json
 # What results.json, written last, knows the checksums of.
 OUTPUTS = ("config.yaml", "metrics.csv", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
@@ -176,6 +176,11 @@ class Run:
             there = {key: value for key, value in (self.results() or {}).items() if key in IDENTITY} or None
         return there if there is not None and isinstance(there.get("settings"), dict) else None
 
+    def parts_before(self) -> int:
+        """Parts in which an unfinished run computed its batches: with others its last digits would differ."""
+        parts = (self._filed_identity() or {}).get("batch_parts")
+        return parts if isinstance(parts, int) and parts > 0 else 1
+
     def start(self, cfg: DictConfig) -> None:
         """Make the folder, or ready it for going on; `force` empties it first.
 
@@ -193,10 +198,10 @@ class Run:
         self.results_file.unlink(missing_ok=True)  # of a failed try
         self.failure_file.unlink(missing_ok=True)
         write_atomically(self.config_file, OmegaConf.to_yaml(cfg, resolve=True))
-        write_atomically(
-            self.identity_file,
-            _sealed_json({"settings": self.identity, "code": self.code, "threads": cfg.threads}),
-        )
+        identity = {"settings": self.identity, "code": self.code, "threads": cfg.threads}
+        if cfg.batch_parts > 1:
+            identity["batch_parts"] = cfg.batch_parts
+        write_atomically(self.identity_file, _sealed_json(identity))
 
     def check_there(self) -> None:
         """Call it before the files of an epoch are written, which would make a folder anew.

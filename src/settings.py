@@ -26,6 +26,7 @@ ENCODERS = (
     "tiny",
 )
 SCHEDULES = ("constant", "cosine")
+ON_MEMORY = ("fail", "halve")
 IMAGE_SETS = ("fashion_mnist", "idx")
 CAPTION_SETS = ("scenes", "karpathy")
 
@@ -135,6 +136,19 @@ class Settings:
     )
     workers: int | None = setting(
         "runs at once in a sweep (null: one a core, or one a GPU)",
+        group="hardware",
+        at_least=1,
+        numbers=False,
+    )
+
+    on_memory: str = setting(
+        "when memory runs out in training: fail, or halve the parts that a batch is computed in and go on",
+        group="hardware",
+        choices=ON_MEMORY,
+        numbers=False,
+    )
+    batch_parts: int = setting(
+        "parts that a batch is computed in, one by one: less memory, the same numbers up to rounding",
         group="hardware",
         at_least=1,
         numbers=False,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.paths import expanded, is_dir, is_file
-from src.plain_yaml import settings_of
+from src.plain_yaml import read_settings
 from src.words import plain
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Trained:
         if self.run is None:
             return None
         try:
-            found = settings_of((self.run / "config.yaml").read_text(encoding="utf-8"))["data"]["name"]
+            found = read_settings(self.run / "config.yaml")["data"]["name"]
         except Exception:  # hand-edited YAML fails in a dozen ways, and the name is worth having only
             return None
         return found if isinstance(found, str) else None

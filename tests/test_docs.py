@@ -14,11 +14,11 @@ from src.command import read_command
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("ARCHITECTURE", "PERFORMANCE", "RELIABILITY")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("ARCHITECTURE", "FILES", "PERFORMANCE", "RELIABILITY")),
 )
 TARGETS = (
     *("setup", "data", "train", "sweep", "seeds", "caption", "caption-ucm", "caption-sydney"),
-    *("ranking", "theory", "report", "reproduce", "tensorboard"),
+    *("ranking", "theory", "report", "reproduce", "tensorboard", "audit"),
     *("test", "soak", "damage", "fuzz", "bench", "profile", "lint", "format", "typecheck", "check", "clean"),
 )
 

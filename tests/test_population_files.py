@@ -283,7 +283,11 @@ def test_a_population_that_dies_is_recorded(
     monkeypatch.setattr(Population, "evaluate", out_of_memory)
     results = run_all(plans_in(tmp_path, on_idx, "plain", "dropping"))
     assert {(found["status"], found["cause"]) for found in results} == {
-        ("failed", "RuntimeError: out of memory")
+        (
+            "failed",
+            "memory ran out with 2 runs at once (out of memory): try workers=1, or on_memory=halve, which "
+            "takes fewer at once by itself",
+        )
     }
 
 

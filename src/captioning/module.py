@@ -214,6 +214,11 @@ class Captioner(L.LightningModule):
         return searches if other in (None, searches["test"]) else {**searches, f"test_beam{other}": other}
 
     def _write(self, regions: Tensor, rows: list[int], name: str, beam: int) -> None:
+        """Caption images.
+
+        Raises:
+            Diverged: a caption's log-probability is not finite; among NaN scores, too, some word is first.
+        """
         found = decode(
             self.decoder,
             regions,
@@ -221,6 +226,11 @@ class Captioner(L.LightningModule):
             max_steps=self.hparams["max_words"],
             length_penalty=self.hparams["length_penalty"],
         )
+        if not all(map(math.isfinite, found.scores)):
+            epoch = min(self.current_epoch + 1, self.trainer.max_epochs or 1)  # a test comes after the last
+            raise Diverged(
+                "the log-probability of a caption is no longer finite", epoch, self.trainer.global_step
+            )
         for place, row in enumerate(rows):
             self.written[name].captions[row] = tuple(self.vocabulary.decode(found.tokens[place]))
             if found.alphas is not None:

@@ -12,6 +12,7 @@ from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
 from src.captioning.metrics import distinct_captions, share_seen_in_training, signature
 from src.captioning.module import Captioner
+from src.captioning.parts import compute_in_parts
 from src.captioning.pointing import pointing_game
 from src.captioning.show import show_captions
 from src.config import FIGURES, RATES
@@ -91,6 +92,8 @@ def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
     )
     if module.encoder is not None:
         module.encoder.load_state_dict(encoder.state_dict())
+    if cfg.batch_parts > 1:
+        compute_in_parts(module, cfg.batch_parts, cfg.batch_size)
     return module
 
 

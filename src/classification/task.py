@@ -13,6 +13,8 @@ from torchvision.utils import make_grid
 
 from src.classification.data import ImageData
 from src.classification.module import Classifier
+from src.classification.packed import refuse_bombs
+from src.classification.parts import compute_in_parts
 from src.config import FIGURES, RATES
 from src.filters.kernels import ACROSS, protocol_kernels
 
@@ -37,13 +39,19 @@ TAGS = {
 
 
 def build_data(cfg: DictConfig, say: Any = None, show_bar: bool = False) -> ImageData:
-    """The DataModule of a configuration; this one has nothing to say."""
+    """The DataModule of a configuration; this one has nothing to say.
+
+    Raises:
+        DataUnavailable: a packed file of one's own data unpacks to more than it promises.
+    """
+    if cfg.data.name == "idx":
+        refuse_bombs(Path(cfg.data.root))
     return ImageData(cfg)
 
 
 def build_module(cfg: DictConfig, data: ImageData) -> Classifier:
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
-    return Classifier(
+    module = Classifier(
         dropout=cfg.dropout,
         lr=cfg.lr,
         batch_size=cfg.batch_size,
@@ -55,6 +63,9 @@ def build_module(cfg: DictConfig, data: ImageData) -> Classifier:
         image_size=data.image_size,
         classes=data.classes,
     )
+    if cfg.batch_parts > 1:
+        compute_in_parts(module, cfg.batch_parts)
+    return module
 
 
 def summarize(

@@ -27,7 +27,13 @@ from src.fit import _resume_from
 from src.job import Say, results_of
 from src.population.network import Weights
 from src.population.training import Knobs
-from src.recorder import Recorder, RunLogger, plain_numbers
+from src.recorder import (
+    Recorder,
+    RunLogger,
+    plain_numbers,
+    refuse_infinite_loss,
+    refuse_infinite_weights,
+)
 from src.run import Diverged, Run
 
 LAUNCHER = "population"  # as results.json names it
@@ -52,6 +58,7 @@ class Member:
         self.optimizer = self.module.configure_optimizers()
         self.recorder = Recorder(run, task.COLUMNS, task.TAGS, task.MONITOR, task.RATE)
         self.steps = 0
+        self._begun: tuple[int, tuple[float, int, int]] | None = None  # epoch, and what was counted before it
         self.logger = RunLogger(run.folder)
         best_survives(run.last, run.best, say)
         path = _resume_from(run, say)
@@ -96,7 +103,12 @@ class Member:
                 )
 
     def begin_epoch(self) -> None:
-        """Set the clock and the epoch's loss."""
+        """Set the clock and the epoch's loss; an epoch that is begun again counts nothing twice."""
+        counted = (self.module.running_loss_sum, self.module.running_batches, self.steps)
+        if self._begun is not None and self._begun[0] == self.epochs_done:
+            counted = self._begun[1]
+        self._begun = (self.epochs_done, counted)
+        self.module.running_loss_sum, self.module.running_batches, self.steps = counted
         self.module.epoch_loss_sum, self.module.epoch_batches = 0.0, 0
         self.recorder.on_train_epoch_start(self._trainer({}), self.module)
 
@@ -125,10 +137,11 @@ class Member:
         """Write the epoch's row, events and checkpoints.
 
         Raises:
-            Diverged: the validation loss is not finite.
+            Diverged: a weight or the validation loss is not finite.
             OSError: a file cannot be written.
         """
         module = self.module
+        refuse_infinite_weights(module, self.epochs_done + 1, self.steps)
         metrics = {
             "train_loss": module.running_loss_sum / module.running_batches,
             "train_loss_epoch": module.epoch_loss_sum / module.epoch_batches,
@@ -149,11 +162,17 @@ class Member:
             last: test loss and accuracy of the last epoch's weights.
             best: of the best validation epoch's.
             device: its name.
+
+        Raises:
+            Diverged: a test loss is not finite.
+            OSError: a file cannot be written.
         """
         tests = [
             plain_numbers({"test_loss": torch.tensor(loss), "test_acc": torch.tensor(accuracy)})
             for loss, accuracy in (last, best)
         ]
+        for test in tests:
+            refuse_infinite_loss(test, self.epochs_done, self.steps)
         shown = task.conclude(self.module, self.data, self.run.folder, self.logger, self.cfg.epochs)
         measured = task.summarize(self.recorder.rows, int(self.recorder.best["epoch"]), *tests)
         figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
@@ -168,12 +187,17 @@ class Member:
         }
         return self._end("done", None, {**measured, **shown, **facts})
 
-    def give_up(self, error: Exception) -> dict[str, Any]:
-        """Record a run that diverged or failed; its results.json."""
+    def give_up(self, error: Exception, cause: str | None = None) -> dict[str, Any]:
+        """Record a run that diverged or failed; its results.json.
+
+        Args:
+            cause: what results.json says of it; None for the error's own words.
+        """
         status = "diverged" if isinstance(error, Diverged) else "failed"
-        cause = str(error)
-        if status == "failed":
-            cause = f"{type(error).__name__}: {error}"
+        if status == "diverged":
+            cause = str(error)
+        else:
+            cause = cause or f"{type(error).__name__}: {error}"
             with contextlib.suppress(OSError):
                 write_atomically(self.run.failure_file, "".join(traceback.format_exception(error)))
         best_epoch = int(self.recorder.best["epoch"]) if self.recorder.best else None

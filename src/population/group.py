@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -16,8 +16,10 @@ from tqdm import tqdm
 from src.classification import task
 from src.classification.data import ImageData
 from src.job import Say, locked, quiet, record_failure, results_of
+from src.memory import set_free, shortage
 from src.plan import Plan
 from src.population.files import Member, slice_of, stack_of
+from src.population.network import Weights
 from src.population.training import Population
 from src.provenance import cores
 from src.run import Diverged, RunMismatch
@@ -81,15 +83,28 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
                 members.append((plan, Member(own, plan.run, data, say)))
             except Exception as error:  # a checkpoint that is whole but holds something else
                 ended(plan, record_failure(own, plan.run, f"{type(error).__name__}: {error}"))
-        _Group(members, device, ended).run()
+        _Group(members, device, say, ended).run()
+
+
+class _Trained(NamedTuple):
+    """Members at the end of an epoch, before it stands in their files."""
+
+    members: list[Member]
+    weights: Weights
+    buffers: Weights | None
+    val_loss: list[float]
+    val_acc: list[float]
 
 
 class _Group:
     """The state of a population in progress."""
 
-    def __init__(self, members: list[tuple[Plan, Member]], device: torch.device, ended: Ended) -> None:
+    def __init__(
+        self, members: list[tuple[Plan, Member]], device: torch.device, say: Say, ended: Ended
+    ) -> None:
         self.plans = {member: plan for plan, member in members}
-        self.device, self.ended = device, ended
+        self.device, self.say, self.ended = device, say, ended
+        self.at_once = len(members)  # fewer once memory ran out
         first = next(iter(self.plans), None)
         if first is not None:
             self.cfg, self.data = first.cfg, first.data
@@ -122,11 +137,51 @@ class _Group:
                 for member in self.going():
                     self._give_up(member, error)
 
+    def _parts(self, members: list[Member]) -> list[list[Member]]:
+        """As many at once as the memory holds."""
+        return [
+            members[start : start + self.at_once] for start in range(0, len(members), max(self.at_once, 1))
+        ]
+
     def _epoch(self, epoch: int, active: list[Member], bar: tqdm) -> None:
         """Train and validate the members that stand at this epoch, and write their files."""
-        if not active:
-            bar.update(len(self.data.train_dataloader()))
-            return
+        chunks = len(self.data.train_dataloader())
+        parts, ran_out = self._parts(active), False
+        while parts:
+            if ran_out:
+                set_free()
+            part = parts.pop(0)
+            try:
+                trained = self._train(epoch, part, bar)
+            except Exception as error:
+                ran_out = self._halve(len(part), error)
+                if not ran_out:
+                    raise
+                left = [member for members in (part, *parts) for member in members]
+                # Weights are taken over at an epoch's end: these begin it again with the ones they had.
+                parts = self._parts([member for member in left if member.results is None])
+                continue
+            if trained is not None:
+                self._write(trained)
+        bar.n = (epoch + 1) * chunks
+        bar.refresh()
+        best = max(
+            (member.recorder.best["value"] for member in self.going() if member.recorder.best), default=0
+        )
+        bar.set_postfix_str(f"epoch {epoch + 1}/{self.cfg.epochs}, best {task.MONITOR} {best:.4f}")
+
+    def _halve(self, members: int, error: Exception) -> bool:
+        """Whether fewer members at once are to be tried after an error."""
+        if self.cfg.on_memory != "halve" or members == 1 or shortage(error) is None:
+            return False
+        self.at_once = -(-members // 2)
+        self.say(
+            f"memory ran out with {members} runs at once; going on with {self.at_once}, the same numbers"
+        )
+        return True
+
+    def _train(self, epoch: int, active: list[Member], bar: tqdm) -> _Trained | None:
+        """An epoch of some members; None where all of them diverged."""
         population = self._population(active)
         for member in active:
             member.begin_epoch()
@@ -146,7 +201,7 @@ class _Group:
                         self._give_up(member, error)
             bar.update()
             if not any(member.results is None for member in active):
-                return
+                return None
         left = [index for index, member in enumerate(active) if member.results is None]
         if len(left) < len(active):
             population, active = population.keep(left), [active[index] for index in left]
@@ -158,12 +213,17 @@ class _Group:
             for part in (population.weights, population.buffers)
         )
         assert weights is not None
+        return _Trained(active, weights, buffers, val_loss, val_acc)
+
+    def _write(self, trained: _Trained) -> None:
+        """Write the files of an epoch's end."""
+        active, weights, buffers = trained.members, trained.weights, trained.buffers
 
         def write(index: int) -> Exception | None:
             member = active[index]
             member.take(slice_of(weights, index), buffers and slice_of(buffers, index))
             try:
-                member.end_epoch(val_loss[index], val_acc[index])
+                member.end_epoch(trained.val_loss[index], trained.val_acc[index])
             except (Diverged, OSError) as error:
                 return error
             return None
@@ -173,10 +233,6 @@ class _Group:
         for member, wrong in zip(active, errors, strict=True):
             if wrong is not None:
                 self._give_up(member, wrong)
-        best = max(
-            (member.recorder.best["value"] for member in self.going() if member.recorder.best), default=0
-        )
-        bar.set_postfix_str(f"epoch {epoch + 1}/{self.cfg.epochs}, best {task.MONITOR} {best:.4f}")
 
     def _population(self, members: Sequence[Member]) -> Population:
         weights = stack_of(
@@ -190,16 +246,17 @@ class _Group:
 
     def _conclude(self) -> None:
         """Test the last epoch's and the best epoch's weights of every member that came so far."""
-        members = self.going()
-        if not members:
-            return
+        for members in self._parts(self.going()):
+            self._conclude_some(members)
+
+    def _conclude_some(self, members: list[Member]) -> None:
         last = self._test(self._population(members))
         best = [stack_of([member.best_weights() for member in members], self.device)]
         tested = self._test(Population([member.knobs for member in members], best[0]))
         for index, member in enumerate(members):
             try:
                 results = member.conclude(last[index], tested[index], device_name(self.device))
-            except OSError as error:
+            except (Diverged, OSError) as error:
                 self._give_up(member, error)
             else:
                 self.ended(self.plans[member], results)
@@ -209,7 +266,13 @@ class _Group:
 
     def _give_up(self, member: Member, error: Exception) -> None:
         if member.results is None:
-            self.ended(self.plans[member], member.give_up(error))
+            words, count = shortage(error), len(self.plans)
+            cause = None if words is None else f"memory ran out with {count} runs at once ({words}): try "
+            if cause and count > 1:
+                cause += f"workers={count // 2}, or on_memory=halve, which takes fewer at once by itself"
+            elif cause:
+                cause += f"batch_size={max(self.cfg.batch_size // 2, 1)}"
+            self.ended(self.plans[member], member.give_up(error, cause))
 
 
 def device_of(accelerator: str) -> torch.device:

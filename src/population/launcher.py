@@ -18,7 +18,7 @@ STACKED = ("dropout", "lr", "seed", "weight_decay", "momentum")  # in which memb
 # What a population can do: setting -> values.
 POSSIBLE = {"task": ("classify",), "optimizer": ("sgd",), "precision": ("32-true", "64-true")}
 # Settings that change no numbers, but where or on what a population runs.
-PLACES = ("data.root", "accelerator", "threads", "workers", "force")
+PLACES = ("data.root", "accelerator", "threads", "workers", "force", "on_memory")
 
 
 class PopulationLauncher(workers.WorkersLauncher):
@@ -101,6 +101,8 @@ def _obstacle(plan: Plan) -> str | None:
         for name, values in POSSIBLE.items()
         if plan.cfg[name] not in values
     ]
+    if plan.cfg.batch_parts > 1:
+        wrong.append(f"batch_parts={plan.cfg.batch_parts} (a population needs 1)")
     return ", ".join(wrong) or None
 
 

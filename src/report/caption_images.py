@@ -63,9 +63,8 @@ def images_of(
 
 def _gallery_captions(run: Path) -> dict[str, str]:
     """File name and caption of each image in the run's gallery, in its order; none of damaged files."""
-    from omegaconf import OmegaConf
-
     from src.captioning.show import picked_rows
+    from src.plain_yaml import read_settings
 
     try:
         results = json.loads((run / "results.json").read_text("utf-8"))
@@ -73,7 +72,7 @@ def _gallery_captions(run: Path) -> dict[str, str]:
             return {}
         entries = json.loads((run / "captions.json").read_text("utf-8"))
         captions = {str(entry["image_id"]): str(entry["caption"]) for entry in entries}
-        gallery = OmegaConf.select(OmegaConf.load(run / "config.yaml"), "gallery") or []
+        gallery = read_settings(run / "config.yaml").get("gallery") or []
         files = list(captions)
         rows = picked_rows(files, [str(name) for name in gallery]) if files else []
     except Exception:  # hand-edited JSON and YAML fail in a dozen ways, and the pictures do without
