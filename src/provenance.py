@@ -20,6 +20,7 @@ CODE_OF_TASK = {
         "classification/data.py",
         "classification/module.py",
         "classification/network.py",
+        "classification/sgd.py",
         "seeds.py",
     ),
     "caption": (

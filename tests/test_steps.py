@@ -8,7 +8,6 @@ import torch
 
 from src.classification.data import Chunks
 from src.classification.module import Classifier
-from src.classification.network import SteppingLinear
 
 
 class CountsSteps(L.Callback):
@@ -58,8 +57,8 @@ def test_a_callback_sees_every_step_and_its_absence_changes_rounding_only() -> N
     steps = 2 * (3 + 3 + 1)  # chunks of 12, 12 and 2 images in batches of 4
     watched, slow = train(seen := CountsSteps())
     plain, fast = train(other := CountsChunks())
-    assert slow.steps_are_watched
-    assert not fast.steps_are_watched
+    assert not slow._can_step_by_hand()
+    assert fast._can_step_by_hand()
     assert seen.steps == steps
     assert watched.global_step == plain.global_step == steps
     assert seen.chunks == other.chunks == 6
@@ -79,23 +78,3 @@ class SeesGradients(CountsSteps):
 def test_a_callback_that_listens_finds_every_gradient() -> None:
     train(seen := SeesGradients())
     assert seen.steps > 0
-
-
-def test_the_layer_that_steps_by_itself_does_what_sgd_does() -> None:
-    torch.manual_seed(0)
-    layer, usual = SteppingLinear(5, 3), SteppingLinear(5, 3)
-    usual.load_state_dict(layer.state_dict())
-    x, target = torch.randn(4, 5), torch.randn(4, 3)
-    inputs = [x.clone().requires_grad_() for _ in range(2)]
-    layer.step_lr = 0.1
-    for one, input in zip((layer, usual), inputs, strict=True):
-        (one(input) - target).square().sum().backward()
-    torch.optim.SGD([usual.weight], lr=0.1).step()
-    assert layer.weight.grad is None
-    torch.testing.assert_close(layer.weight, usual.weight)
-    torch.testing.assert_close(layer.bias.grad, usual.bias.grad)
-    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
-    before = layer.weight.clone()
-    with torch.no_grad():
-        layer(x)
-    assert torch.equal(layer.weight, before)

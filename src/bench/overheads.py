@@ -26,6 +26,7 @@ from src.bench.rounds import middle_and_range
 from src.checkpoints import SafeCheckpointIO
 from src.classification.data import CHUNK_IMAGES, EVALUATION_BATCH, Chunks
 from src.classification.module import Classifier, scaled
+from src.classification.sgd import sgd_steps
 from src.classification.task import COLUMNS, MONITOR, RATE, TAGS
 from src.job import quiet
 from src.recorder import Recorder, RunLogger
@@ -141,20 +142,13 @@ def measure_overheads(
 def plain_epoch(data: Resident) -> float:
     """Seconds of training and validating with the same network, steps and chunks, and nothing around them."""
     module = Classifier(dropout=0.3, lr=0.01)
-    network, optimizer = module.network, module.configure_optimizers()
-    network.dense1.step_lr = 0.01
+    network = module.network
     began = time.perf_counter()
     network.train()
     total = 0.0
     for images, labels in data.train_dataloader():
-        losses = []
-        for x, y in zip(scaled(images).split(BATCH), labels.split(BATCH), strict=True):
-            loss = F.cross_entropy(network(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
-        total += math.fsum(torch.stack(losses).tolist())
+        losses = sgd_steps(network, scaled(images), labels, BATCH, lr=0.01)
+        total += math.fsum(losses.tolist())
     network.eval()
     with torch.inference_mode():
         scores = [(network(scaled(images)), labels) for images, labels in data.val_dataloader()]

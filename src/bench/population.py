@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.classification.network import ConvNet
+from src.classification.sgd import sgd_steps
 from src.population.files import stack_of
 from src.population.group import device_name, device_of
 from src.population.training import Knobs, Population
@@ -83,17 +84,19 @@ def serial(device: torch.device, images: Tensor, labels: Tensor) -> Callable[[],
     threads = torch.get_num_threads()
     network = ConvNet(0.3).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, fused=True)
-    network.dense1.step_lr = 0.01 if device.type == "cpu" else None
 
     def steps() -> None:
-        torch.set_num_threads(1)  # as a run of so small batches takes
         pixels = images.float().div_(256)
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # as a run of so small batches takes
+            sgd_steps(network, pixels, labels, BATCH, lr=0.01)
+            torch.set_num_threads(threads)
+            return
         for x, y in zip(pixels.split(BATCH), labels.split(BATCH), strict=True):
             loss = F.cross_entropy(network(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        torch.set_num_threads(threads)
 
     return steps
 

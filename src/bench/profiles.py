@@ -30,6 +30,7 @@ from src.captioning.encoder import build_encoder, preprocess
 from src.captioning.folding import fold_batch_norms
 from src.captioning.search import decode
 from src.classification.network import ConvNet
+from src.classification.sgd import sgd_steps
 from src.files import write_atomically
 from src.images import read_rgb
 from src.provenance import cores
@@ -51,18 +52,11 @@ class Profiled:
 def classifier_step(quick: bool) -> Callable[[], object]:
     """A chunk of training steps at batch 8, as a run takes them on a CPU."""
     network = ConvNet(0.3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.dense1.step_lr = 0.01
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, fused=True)
     images = torch.randint(0, 256, (8 * (4 if quick else 64), 1, 28, 28), dtype=torch.uint8)
     labels = torch.randint(0, 10, (len(images),))
 
     def chunk() -> None:
-        pixels = images.float().div_(256)
-        for x, y in zip(pixels.split(8), labels.split(8), strict=True):
-            loss = F.cross_entropy(network(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        sgd_steps(network, images.float().div_(256), labels, 8, lr=0.01)
 
     return chunk
 

@@ -12,7 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.classification import augment
+from src.classification import augment, sgd
 from src.classification.network import ConvNet
 from src.run import Diverged
 from src.seeds import epoch_seed
@@ -63,6 +63,7 @@ class Classifier(L.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.steps_are_watched = True
+        self.may_step_by_hand = True  # a batch computed in parts may not
         # The protocol's training loss: the mean over every batch since the first epoch, never reset.
         self.running_loss_sum = 0.0
         self.running_batches = 0
@@ -86,9 +87,6 @@ class Classifier(L.LightningModule):
     def on_train_start(self) -> None:
         self.steps_are_watched = _steps_are_watched(self.trainer)
 
-    def on_train_end(self) -> None:
-        self.network.dense1.step_lr = None
-
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(epoch_seed(self.hparams["seed"], self.current_epoch, "dropout"))
         self.epoch_loss_sum, self.epoch_batches = 0.0, 0
@@ -105,7 +103,22 @@ class Classifier(L.LightningModule):
         pixels = scaled(augment.BY_NAME[self.hparams["augment"]](images), self.dtype)
         batch = self.hparams["batch_size"]
         first_step = self.global_step
-        self.network.dense1.step_lr = self._step_lr(optimizer)
+        take = self._steps_by_hand if self._can_step_by_hand() else self._steps
+        # One read a chunk: reading each loss would make a GPU wait at every step.
+        values = take(optimizer, pixels, labels, batch).tolist()
+        total = math.fsum(values) if all(map(math.isfinite, values)) else math.nan
+        if not math.isfinite(total):
+            wrong = next(index for index, value in enumerate(values) if not math.isfinite(value))
+            raise Diverged(
+                f"the training loss became {values[wrong]}", self.current_epoch + 1, first_step + wrong + 1
+            )
+        self.running_loss_sum += total
+        self.running_batches += len(values)
+        self.epoch_loss_sum += total
+        self.epoch_batches += len(values)
+
+    def _steps(self, optimizer: LightningOptimizer, pixels: Tensor, labels: Tensor, batch: int) -> Tensor:
+        """One optimizer step a batch; the losses (S,) before each."""
         losses = []
         for x, y in zip(pixels.split(batch), labels.split(batch), strict=True):
             loss = F.cross_entropy(self.network(x), y)
@@ -119,29 +132,26 @@ class Classifier(L.LightningModule):
                 optimizer.optimizer.step()
                 optimizer._on_after_step()
             losses.append(loss.detach())
-        # One read a chunk: reading each loss would make a GPU wait at every step.
-        values = torch.stack(losses).tolist()
-        total = math.fsum(values) if all(map(math.isfinite, values)) else math.nan
-        if not math.isfinite(total):
-            wrong = next(index for index, value in enumerate(values) if not math.isfinite(value))
-            raise Diverged(
-                f"the training loss became {values[wrong]}", self.current_epoch + 1, first_step + wrong + 1
-            )
-        self.running_loss_sum += total
-        self.running_batches += len(values)
-        self.epoch_loss_sum += total
-        self.epoch_batches += len(values)
+        return torch.stack(losses)
 
-    def _step_lr(self, optimizer: LightningOptimizer) -> float | None:
-        """The learning rate where the largest layer may step by itself, i.e. nobody looks at its gradient.
+    def _steps_by_hand(
+        self, optimizer: LightningOptimizer, pixels: Tensor, labels: Tensor, batch: int
+    ) -> Tensor:
+        """The same without autograd, for plain SGD."""
+        losses = sgd.sgd_steps(self.network, pixels, labels, batch, optimizer.param_groups[0]["lr"])
+        for _ in losses:
+            optimizer._on_before_step()
+            optimizer._on_after_step()
+        return losses
 
-        On a GPU the kernel launches cost more than the memory traffic that this saves.
-        """
+    def _can_step_by_hand(self) -> bool:
+        """Whether nobody looks at a gradient; a GPU gains nothing, its kernels' launches cost the same."""
         plain = self.hparams["optimizer"] == "sgd" and not (
             self.hparams["momentum"] or self.hparams["weight_decay"]
         )
         exact = self.trainer.precision == "32-true" and self.device.type == "cpu"
-        return optimizer.param_groups[0]["lr"] if plain and exact and not self.steps_are_watched else None
+        small = self.hparams["batch_size"] <= sgd.LARGEST_BATCH
+        return plain and exact and small and self.may_step_by_hand and not self.steps_are_watched
 
     def on_train_epoch_end(self) -> None:
         self.log("train_loss", self.running_loss_sum / self.running_batches, logger=False)

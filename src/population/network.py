@@ -30,7 +30,7 @@ def scores(
         noise: (P, B, 600), what dropout multiplies the first dense layer's output with: 0 or 1 / (1 - p);
             None without dropout.
         step_lr: (P,) learning rates with which `dense1.weight` takes a plain SGD step within the backward
-            pass (see src.classification.network.SteppingLinear); None to get its gradient.
+            pass, so that its gradient, nine tenths of all, is neither written nor read; None to get it.
     """
     P = len(weights[LARGEST])
     # channels_last is about twice as fast for both convolutions on a CPU
