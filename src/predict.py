@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from src import stops
+from src import door, stops
+from src.door import say
 from src.images import BrokenImage, NoImages, find_images
-from src.job import say_to_terminal
 from src.memory import shortage
 from src.paths import exists, expanded
 from src.predict_command import ONLY_OF, PredictSettings, help_text, read_command
@@ -248,34 +248,14 @@ def show(predictor: Predictor, rows: Sequence[Any], names: dict[Path, str]) -> N
         console.print(f"... and {len(rows) - TABLE_ROWS:,} more in the files.")
 
 
-def say(line: str) -> None:
-    """A line for the user, safe to show whatever a file is called."""
-    say_to_terminal(plain(line, longest=2000))
-
-
 def refuse(mistakes: Sequence[str]) -> int:
     """Name every mistake; exit status 2."""
-    unique = list(dict.fromkeys(mistakes))
-    say(f"Nothing was written: {len(unique)} mistake{'s' if len(unique) > 1 else ''}.")
-    for mistake in unique:
-        say_to_terminal(f"  {plain(mistake, longest=2000)}")
-    say("python -m src.predict --help explains every setting.")
-    return 2
+    return door.refuse("src.predict", "Nothing was written", mistakes)
 
 
 def main() -> None:
     """The command line."""
-    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal's encoding lacks
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
-        print(help_text())
-        raise SystemExit(0)
-    stops.heed()
-    try:
-        raise SystemExit(predict(sys.argv[1:]))
-    except KeyboardInterrupt as error:
-        say("Stopped; nothing was written.")
-        raise SystemExit(stops.status_of(error)) from None
+    door.enter(predict, help_text, "Stopped; nothing was written.")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.job import EXIT, say_to_terminal
+from src import door
+from src.job import EXIT
 from src.key_value import help_lines, read
 from src.paths import expanded
 from src.report.command import aerial_mistakes
@@ -238,37 +239,18 @@ def _help_lines() -> Iterator[str]:
     yield "named at the end; anything else stops at once."
 
 
-def say(line: str) -> None:
-    """A line for the user."""
-    say_to_terminal(plain(line.strip(), 2000) if line[:1] != " " else "   " + plain(line, 2000))
-
-
-def _terminate(number: int, frame: object) -> None:
-    """A supervisor's TERM: leave as after Ctrl-C, so that no stage goes on alone."""
-    raise SystemExit(128 + number)
+def start(arguments: Sequence[str]) -> int:
+    """Run the command; its exit status (see `--help`)."""
+    settings, mistakes = read_command(arguments)
+    if mistakes:
+        return door.refuse("src.reproduce", "Nothing was started", mistakes)
+    return reproduce(stages(settings), door.say)
 
 
 def main() -> None:
     """The command line."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
-        print(help_text())
-        raise SystemExit(0)
-    settings, mistakes = read_command(sys.argv[1:])
-    if mistakes:
-        say(f"Nothing was started: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}.")
-        for mistake in mistakes:
-            say(f" {mistake}")
-        say("python -m src.reproduce --help explains every setting.")
-        raise SystemExit(2)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        raise SystemExit(reproduce(stages(settings), say))
-    except KeyboardInterrupt:
-        say("Stopped. What is finished stays; the same command carries on:")
-        say(f"   {shlex.join(['python', '-m', 'src.reproduce', *sys.argv[1:]])}")
-        raise SystemExit(INTERRUPTED) from None
+    again = shlex.join(["python", "-m", "src.reproduce", *sys.argv[1:]])
+    door.enter(start, help_text, f"Stopped. What is finished stays; the same command carries on:\n   {again}")
 
 
 if __name__ == "__main__":

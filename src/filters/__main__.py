@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src import stops
+from src import door
+from src.door import say
 from src.filters.command import FilterSettings, chosen_filters, help_text, read_command
 from src.images import BrokenImage, read_rgb
-from src.job import say_to_terminal
 from src.paths import expanded
 from src.sweep.runs import plain
 from src.trained import CheckpointError, find_checkpoint, open_checkpoint, rebuilt
@@ -191,32 +190,14 @@ def training_images(root: str, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.copy()).unsqueeze(1), torch.from_numpy(labels.astype("int64"))
 
 
-def say(line: str) -> None:
-    """A line for the user, safe to show whatever a file is called."""
-    say_to_terminal(plain(line, longest=2000))
-
-
 def refuse(mistakes: Sequence[str]) -> int:
     """Name every mistake; exit status 2."""
-    for mistake in dict.fromkeys(mistakes):
-        say(mistake)
-    say("python -m src.filters --help explains every setting.")
-    return 2
+    return door.refuse("src.filters", "Not all was drawn", mistakes)
 
 
 def main() -> None:
     """The command line."""
-    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal's encoding lacks
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
-        print(help_text())
-        raise SystemExit(0)
-    stops.heed()
-    try:
-        raise SystemExit(draw(sys.argv[1:]))
-    except KeyboardInterrupt as error:
-        say("Stopped; pictures written so far stay.")
-        raise SystemExit(stops.status_of(error)) from None
+    door.enter(draw, help_text, "Stopped; pictures written so far stay.")
 
 
 if __name__ == "__main__":

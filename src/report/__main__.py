@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from src import stops
-from src.job import say_to_terminal
+from src import door
+from src.door import say
 from src.paths import expanded
 from src.report.command import ReportSettings, help_text, read_command
 from src.report.topics import TOPICS
@@ -106,34 +106,14 @@ def show(outcome: Outcome) -> None:
     print(f"Page: {plain(str(outcome.page), 2000)} ({outcome.size / 1e6:.2f} MB)")
 
 
-def say(line: str) -> None:
-    """A line for the user, safe to show whatever an error says."""
-    say_to_terminal(plain(line, longest=2000))
-
-
 def refuse(mistakes: Sequence[str]) -> int:
     """Name every mistake; exit status 2."""
-    unique = list(dict.fromkeys(mistakes))
-    say(f"No page was made: {len(unique)} mistake{'s' if len(unique) > 1 else ''}.")
-    for mistake in unique:
-        say_to_terminal(f"  {plain(mistake, longest=2000)}")
-    say("python -m src.report --help explains every setting.")
-    return 2
+    return door.refuse("src.report", "No page was made", mistakes)
 
 
 def main() -> None:
     """The command line."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
-        print(help_text())
-        raise SystemExit(0)
-    stops.heed()
-    try:
-        raise SystemExit(report(sys.argv[1:]))
-    except KeyboardInterrupt as error:
-        say("Stopped; no page was written, an earlier one stays as it was.")
-        raise SystemExit(stops.status_of(error)) from None
+    door.enter(report, help_text, "Stopped; no page was written, an earlier one stays as it was.")
 
 
 if __name__ == "__main__":
