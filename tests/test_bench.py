@@ -6,15 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
-from src.bench import encoding, memory, overheads, precision, profiles
+from src.bench import encoding, floor, memory, overheads, precision, profiles
 from src.bench.flame import boxes, flame_title, frames_of, short, trunk_removed
 from src.bench.growth import SUBJECTS, Curve, growth_table, measure_growth, point, slope, verdict
 from src.bench.growth_figure import growth_figure
 from src.bench.growth_work import WORK
 from src.bench.rounds import by_turns, middle_and_range, times_faster
+from src.classification.network import ConvNet
 
 SIZES = [2**n for n in range(11)]
 
@@ -206,3 +210,14 @@ def test_profile_writes_trace_flame_graph_and_table(tmp_path: Path) -> None:
     assert "convolution" in found.flame[1].read_text() or "mm" in found.table
     assert "| operator |" in found.table
     assert "no operators" not in found.flame[1].read_text()
+
+
+def test_the_floor_counts_what_torch_counts() -> None:
+    network = ConvNet(0.3)
+    with FlopCounterMode(display=False) as counted:
+        F.cross_entropy(network(torch.rand(floor.BATCH, 1, 28, 28)), torch.arange(floor.BATCH)).backward()
+    assert counted.get_total_flops() == floor.FLOP
+    assert sum(weight.numel() for weight in network.parameters()) == floor.WEIGHTS
+    found = floor.measure_floor(rounds=1)
+    assert found.step > 0
+    assert "times the larger of the two" in floor.floor_table(found)

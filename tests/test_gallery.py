@@ -27,6 +27,7 @@ from src.captioning.gallery import (
     write_coco_results,
     write_gallery,
 )
+from src.captioning.show import map_names
 from src.images import BrokenImage
 
 NASTY = "<script>alert('x')</script> & \"q\"\x00\ud800.jpg"
@@ -241,3 +242,14 @@ def test_coco_reads_the_results(tmp_path: Path) -> None:
     assert [entry["caption"] for entry in found.imgToAnns[42]] == ["a plane"]
     write_coco_results(path, [])
     assert json.loads(path.read_text()) == []
+
+
+def test_two_images_of_one_name_have_an_attention_picture_each() -> None:
+    names = map_names(["a/1.png", "b/1.png", "c/2.png", "3.jpg", "3.png"])
+    assert names == {
+        "a/1.png": "a-1-png",
+        "b/1.png": "b-1-png",
+        "c/2.png": "2",
+        "3.jpg": "3-jpg",
+        "3.png": "3-png",
+    }

@@ -60,7 +60,7 @@ def bf16_is_fast() -> bool:
 
 def measure_encoding(
     rounds: int = 5,
-    images: int = 128,
+    images: int = 256,
     *,
     name: str = "efficientnet_lite0",
     size: int = 256,

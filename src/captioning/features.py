@@ -24,7 +24,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,13 +162,14 @@ def _regions(
             torch.set_num_threads(1)
             example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
             network.backbone = fold_batch_norms(network.backbone, example)
-            for start in range(0, len(paths), batch):
-                some = paths[start : start + batch]
-                if device.type == "cpu":
-                    rows = pool.map(lambda path: look(pixels(path)[None]), some)  # (1, L, D) each
-                    yield some, np.concatenate(list(rows))
-                else:
-                    yield some, look(torch.stack(list(pool.map(pixels, some))))
+            on_cpu = device.type == "cpu"
+            work: Callable[[Path], Any] = (lambda path: look(pixels(path)[None])) if on_cpu else pixels
+            starts = range(0, len(paths), batch)
+            begun = ((some, pool.map(work, some)) for some in (paths[at : at + batch] for at in starts))
+            # A batch ahead, so that no thread waits while the one before is looked at and written.
+            for (some, parts), _ in pairwise(chain(begun, [((), iter(()))])):
+                # parts: (1, L, D) or (3, H, W) each
+                yield some, np.concatenate(list(parts)) if on_cpu else look(torch.stack(list(parts)))
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)

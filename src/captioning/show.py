@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def show_captions(
     )
     save(gallery_figure(chosen, synthetic), folder / "gallery")
     board = logger.experiment
+    names = map_names([item.filename for item in chosen])
     for item in chosen:
         # A caption's first word may be 1., and a checkpoint to go on from may hold any word.
         lines = [f"**{page.markdown(item.text)}**", ""]
@@ -67,7 +69,16 @@ def show_captions(
         board.add_image(f"captions/{item.filename}", np.asarray(item.opened()), epoch, dataformats="HWC")
         if item.alphas is not None and item.grid is not None and item.caption:
             figure = attention_figure(item.opened(), item.caption, item.alphas, item.grid)
-            save(figure, folder / "attention" / Path(item.filename).stem)
+            save(figure, folder / "attention" / names[item.filename])
+
+
+def map_names(filenames: Sequence[str]) -> dict[str, str]:
+    """File name -> name of its attention picture: without ending and folder, where only one is called so."""
+    stems = Counter(Path(name).stem for name in filenames)
+    return {
+        name: Path(name).stem if stems[Path(name).stem] == 1 else name.replace("/", "-").replace(".", "-")
+        for name in filenames
+    }
 
 
 def picked_rows(filenames: Sequence[str], wanted: Sequence[str], several: int = PICTURE_IMAGES) -> list[int]:

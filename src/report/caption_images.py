@@ -43,13 +43,16 @@ def images_of(
                 folder / run.name / "gallery.png",
             )
         ]
+        from src.captioning.show import map_names  # late: it imports torch
+
+        names = map_names(list(captions))
         for number, (file, caption) in enumerate(list(captions.items())[:MOST_MAPS] if attention else (), 1):
             wanted.append(
                 Image(
                     f"{prefix}-map-{number}",
                     f'Where the decoder looked as it wrote "{caption}" ({how})',
                     f"The test image {file}, then a map a word, brighter where attention was.",
-                    folder / run.name / "attention" / f"{Path(file).stem}.png",
+                    folder / run.name / "attention" / f"{names[file]}.png",
                 )
             )
         for image in wanted:
