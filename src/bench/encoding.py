@@ -23,7 +23,7 @@ import src  # noqa: F401  first: lets torchvision load beside a CPU-only torch
 from src.bench.rounds import by_turns, middle_and_range, photographs, times_faster
 from src.captioning.encoder import Encoder, build_encoder, preprocess
 from src.captioning.features import features_of
-from src.captioning.folding import fold_batch_norms
+from src.captioning.folding import fold
 from src.images import read_rgb
 from src.provenance import cores
 from src.reading import read_batches
@@ -32,7 +32,7 @@ TARGET = 2.0
 BATCH = 16
 FIRST = "one image at a time, as it is first written"
 OURS = "ours: `features_of`, with hashing the files and writing the store"
-BF16 = "an image a thread, folded batch norms, bf16"
+BF16 = "an image a thread, folded, bf16"
 
 
 @dataclass
@@ -97,7 +97,7 @@ def ways_to_encode(
     """
     nchw = copy.deepcopy(encoder.backbone).to(memory_format=torch.contiguous_format)
     folded = copy.deepcopy(encoder)
-    folded.backbone = fold_batch_norms(folded.backbone, torch.zeros(1, 3, encoder.size, encoder.size))
+    folded.backbone = fold(folded.backbone, torch.zeros(1, 3, encoder.size, encoder.size))
 
     def pixels(path: Path) -> Tensor:
         return preprocess(read_rgb(path), encoder.size)  # (3, S, S)
@@ -148,10 +148,10 @@ def ways_to_encode(
     ways: dict[str, Callable[[], Tensor]] = {
         FIRST: one_by_one(plain),
         "one at a time, channels_last": one_by_one(encoder),
-        "one at a time, channels_last, folded batch norms": one_by_one(folded),
-        f"batches of {BATCH}, folded batch norms": batched,
-        f"batches of {BATCH}, folded batch norms, files decoded ahead in threads": batched_read_ahead,
-        "an image a thread, folded batch norms": image_a_thread(bf16=False),
+        "one at a time, channels_last, folded": one_by_one(folded),
+        f"batches of {BATCH}, folded": batched,
+        f"batches of {BATCH}, folded, files decoded ahead in threads": batched_read_ahead,
+        "an image a thread, folded": image_a_thread(bf16=False),
     }
     if bf16_is_fast():
         ways[BF16] = image_a_thread(bf16=True)

@@ -27,7 +27,7 @@ from src.bench.flame import flame_graph, frames_of, top_table, trunk_removed
 from src.bench.rounds import heading, photographs
 from src.captioning.decoder import Decoder
 from src.captioning.encoder import build_encoder, preprocess
-from src.captioning.folding import fold_batch_norms
+from src.captioning.folding import fold
 from src.captioning.search import decode
 from src.classification.network import ConvNet
 from src.classification.sgd import sgd_steps
@@ -93,7 +93,7 @@ def encoding(quick: bool) -> Callable[[], object]:
     """Image files to regions on one thread, as each of `features_of`'s threads works."""
     size = 64 if quick else 256
     encoder = build_encoder("efficientnet_lite0", size, pretrained=False)
-    encoder.backbone = fold_batch_norms(encoder.backbone, torch.zeros(1, 3, size, size))
+    encoder.backbone = fold(encoder.backbone, torch.zeros(1, 3, size, size))
 
     folder = tempfile.TemporaryDirectory()
     paths = photographs(Path(folder.name), 2 if quick else 16, size)

@@ -35,7 +35,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
-from src.captioning.folding import fold_batch_norms
+from src.captioning.folding import fold
 from src.files import replacing
 from src.images import BrokenImage, read_rgb
 
@@ -161,7 +161,7 @@ def _regions(
         try:
             torch.set_num_threads(1)
             example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
-            network.backbone = fold_batch_norms(network.backbone, example)
+            network.backbone = fold(network.backbone, example)
             on_cpu = device.type == "cpu"
             work: Callable[[Path], Any] = (lambda path: look(pixels(path)[None])) if on_cpu else pixels
             starts = range(0, len(paths), batch)

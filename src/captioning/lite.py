@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 # The channels' mean and standard deviation in 0..255 that the network was trained with: x -> (x - 127) / 128.
@@ -69,3 +71,22 @@ def feature_layers(network: nn.Module, stride: int) -> nn.Sequential:
             ("relu_head", nn.ReLU6()),
         ]
     return nn.Sequential(OrderedDict(layers))
+
+
+def fold_padding(network: nn.Module) -> None:
+    """Let its convolutions pad by themselves, in place: the package pads in a pass of its own over every map.
+
+    "Same" padding at stride 2 is a pixel wider on the right and below. A kernel with a row and a column of
+    zeros in front, padded evenly, sees the same. Networks of another make stay as they are.
+    """
+    for module in network.modules():
+        apart = getattr(module, "static_padding", None)
+        if not (isinstance(module, nn.Conv2d) and isinstance(apart, nn.ZeroPad2d)):
+            continue
+        left, right, top, bottom = apart.padding
+        with torch.no_grad():
+            weight = F.pad(module.weight, (right - left, 0, bottom - top, 0))
+        module.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        module.kernel_size = (weight.shape[2], weight.shape[3])
+        module.padding = (bottom, right)
+        module.static_padding = nn.Identity()

@@ -21,7 +21,7 @@ from torch import Tensor
 from src.captioning.decoder import Decoder
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
 from src.captioning.features import BATCH as GPU_BATCH
-from src.captioning.folding import fold_batch_norms
+from src.captioning.folding import fold
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
 from src.captioning.module import Captioner
 from src.captioning.search import decode
@@ -227,7 +227,7 @@ class _Frozen:
         self.encoder, self.mean_only = encoder.to(device), mean_only
         with _one_thread():
             example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
-            encoder.backbone = fold_batch_norms(encoder.backbone, example)
+            encoder.backbone = fold(encoder.backbone, example)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Regions (B, L, D), or their mean (B, 1, D), of images (B, 3, S, S) on the device.
