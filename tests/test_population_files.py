@@ -200,6 +200,17 @@ def test_a_population_goes_on_where_it_stopped_with_the_same_numbers(
             same_numbers(plans[names.index(name)].run.folder, together[name].run.folder)
 
 
+def test_a_member_that_is_left_over_goes_on_as_a_population(on_idx: tuple[str, ...], tmp_path: Path) -> None:
+    plans = plans_in(tmp_path / "killed", on_idx, "plain", "dropping")
+    run_all(plans)
+    whole = plans_in(tmp_path / "whole", on_idx, "plain", "dropping")
+    run_all(whole)
+    plans[1].run.results_file.unlink()  # as a kill between the two leaves it
+    run_all(plans)
+    assert results_of(plans[1])["launcher"] == "population"
+    same_numbers(plans[1].run.folder, whole[1].run.folder)
+
+
 def test_members_at_different_epochs_wait_for_each_other(
     together: dict[str, Plan], on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

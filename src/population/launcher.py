@@ -43,8 +43,12 @@ def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     done = len(plans) - len(waiting)
     if done:
         say_to_terminal(f"{done} of {len(plans)} runs are finished already and stay as they are.")
-    groups, alone, remarks = grouped(waiting)
-    for remark in remarks:
+    # Of all runs, the finished ones, too: one that is left over goes on as the population it was begun in.
+    groups, alone, remarks = grouped(plans)
+    pending = {id(plan) for plan in waiting}
+    alone = [plan for plan in alone if id(plan) in pending]
+    groups = [left for group in groups if (left := [plan for plan in group if id(plan) in pending])]
+    for remark in remarks if waiting else ():
         say_to_terminal(remark)
 
     def ended(plan: Plan, results: dict[str, Any]) -> None:

@@ -314,5 +314,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with stops.door("Stopped; captions.md is as it was."):
+    with stops.door("Stopped; captions.md is as it was, the same command makes it anew."):
         sys.exit(main())

@@ -115,7 +115,7 @@ def mixed(out: Path, given: Path) -> dict[str, Any]:
         for path in (out / "outputs" / "clash").glob("*/identity.json")
     ]
     for end in ends[3:]:
-        told = end.said.count("holds a run of other settings")
+        told = sum(end.said.count(f"holds a run of other {what}") for what in ("settings", "data"))
         if (end.status == 0) != (told == 0):
             wrong.append(f"a sweep ended with {end.status} and was told {told} times: {end.said[-1500:]}")
     if all(end.status == 0 for end in ends[3:]) or len(digests) != 2:
