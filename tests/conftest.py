@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,14 @@ def idx_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_idx(idx_data: Path) -> tuple[str, ...]:
     """Settings that put a command on the small data set, on one CPU core."""
     return ("data=idx", f"data.root={idx_data}", "data.val_size=100", "accelerator=cpu")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One CPU thread, as runs at small batches have; the number as before afterwards."""
+    import torch  # late: its number of threads is set above
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from src.run import to_json
 from src.sweep.ranking import report
 from tests.command_line import ROOT, plan
 from tests.made_up_captions import write_captioned
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "rouge_l")
 PLACEHOLDERS = {"<score>": f"({'|'.join(SCORES)})", "<K>": r"\d+"}
@@ -273,14 +275,6 @@ def test_labels(classified: dict[str, Plan], tmp_path: Path) -> None:
     names = {key: str(value) for key, value in row.items() if key.startswith("class")}
     holds({**row, **names}, "labels.csv")
     assert sorted(path.name for path in out.iterdir()) == ["gallery.html", "labels.csv"]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_the_check_finds_what_differs() -> None:

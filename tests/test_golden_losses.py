@@ -20,6 +20,8 @@ from src.seeds import epoch_order, epoch_seed
 from tests.command_line import plan
 from tests.protocol_network import ProtocolNetwork
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEED, BATCH, EPOCHS = 42, 8, 2
 LIMIT = 212  # 27 batches, the last of 4 images
 CHUNK = 80  # 10 batches a chunk: 3 chunks, the last of 52 images
@@ -105,14 +107,6 @@ def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Opti
         epoch_means.append(sum(losses[before:]) / len(losses[before:]))
     results = {"train_loss": sum(losses) / len(losses), "train_loss_epoch": epoch_means[-1]}
     return Trained(losses, [weight.detach() for weight in network.parameters()], results)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_each_loss_and_the_weights_equal_the_plain_loop(

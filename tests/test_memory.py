@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ from tests.made_up_captions import write_captioned
 from tests.made_up_data import write_data_set
 from tests.test_captioner import TINY, batch_and_module, give_trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # In double precision: other random numbers could not hide in rounding.
 SMALL = (
     *("epochs=2", "limit_train=28", "limit_val=20", "limit_test=20", "threads=1", "progress=false"),
@@ -37,14 +38,6 @@ CPU = (
     "[enforce fail at alloc_cpu.cpp:128] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
     "allocate 4000000000 bytes. Error code 12 (Cannot allocate memory)"
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

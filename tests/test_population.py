@@ -1,6 +1,6 @@
 """A population takes the steps of runs that train apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,6 +15,8 @@ from src.population.training import Knobs, Population
 from src.seeds import epoch_order, epoch_seed
 from tests.protocol_network import ProtocolNetwork
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 BATCH, CHUNK, IMAGES = 8, 40, 100  # 13 batches an epoch, the last of 4 images; chunks of 5, 5 and 3 batches
 # With the largest layer's step within the backward pass, and without; seeds shared and not.
@@ -25,14 +27,6 @@ MIXED = (
     Knobs(0.0, 0.02, 2, 0.0, 0.9),
     Knobs(0.1, 0.01, 2, 0.2, 0.5),
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from src.population.network import scores
 from src.population.training import Population
 from tests.command_line import plan, rows_of, same_numbers, without_times
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EPOCHS = 3
 # In double precision, for what is mere rounding in single precision grows to 1 % within 80 steps. Lightning
 # resumes through single precision, so that one rounding is single even here.
@@ -39,14 +41,6 @@ JOBS = {
     "decaying": ("lr=0.02", "dropout=0.1", "momentum=0.9", "weight_decay=0.01"),
     "diverging": ("lr=1e80", "dropout=0.1"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def plans_in(output: Path, on_idx: tuple[str, ...], *names: str) -> list[Plan]:

@@ -42,13 +42,7 @@ from tests.made_up_captions import write_captioned
 from tests.made_up_data import write_idx
 from tests.test_checkpoints import RunsCode, with_hash, zipped
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
