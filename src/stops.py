@@ -51,10 +51,16 @@ def heed(signals: tuple[int, ...] = SIGNALS) -> None:
     for number in signals:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _tell)
+    if sys.unraisablehook is not _dropped:
+        sys.unraisablehook = _dropped
 
 
 def leave_at_once(words: str) -> None:
-    """Until `heed`: a signal prints `words` and ends the process, with no traceback of half-done imports."""
+    """Until `heed`: a signal prints `words` and ends the process at once.
+
+    For imports and for Hydra's composing, where nothing needs cleaning up: stopped half-way, both may fail
+    with another error than `Stop` (OmegaConf restores flags of what is not there yet).
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         _write(words)
@@ -134,6 +140,18 @@ def _tell(number: int, frame: FrameType | None) -> None:
     _told, _told_at = Stop(number), now
     if not _held:
         raise _told
+
+
+def _dropped(unraisable: sys.UnraisableHookArgs) -> None:
+    """Tell again what Python drops because it was raised in a finalizer or a callback."""
+    global _told
+    if not isinstance(unraisable.exc_value, Stop):
+        sys.__unraisablehook__(unraisable)
+        return
+    number, _told = unraisable.exc_value.number, None
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _write(words: str) -> None:

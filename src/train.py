@@ -12,7 +12,7 @@ from typing import Any
 from src import stops
 
 if __name__ == "__main__":
-    stops.leave_at_once("Stopped before anything was done; the same command does it.")
+    stops.leave_at_once("Stopped before anything was done; the same command does it.")  # until a run begins
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "src" / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
@@ -28,6 +28,7 @@ from src.job import EXIT, one_line, run_job, say_to_terminal  # noqa: E402
 from src.plan import Plan, plan_of, refuse  # noqa: E402
 from src.sweep.workers import WorkersLauncher  # noqa: E402
 
+GOES_ON = "Stopped; what is finished stays, and the same command carries on."
 _ran: list[Plan] = []  # what ran in this process, for the exit status
 
 
@@ -45,6 +46,7 @@ def train(plan: Plan) -> Any:
         SystemExit: status 2, after naming every mistake; 130, 143 or 129 when told to stop (src/stops.py).
     """
     refuse(plan.mistakes())
+    stops.heed()
     if not plan.cfg.force and plan.run.is_finished():
         say_to_terminal(f"{plan.run.folder} is finished already; force=true trains it afresh")
     try:
@@ -55,16 +57,16 @@ def train(plan: Plan) -> Any:
     _ran.append(plan)
     say_to_terminal(one_line(results))
     say_to_terminal(f"Results: {plan.run.folder}")
+    stops.leave_at_once(GOES_ON)  # while Hydra composes the next one
     return plan.figure(results)
 
 
 def main() -> None:
     """Check the command, run it, rank a sweep, leave with the worst status (see `--help`)."""
-    stops.heed()
     try:
         _main()
-    except KeyboardInterrupt as error:  # before the first run or after the last one
-        say_to_terminal("Stopped; what is finished stays, and the same command carries on.")
+    except KeyboardInterrupt as error:  # after the last run
+        say_to_terminal(GOES_ON)
         raise SystemExit(stops.status_of(error)) from None
     finally:
         stops.over()
@@ -82,6 +84,7 @@ def _main() -> None:
         if isinstance(error.__context__, HydraException | OmegaConfBaseException):
             raise SystemExit(2) from None  # a mistake in a YAML file, which Hydra has named
         raise
+    stops.heed()
     if not command.asks_only:
         raise SystemExit(conclude(command.multirun))
 

@@ -115,3 +115,34 @@ def test_sighup_to_a_sweep_ends_its_workers_and_leaves_with_129(
     assert "Stopped. 0 of 2 runs are finished; the same command carries on." in ended.err
     assert "Traceback" not in ended.err
     assert not list(tmp_path.rglob("results.json")), "a run that was stopped is no failed run"
+
+
+def test_a_stop_that_falls_into_a_finalizer_is_not_lost() -> None:
+    ended = in_python(
+        "class Dropping:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(1)\n"  # in which it is raised, and dropped
+        "with stops.door('Stopped.'):\n"
+        "    thing = Dropping()\n"
+        "    del thing\n"
+        "    time.sleep(30)\n"
+    )
+    assert (ended.returncode, ended.stderr) == (143, "Stopped.\n")
+
+
+def test_a_stop_while_hydra_composes_ends_at_once() -> None:
+    """OmegaConf, stopped half-way, fails with an error of its own."""
+    ended = in_python(
+        "import runpy, hydra\n"
+        "def composing():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
+        "    except BaseException:\n"
+        "        raise AttributeError('half done')\n"
+        "hydra.main = lambda **_: lambda job: composing\n"
+        "sys.argv = ['train']\n"
+        "runpy.run_module('src.train', run_name='__main__')\n"
+    )
+    assert ended.returncode == 143
+    assert ended.stderr == "Stopped before anything was done; the same command does it.\n"

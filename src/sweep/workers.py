@@ -56,6 +56,7 @@ class WorkersLauncher(Launcher):
         if mistakes:
             _remove_empty(Path(self.config.hydra.sweep.dir))
         refuse(mistakes)
+        stops.heed()
         results = self.run(plans)
         WorkersLauncher.launched.extend(plans)
         return [
