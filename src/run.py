@@ -31,7 +31,12 @@ from src.seal import CHANGED, FILES, KEY, altered, digests_of, seal_is_broken, s
 
 # Data sets of the user's own, which may change under the same name: file patterns that tell one from another.
 DIGEST = "data.digest"  # the key in a run's identity
-OWN_DATA = {"idx": "*-ubyte*", "karpathy": "*.json"}
+OWN_DATA = {
+    "idx": ("*ubyte*", "*ubyte/*ubyte"),
+    "karpathy": ("*.json",),
+    "coco": ("*.json", "annotations/*.json"),
+    "captions_csv": ("*.txt", "*.csv"),
+}
 IDENTITY = ("settings", "code", "threads", "batch_parts")  # the keys of identity.json
 # What results.json, written last, knows the checksums of.
 OUTPUTS = ("config.yaml", "metrics.csv", "captions.json")
@@ -272,9 +277,9 @@ def _plain(value: Any) -> str:
     return "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in str(value))
 
 
-def _digest_of(folder: Path, pattern: str) -> str:
+def _digest_of(folder: Path, patterns: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file()):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -229,6 +229,8 @@ def _prepare(cfg: DictConfig, answer: Any) -> None:
         data = task_of(cfg).build_data(cfg, say_to_terminal, cfg.progress)
         data.prepare_data()
         data.setup()
+        for remark in getattr(data, "remarks", ()):
+            say_to_terminal(remark)
     except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
         answer.send(str(error))
         return
