@@ -44,7 +44,7 @@ RECIPES = "captions, captions_sydney, captions_ucm, captions_ucm_best, table2, t
         ("augment=rotate", "must be one of none, flip, flip_crop"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
         ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
-        ("data=cifar", "must be one of fashion_mnist, idx, karpathy, scenes"),
+        ("data=cifar", "must be one of captions_csv, coco, fashion_mnist, idx, karpathy, scenes"),
         ("task=draw", "must be one of caption, classify"),
         ("experiment=table3", f"must be one of {RECIPES}"),
     ],

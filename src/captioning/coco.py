@@ -3,8 +3,9 @@
     {"images": [{"id": 391895, "file_name": "000000391895.jpg"}, ...],
      "annotations": [{"image_id": 391895, "caption": "A man ..."}, ...]}
 
-A file's name tells its images' split (train, val or test), unless an image has a key `split`; images of a
-file whose name tells none are for training until splits are drawn (`captioned.with_every_split`).
+Of several files, a file's name tells its images' split (train, val or test), unless an image has a key
+`split`; images of a single file, or of one whose name tells none, are for training until splits are drawn
+(`captioned.with_every_split`).
 """
 
 from __future__ import annotations
@@ -54,8 +55,11 @@ def read_coco(root: str | Path, captions: str | None = None) -> list[CaptionedIm
     for source in sources:
         name = plain(str(source), 1000)
         content = read_json(source, LAYOUT)
-        read = _annotated if "annotations" in content else images_in
-        images += read(content, root, name)
+        if "annotations" in content:
+            told = re.search("train|val|test", source.stem) if len(sources) > 1 else None
+            images += _annotated(content, root, name, told[0] if told else "train")
+        else:
+            images += images_in(content, root, name)
     return checked(images, plain(listed([str(source) for source in sources]), 1000))
 
 
@@ -77,9 +81,8 @@ def _sources(root: Path, captions: str | None) -> list[Path]:
     return (sorted(root.glob(pattern)) if pattern else []) or [root / captions]
 
 
-def _annotated(content: dict[str, Any], root: Path, name: str) -> list[CaptionedImage]:
+def _annotated(content: dict[str, Any], root: Path, name: str, told: str) -> list[CaptionedImage]:
     """The images of one annotation file, each with its captions in the file's order."""
-    told = re.search("train|val|test", Path(name).stem)
     tail = Path(name).stem.removeprefix("captions_")  # train2017, the images' folder
     written: dict[int, list[tuple[str, ...]]] = defaultdict(list)
     for number, annotation in enumerate(value_of(content, "annotations", list, name)):
@@ -95,7 +98,7 @@ def _annotated(content: dict[str, Any], root: Path, name: str) -> list[Captioned
             raise CaptionDataError(f"{where} is not an object with id and file_name")
         filename = value_of(entry, "file_name", str, where)
         where = f"{where} ({quoted(filename, 100)})"
-        split = entry.get("split", told[0] if told else "train")
+        split = entry.get("split", told)
         if not isinstance(split, str) or split not in SPLITS:
             raise CaptionDataError(
                 f"{where} has the unknown split {quoted(split)}: it must be one of {', '.join(SPLITS)}"
