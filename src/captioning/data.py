@@ -25,6 +25,7 @@ from src.captioning.features import digests_of, features_of, images_of
 from src.captioning.karpathy import CaptionDataError, CaptionedImage, preflight, read_karpathy
 from src.captioning.scenes.dataset import make_scenes
 from src.captioning.vocabulary import PAD, Vocabulary
+from src.devices import device_of
 from src.seeds import epoch_order
 
 EVALUATION_BATCH = 50  # images
@@ -110,7 +111,7 @@ class Images:
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
         for first in range(0, len(self.split.images), EVALUATION_BATCH):
             rows = np.arange(first, min(first + EVALUATION_BATCH, len(self.split.images)))
-            (pairs,) = np.nonzero(np.isin(self.split.owners, rows))
+            pairs = np.arange(*np.searchsorted(self.split.owners, [first, first + len(rows)]))
             yield ImageBatch(
                 self.split.look(rows, device),
                 rows.tolist(),
@@ -246,7 +247,7 @@ class CaptionData(L.LightningDataModule):
                 paths,
                 self.encoder,
                 cache,
-                device=_device(cfg),
+                device=device_of(cfg.accelerator),
                 say=self.say,
                 show_bar=self.show_bar,
                 digests=digests,
@@ -298,12 +299,6 @@ def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
         features[first : first + block].mean(1, dtype=np.float32) for first in range(0, len(features), block)
     ]
     return np.concatenate(parts)
-
-
-def _device(cfg: DictConfig) -> str:
-    """Where features are computed: where the run will compute."""
-    wants_gpu = cfg.accelerator in ("auto", "gpu", "cuda")
-    return "cuda" if wants_gpu and torch.cuda.is_available() else "cpu"
 
 
 def _move(bar: tqdm, done: int) -> None:
