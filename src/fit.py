@@ -8,6 +8,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 
 from src.checkpoints import DamagedCheckpoint, SafeCheckpointIO, read_checkpoint
@@ -50,6 +52,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
     module = task.build_module(cfg, data)
     logger = RunLogger(run.folder)
     device = device_of(cfg.accelerator)
+    _ignore_environment()
     trainer = L.Trainer(
         accelerator=device.type,
         devices=1,
@@ -57,7 +60,9 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
         max_epochs=cfg.epochs,
         logger=logger,
         callbacks=[recorder, *([RunBar(run.name, task.MONITOR)] if show_bar else [])],
-        plugins=[SafeCheckpointIO()],
+        # One process, whatever a cluster's variables say; a requeue is the job script's affair.
+        plugins=[SafeCheckpointIO(), LightningEnvironment()],
+        default_root_dir=run.folder,  # inside a SLURM job Lightning loads hpc_ckpt_*.ckpt from there
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -108,6 +113,13 @@ def _resume_from(run: Run, say: Any) -> str | None:
 def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     return plain_numbers(trainer.callback_metrics)
+
+
+def _ignore_environment() -> None:
+    """Take from the environment what changes a Trainer in silence: a rank, and defaults of its arguments."""
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]
 
 
 def _deterministic(device: torch.device) -> Any:
