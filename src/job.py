@@ -25,7 +25,7 @@ from src.seal import CHANGED
 
 Say = Callable[[str], None]
 SMALL_BATCH = 16
-# 2: a mistake in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
+# 2: a mistake in the command; 128 + n: stopped by signal n (src/stops.py)
 EXIT = {"done": 0, "failed": 1, "diverged": 3}
 
 

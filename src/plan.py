@@ -43,10 +43,10 @@ class Plan:
         weights = self.cfg.encoder.weights if self.cfg.task == "caption" else None
         if weights is not None and not Path(weights).is_file():
             return [f"encoder.weights={weights}: there is no such file"]
-        if self.cfg.accelerator not in ("auto", "cpu"):
-            from src.fit import device_mistake  # late: imports torch
+        if self.cfg.accelerator not in ("auto", "cpu") or self.cfg.precision != "32-true":
+            from src.devices import device_mistake  # late: imports torch
 
-            mistake = device_mistake(self.cfg.accelerator)
+            mistake = device_mistake(self.cfg.accelerator, self.cfg.precision)
             found += [mistake] if mistake else []
         if not self.run.is_finished() and (mistake := folder_mistake(self.run.folder)):
             return [*found, mistake]

@@ -28,6 +28,7 @@ from src.captioning.karpathy import read_karpathy
 from src.captioning.preflight import preflight
 from src.captioning.scenes.dataset import make_scenes
 from src.captioning.vocabulary import PAD, Vocabulary
+from src.devices import device_of
 from src.seeds import epoch_order
 
 EVALUATION_BATCH = 50  # images
@@ -218,7 +219,7 @@ class CaptionData(L.LightningDataModule):
                 paths,
                 self.encoder,
                 cache,
-                device=_device(cfg),
+                device=device_of(cfg.accelerator),
                 say=self.say,
                 show_bar=self.show_bar,
                 digests=digests,
@@ -281,12 +282,6 @@ def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
         features[first : first + block].mean(1, dtype=np.float32) for first in range(0, len(features), block)
     ]
     return np.concatenate(parts)
-
-
-def _device(cfg: DictConfig) -> str:
-    """Where features are computed: where the run will compute."""
-    wants_gpu = cfg.accelerator in ("auto", "gpu", "cuda")
-    return "cuda" if wants_gpu and torch.cuda.is_available() else "cpu"
 
 
 def _move(bar: tqdm, done: int) -> None:

@@ -221,8 +221,7 @@ def _work(cfg: DictConfig, recipe: DictConfig, threads: int | None, gpu: int | N
 def _prepare(cfg: DictConfig, answer: Any) -> None:
     """Fetch the data; answer with the number of usable GPUs, or with what went wrong."""
     _obey_parent()
-    import torch
-
+    from src.devices import gpu_count
     from src.fit import task_of
 
     try:
@@ -236,10 +235,7 @@ def _prepare(cfg: DictConfig, answer: Any) -> None:
         return
     except KeyboardInterrupt as error:
         raise SystemExit(stops.status_of(error)) from None
-    gpus = torch.cuda.device_count() if cfg.accelerator in ("auto", "gpu", "cuda") else 0
-    if not gpus and cfg.accelerator in ("auto", "gpu", "mps"):
-        gpus = int(torch.backends.mps.is_available())
-    answer.send(gpus)
+    answer.send(gpu_count(cfg.accelerator))
 
 
 def _obey_parent() -> None:
