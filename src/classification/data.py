@@ -77,9 +77,9 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataUnavailable(
             f"{path} is not an IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist)"
         )
-    shape = tuple(np.frombuffer(data, ">u4", count=data[3], offset=4).astype(np.int64))
+    shape = tuple(np.frombuffer(data, ">u4", count=data[3], offset=4).tolist())
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
-    if values.size != int(np.prod(shape)):
+    if values.size != math.prod(shape):
         raise DataUnavailable(f"{path} is damaged: it holds {values.size} values, its header says {shape}")
     return values.reshape(shape)
 
