@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from src.streams import guard_streams
+
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # there is no SIGHUP on Windows
@@ -114,6 +116,7 @@ def door(words: str) -> Iterator[None]:
     Raises:
         SystemExit: 130, 143 or 129.
     """
+    guard_streams()
     heed()
     try:
         yield
