@@ -2,7 +2,6 @@
 
 import csv
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,9 +40,8 @@ def test_a_reader_that_leaves_ends_no_command_in_a_traceback(tmp_path: Path) -> 
 
 def test_a_sweep_without_streams_writes_all_its_files(on_idx: tuple[str, ...], tmp_path: Path) -> None:
     sweep = ("-m", "src.train", "-m", *on_idx, "lr=0.1,0.01", "limit_train=16", "epochs=1", "name=sweep")
-    for script in ('"$@" >&- 2>&-', '"$@" 2>&1 | true'):  # both runs, then the ranking alone
-        ended = shell(script, *sweep, f"output_dir={tmp_path}")
-        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", ""), script
-        with (tmp_path / "sweep" / "ranking.csv").open(newline="") as file:
-            assert [row["status"] for row in csv.DictReader(file)] == ["done", "done"]
-        shutil.rmtree(tmp_path / "sweep" / "plots")  # there is one each time
+    ended = shell('"$@" 2>&1 >&- | true', *sweep, f"output_dir={tmp_path}")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    with (tmp_path / "sweep" / "ranking.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["done", "done"]
+    assert (tmp_path / "sweep" / "plots" / "all_runs.png").exists()
