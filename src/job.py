@@ -64,7 +64,7 @@ def run_job(
             return run.results() or {}
         cfg = cfg.copy()
         begun_with = None if cfg.force else run.threads_before()
-        cfg.threads = cfg.threads or begun_with or threads or _threads_alone(cfg)
+        cfg.threads = cfg.threads or begun_with or threads or default_threads(cfg)
         if not cfg.force and (damaged := run.damage()):
             say(f"{run.name}: {', '.join(damaged)} {CHANGED}; written again from the last sound checkpoint")
         if not cfg.force and cfg.on_memory == "halve":
@@ -78,7 +78,7 @@ def run_job(
         return _train(cfg, run, say, show_bar)
 
 
-def _threads_alone(cfg: DictConfig) -> int:
+def default_threads(cfg: DictConfig) -> int:
     """CPU threads of a run that has the machine to itself.
 
     The steps of a classifier at small batches and of a captioner's decoder are too short to be shared: a

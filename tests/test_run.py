@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from src import own_data
 from src.config import mistakes_in, numbers_of
-from src.job import run_job
+from src.job import default_threads, run_job
 from src.provenance import cores, digest_of_code
 from src.run import Run, RunMismatch, run_of, to_json
 from tests.command_line import ROOT, Plan, plan
@@ -231,6 +231,14 @@ def test_cores_are_the_share_that_this_process_has(
         (tmp_path / name).write_text(text + "\n")
     allowed = len(os.sched_getaffinity(0))
     assert cores(tmp_path, environment) == (expected or allowed)
+
+
+def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for overrides in ((), ("task=caption",), ("task=caption", "attention=true", "batch_size=32")):
+        assert default_threads(plan(*overrides).cfg) == 1
+    for overrides in (("batch_size=128",), ("task=caption", "encoder.name=tiny")):
+        assert default_threads(plan(*overrides).cfg) == cores()
 
 
 def test_json_is_strict_and_keeps_every_digit() -> None:
