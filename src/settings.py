@@ -143,7 +143,8 @@ class Settings:
         numbers=False,
     )
     threads: int | None = setting(
-        "CPU threads of a run (null: 1 for a sweep's worker or task=classify at small batches, else all)",
+        "CPU threads of a run (null: 1, as a second one gains up to a half on free cores and costs a "
+        "multiple on busy ones; a run alone that classifies at batches above 16 or trains its encoder: all)",
         group="hardware",
         at_least=1,
         numbers=False,
@@ -171,11 +172,6 @@ class Settings:
     output_dir: str = setting("folder that holds all results", group="output", numbers=False)
     force: bool = setting(
         "throw away what a run's folder holds and start afresh", group="output", numbers=False
-    )
-    accept_changed: bool = setting(
-        "take runs of another code or torch version for done, or go on with them",
-        group="output",
-        numbers=False,
     )
     progress: bool = setting("show progress bars on a terminal", group="output", numbers=False)
 

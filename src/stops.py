@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from src.streams import guard_streams
+
 SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -117,6 +119,7 @@ def door(words: str) -> Iterator[None]:
     Raises:
         SystemExit: 128 + the signal's number.
     """
+    guard_streams()
     heed()
     try:
         yield

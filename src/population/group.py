@@ -70,6 +70,8 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
                 continue
             own = plan.cfg.copy()
             own.threads = torch.get_num_threads()
+            if not own.force and (notice := plan.run.other_code()):
+                say(notice)
             try:
                 plan.run.start(own)
             except OSError as error:
