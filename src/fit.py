@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 
@@ -52,7 +51,8 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
     module = task.build_module(cfg, data)
     logger = RunLogger(run.folder)
     device = device_of(cfg.accelerator)
-    _ignore_environment()
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]  # Lightning takes what is not given here from them
     trainer = L.Trainer(
         accelerator=device.type,
         devices=1,
@@ -113,13 +113,6 @@ def _resume_from(run: Run, say: Any) -> str | None:
 def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     return plain_numbers(trainer.callback_metrics)
-
-
-def _ignore_environment() -> None:
-    """Take from the environment what changes a Trainer in silence: a rank, and defaults of its arguments."""
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
-    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
-        del os.environ[name]
 
 
 def _deterministic(device: torch.device) -> Any:
