@@ -9,25 +9,33 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, Transformer
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.composition import (
+    CONF,
+    folder_mistakes,
+    hydra_node,
+    is_basic,
+    is_multirun,
+    lost_sweeps,
+    sweep_of,
+)
 from src.config import SCHEMAS, fields_of, range_mistake
+from src.overrides import TooManyValues, hint, is_text, parsed, quoted, values_of
 from src.paths import is_dir
-from src.settings import CAPTION_SETS, IMAGE_SETS, Settings
+from src.settings import CAPTION_SETS, IMAGE_SETS
 
-CONF = Path(__file__).parents[1] / "conf"
-MOST_VALUES = 10_000  # of a range
 MOST_JOBS = 100_000  # of a sweep
 GROUPS = ("task", "data", "experiment")
+LISTED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP)
 HELP_FLAGS = (
     "--help",
     "-h",
@@ -57,7 +65,7 @@ OPTIONS_WITH_VALUE = (
 
 @dataclass
 class Command:
-    """What the command line says."""
+    """What the command line says, the files that it names included."""
 
     multirun: bool = False
     asks_only: bool = False  # --help and the like: nothing is run
@@ -66,14 +74,10 @@ class Command:
 
 
 def read_command(arguments: Sequence[str]) -> Command:
-    """Check every override of a command line; nothing is composed or run."""
-    command = Command(
-        multirun=any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments),
-        asks_only=any(argument in HELP_FLAGS for argument in arguments),
-    )
-    parser = OverridesParser.create()
+    """Check every override of a command line; nothing is run."""
+    command = Command(asks_only=any(argument in HELP_FLAGS for argument in arguments))
     overrides: list[Override] = []
-    conf = [CONF]
+    config_dir = None
     waiting = iter(arguments)
     settings: list[str] = []
     for argument in waiting:
@@ -84,22 +88,27 @@ def read_command(arguments: Sequence[str]) -> Command:
                 if not value:
                     value = next(waiting, "")
                     command.arguments.append(value)
-                conf += [Path(value)] if option in ("--config-dir", "-cd") else []
+                config_dir = value if option in ("--config-dir", "-cd") else config_dir
             continue
-        settings.append(argument)
         try:
-            overrides.append(parser.parse_override(argument))
-        # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
-        except (HydraException, ValueError, RecursionError):
-            command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")
+            overrides.append(parsed(argument))
+            settings.append(overrides[-1].input_line or argument)
+        except ValueError:
+            command.mistakes.append(f"{argument}: cannot be read; {hint(argument, settings)}")
     command.arguments += settings
+    node = hydra_node(tuple(_of_hydra(overrides)), config_dir)
+    command.multirun = is_multirun(node) or any(flag in arguments for flag in ("-m", "--multirun"))
+    command.mistakes += _repeated(overrides)
     if misfit := _data_of_other_task(overrides):
         command.mistakes.append(misfit)
     known = _known_settings(overrides)
+    conf = [CONF, Path(config_dir)] if config_dir is not None else [CONF]
     for override in overrides:
-        command.mistakes += _mistakes_of(override, known, command.multirun, conf)
-    if command.multirun and not command.mistakes:
-        jobs = math.prod(sum(1 for _ in _values(one)) for one in overrides if one.is_sweep_override())
+        command.mistakes += _mistakes_of(override, known, command.multirun, is_basic(node), conf)
+    command.mistakes += folder_mistakes(node)
+    command.mistakes += _sweep_mistakes(overrides, node, command.multirun, config_dir)
+    if command.multirun and is_basic(node) and not command.mistakes:
+        jobs = math.prod(sum(1 for _ in values_of(one)) for one in overrides if one.is_sweep_override())
         if jobs > MOST_JOBS:
             command.mistakes.append(
                 f"this sweep has {jobs:,} jobs, more than the limit of {MOST_JOBS:,}: give fewer values"
@@ -107,15 +116,62 @@ def read_command(arguments: Sequence[str]) -> Command:
     return command
 
 
-def _known_settings(overrides: Sequence[Override]) -> dict[str, tuple[type[Settings], Any]]:
-    """Dotted name -> schema and field, of the tasks that the command names, or of all where it names none."""
+def _of_hydra(overrides: Sequence[Override]) -> Iterator[str]:
+    """What decides over the `hydra` node: groups with one value, and its own settings."""
+    for override in overrides:
+        key = override.key_or_group
+        if (key in GROUPS or _is_hydras(key)) and not override.is_sweep_override():
+            yield override.input_line or key
+
+
+def _is_hydras(key: str) -> bool:
+    return key == "hydra" or key.startswith(("hydra.", "hydra/"))
+
+
+def _repeated(overrides: Sequence[Override]) -> Iterator[str]:
+    """Settings that are given twice, of which Hydra would take the last."""
+    given: dict[str, str] = {}
+    for override in overrides:
+        text = override.input_line or override.key_or_group
+        first = given.setdefault(override.get_key_element(), text)
+        if first != text:
+            yield f"{text}: {first} is given, too"
+
+
+def _sweep_mistakes(
+    overrides: Sequence[Override], node: DictConfig | None, multirun: bool, config_dir: str | None
+) -> Iterator[str]:
+    """Sweeps of files that would not be run."""
+    fixed = tuple(_of_hydra(overrides))
+    if not multirun:
+        given = {override.key_or_group for override in overrides}
+        if left := [key for key in sweep_of(node) if key not in given]:
+            files = " ".join(text for text in fixed if text.partition("=")[0] in GROUPS)
+            yield f"{files}: its sweep over {', '.join(left)} needs -m (python -m src.train -m {files} ...)"
+        return
+    for override in overrides:
+        if override.key_or_group in GROUPS and override.is_sweep_override():
+            with contextlib.suppress(HydraException, ValueError):  # reported with the other mistakes
+                texts = [f"{override.key_or_group}={value}" for value in values_of(override)]
+                yield from lost_sweeps(
+                    node, [(text, hydra_node((*fixed, text), config_dir)) for text in texts]
+                )
+
+
+def _known_settings(overrides: Sequence[Override]) -> dict[str, tuple[DictConfig, Any]]:
+    """Dotted name -> a table that checks types, and the field; of the tasks that are named, or of all."""
     named: set[str] = set()
     for override in overrides:
         if override.key_or_group == "task":
             with contextlib.suppress(HydraException, ValueError):  # reported with the other mistakes
-                named |= {str(value) for value in _values(override)}
+                named |= {str(value) for value in values_of(override)}
     schemas = [schema for task, schema in SCHEMAS.items() if task in named] or list(SCHEMAS.values())
-    return {name: (schema, item) for schema in schemas for name, item in fields_of(schema).items()}
+    tables = [OmegaConf.structured(schema) for schema in schemas]
+    return {
+        name: (table, item)
+        for schema, table in zip(schemas, tables, strict=True)
+        for name, item in fields_of(schema).items()
+    }
 
 
 def _data_of_other_task(overrides: Sequence[Override]) -> str | None:
@@ -133,88 +189,81 @@ def _data_of_other_task(overrides: Sequence[Override]) -> str | None:
 
 
 def _mistakes_of(
-    override: Override, known: dict[str, tuple[type[Settings], Any]], multirun: bool, conf: Sequence[Path]
+    override: Override,
+    known: dict[str, tuple[DictConfig, Any]],
+    multirun: bool,
+    basic: bool,
+    conf: Sequence[Path],
 ) -> Iterator[str]:
     key = override.key_or_group
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+    if _is_hydras(key):
         return  # Hydra's own settings are Hydra's to check
     text = override.input_line or key
-    if override.is_delete() or override.is_add() or override.is_force_add():
-        yield f"{text}: settings cannot be added or removed, only given a value (key=value)"
+    if mistake := _key_mistake(override, known):
+        yield f"{text}: {mistake}"
         return
-    if key not in known and key not in GROUPS:
-        near = difflib.get_close_matches(key, [*known, *GROUPS], n=1)
-        yield f"{text}: there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        return
+    if override.is_sweep_override() and override.value_type not in LISTED and not basic:
+        return  # a search space, which is the sweeper's to check
     try:
-        values = list(_values(override))
-    except _TooManyValues as error:
+        values = list(values_of(override))
+    except TooManyValues as error:
         yield f"{text}: {error}"
         return
     except (HydraException, ValueError):
         yield f"{text}: the values of a sweep are listed (0.1,0.2) or given as range(...) or choice(...)"
         return
     if len(values) > 1 and not multirun:
-        yield f"{text}: several values need -m (python -m src.train -m {text})"
+        comma = f"; a text with a comma is quoted: {quoted(text)}" if is_text(key) else ""
+        yield f"{text}: several values need -m (python -m src.train -m {text}){comma}"
         return
     for value in values:
-        shown = f"{key}={value}"
-        if key in GROUPS:
-            choices = sorted({path.stem for folder in conf for path in _yaml_files(folder / key)})
-            may_be_none = key == "experiment"
-            if str(value) not in choices and not (value is None and may_be_none):
-                yield f"{shown}: must be one of {', '.join(choices)}"
-            continue
-        if isinstance(value, str) and "${" in value:
-            continue  # refers to other settings: checked when they are known
-        schema, item = known[key]
-        try:
-            converted = OmegaConf.select(
-                OmegaConf.merge(OmegaConf.structured(schema), _nested(key, value)), key
-            )
-        except (OmegaConfBaseException, OverflowError, RecursionError):
-            yield f"{shown}: must be {type_name(item.type)}"
-            continue
-        mistake = range_mistake(item, converted)
-        if mistake:
-            yield f"{shown}: {mistake}"
+        if mistake := _value_mistake(override, value, known, conf):
+            yield f"{key}={value}: {mistake}"
+
+
+def _key_mistake(override: Override, known: Iterable[str]) -> str | None:
+    if override.is_delete() or override.is_add() or override.is_force_add():
+        return "settings cannot be added or removed, only given a value (key=value)"
+    key = override.key_or_group
+    if key in known or key in GROUPS:
+        return None
+    near = difflib.get_close_matches(key, [*known, *GROUPS], n=1)
+    return f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _value_mistake(
+    override: Override, value: Any, known: dict[str, tuple[DictConfig, Any]], conf: Sequence[Path]
+) -> str | None:
+    key = override.key_or_group
+    if key in GROUPS:
+        files = {path.stem: path for folder in conf for path in _yaml_files(folder / key)}
+        if value is None and key == "experiment":
+            return None
+        if str(value) not in files:
+            return f"must be one of {', '.join(sorted(files))}"
+        return _file_mistake(files[str(value)])
+    if isinstance(value, str) and "${" in value:
+        return None  # refers to other settings: checked when they are known
+    table, item = known[key]
+    try:
+        OmegaConf.update(table, key, value)
+    except (OmegaConfBaseException, OverflowError, RecursionError):
+        as_text = f"; {quoted(override.input_line or key)} is one" if is_text(key) else ""
+        return f"must be {type_name(item.type)}{as_text}"
+    return range_mistake(item, OmegaConf.select(table, key))
+
+
+def _file_mistake(path: Path) -> str | None:
+    """Why a YAML file would be misread, or None."""
+    try:
+        mark = path.read_text(encoding="utf-8").startswith("\N{BYTE ORDER MARK}")
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{path} cannot be read: {error}"
+    return f"{path} begins with a byte order mark; save it as UTF-8 without one (BOM)" if mark else None
 
 
 def _yaml_files(folder: Path) -> list[Path]:
     return list(folder.glob("*.yaml")) if is_dir(folder) else []
-
-
-class _TooManyValues(ValueError):
-    """A range of more values than anybody trains. The message says how many it has."""
-
-
-def _check_range(span: RangeSweep) -> None:
-    """Raises ValueError (no step) or _TooManyValues: Hydra would list them all, or count for ever."""
-    start, stop, step = (float(side or 0) for side in (span.start, span.stop, span.step))
-    if step == 0:
-        raise ValueError("a range needs a step")
-    count = (stop - start) / step
-    if not count <= MOST_VALUES:  # a NaN, too
-        raise _TooManyValues(f"has {count:,.0f} values, more than the limit of {MOST_VALUES:,}")
-
-
-def _values(override: Override) -> Iterator[Any]:
-    """The values of an override as plain Python, one or, of a sweep, many."""
-    found: list[Any]
-    if override.is_sweep_override():
-        if isinstance(span := override.value(), RangeSweep):
-            _check_range(span)
-        found = list(override.sweep_iterator(transformer=Transformer.identity))
-    else:
-        found = [override.value()]
-    for value in found:
-        yield value.text if isinstance(value, QuotedString) else value
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
 
 
 def type_name(kind: Any) -> str:

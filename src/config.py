@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from src.paths import expanded
 from src.settings import CaptionSettings, ClassifySettings, Settings
 
 SCHEMAS: dict[str, type[Settings]] = {"classify": ClassifySettings, "caption": CaptionSettings}
@@ -38,6 +40,8 @@ def range_mistake(item: dataclasses.Field, value: Any) -> str | None:
     """What is wrong with a value of the right type, or None where nothing is."""
     if value is None:
         return None
+    if (folder := item.metadata["inside"]) and os.path.normpath(value).startswith(("..", os.sep)):
+        return f"must name a folder inside {folder}"
     choices = item.metadata["choices"]
     if choices is not None and value not in choices:
         return f"must be one of {', '.join(choices)}"
@@ -56,6 +60,24 @@ def range_mistake(item: dataclasses.Field, value: Any) -> str | None:
     if not {"at_most", "below"} & set(bounds) and not finite:
         limits = f"a finite number {limits}".rstrip()
     return f"must be {limits}"
+
+
+def rounded(value: float) -> float:
+    """`value` at 12 significant digits: 0.1 + 0.2 is named, and is, 0.3."""
+    return float(f"{value:.12g}")
+
+
+def normalize(cfg: DictConfig) -> None:
+    """Bring a composed configuration's values to the form in which they are named and used, in place.
+
+    Numbers have 12 significant digits, a leading `~` of a path is the user's home.
+    """
+    for name, item in fields_of(SCHEMAS.get(cfg.task, Settings)).items():
+        value = OmegaConf.select(cfg, name)
+        if isinstance(value, float) and rounded(value) != value:
+            OmegaConf.update(cfg, name, rounded(value))
+        elif item.metadata["path"] and value is not None and value.startswith("~"):
+            OmegaConf.update(cfg, name, str(expanded(value)))
 
 
 def mistakes_in(cfg: DictConfig) -> list[str]:
@@ -137,8 +159,12 @@ def help_text() -> str:
 
 
 def register() -> None:
-    """Make the schemas and the help text known to Hydra, once, before it composes."""
+    """Make the schemas and the help text known to Hydra, before it composes."""
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(group="schema", name=name, node=schema)
     store.store(group="hydra/help", name="settings", node={"app_name": "src.train", "template": help_text()})
+
+
+# Here and not in `register`: a job's process, which some other launcher starts, imports this only.
+OmegaConf.register_new_resolver("expanded", lambda path: str(expanded(path)), replace=True)

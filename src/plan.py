@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from src.config import FIGURES, mistakes_in
+from src.config import FIGURES, mistakes_in, normalize
 from src.run import OWN_DATA, Run, run_of
 from src.words import plain
 
@@ -89,6 +90,8 @@ def plan_of(config: DictConfig, choices: dict[str, Any] | None = None) -> Plan:
     chosen = tuple(f"{group}={choices[group]}" for group in GROUPS if choices.get(group) is not None)
     if chosen not in _recipes:
         _recipes[chosen] = compose("train", overrides=list(chosen))
+        normalize(_recipes[chosen])
+    normalize(cfg)
     return Plan(cfg, _recipes[chosen])
 
 
@@ -104,6 +107,32 @@ def folder_mistake(folder: Path) -> str | None:
     if not os.access(there, os.W_OK | os.X_OK):
         return f"output_dir: {there} must be writable, and is not; name another folder (output_dir=...)"
     return None
+
+
+def check_data(plans: Sequence[Plan]) -> None:
+    """Fetch and read the data of every plan, each data set once, before anything is run.
+
+    Raises:
+        SystemExit: what cannot be used was printed; status 2 for own data and settings that do not fit, 1
+            for a data set that is not to be had.
+    """
+    from src.fit import task_of  # late: imports torch
+    from src.job import say_to_terminal
+
+    mistakes = []
+    for plan in {str(plan.cfg.data): plan for plan in plans}.values():
+        try:
+            data = task_of(plan.cfg).build_data(plan.cfg, say_to_terminal, plan.cfg.progress)
+            data.prepare_data()
+            data.setup()
+            for remark in getattr(data, "remarks", ()) if multiprocessing.parent_process() else ():
+                say_to_terminal(remark)
+        except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
+            if plan.cfg.data.name not in OWN_DATA and not isinstance(error, ValueError):
+                say_to_terminal(str(error))
+                raise SystemExit(1) from None
+            mistakes.append(str(error))
+    refuse(mistakes)
 
 
 def refuse(mistakes: Iterable[str]) -> None:

@@ -42,8 +42,15 @@ def setting(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
     numbers: bool = True,
+    path: bool = False,
+    inside: str | None = None,
 ) -> Any:
-    """A dataclass field that carries its range, its help text and whether it changes a run's numbers."""
+    """A dataclass field that carries its range, its help text and whether it changes a run's numbers.
+
+    Args:
+        path: of a file or folder, in which a leading `~` is the user's home.
+        inside: the setting of the folder that this one, a relative path, must not lead out of.
+    """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {
         "help": help,
@@ -51,6 +58,8 @@ def setting(
         "bounds": {name: value for name, value in bounds.items() if value is not None},
         "choices": choices,
         "numbers": numbers,
+        "path": path,
+        "inside": inside,
     }
     return field(default=default, metadata=metadata)
 
@@ -60,7 +69,7 @@ class DataSettings:
     """Where the data come from (`data.*`), of every task."""
 
     name: str = setting("which data set", group="data", choices=IMAGE_SETS + CAPTION_SETS)
-    root: str = setting("folder of the data set", group="data", numbers=False)
+    root: str = setting("folder of the data set", group="data", numbers=False, path=True)
 
 
 @dataclass
@@ -94,7 +103,7 @@ class CaptionDataSettings(DataSettings):
         choices=CAPTION_SETS,
     )
     captions: str | None = setting(
-        "the file of captions, relative to data.root (null: by its usual name)", group="data"
+        "the file of captions, relative to data.root (null: by its usual name)", group="data", path=True
     )
     split_seed: int | None = setting(
         "seed by which splits that the data set lacks are drawn (null: they must be there)",
@@ -115,7 +124,9 @@ class Settings:
     """What every task has in common."""
 
     task: str = setting("what is trained", group="what", choices=("classify", "caption"))
-    name: str = setting("folder under output_dir that the runs go to", group="output", numbers=False)
+    name: str = setting(
+        "folder under output_dir that the runs go to", group="output", numbers=False, inside="output_dir"
+    )
     data: DataSettings = field(default_factory=DataSettings)
 
     lr: float = setting("learning rate", group="training", above=0)
@@ -169,7 +180,7 @@ class Settings:
         numbers=False,
     )
 
-    output_dir: str = setting("folder that holds all results", group="output", numbers=False)
+    output_dir: str = setting("folder that holds all results", group="output", numbers=False, path=True)
     force: bool = setting(
         "throw away what a run's folder holds and start afresh", group="output", numbers=False
     )
@@ -197,11 +208,13 @@ class EncoderSettings:
     size: int = setting(
         "side in pixels that images are brought to", group="encoder", at_least=32, at_most=1024
     )
-    weights: str | None = setting("file of weights (null: the package's or the hub's)", group="encoder")
+    weights: str | None = setting(
+        "file of weights (null: the package's or the hub's)", group="encoder", path=True
+    )
     fine_tune: bool = setting("train the encoder, too", group="encoder")
     position: bool = setting("tell attention where each region lies", group="encoder")
     lr: float | None = setting("its learning rate when it is trained (null: lr)", group="encoder", above=0)
-    cache: str = setting("folder that keeps computed features", group="encoder", numbers=False)
+    cache: str = setting("folder that keeps computed features", group="encoder", numbers=False, path=True)
 
 
 @dataclass

@@ -9,26 +9,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src import stops
-from src.streams import guard_streams
+ROOT = Path(__file__).parents[1]
+if not __package__:  # run by its path, python src/train.py: `src` itself is a package of the folder above
+    sys.path[0] = str(ROOT)
+
+from src import stops  # noqa: E402
+from src.streams import guard_streams  # noqa: E402
 
 if __name__ == "__main__":
     guard_streams()
     stops.leave_at_once("Stopped before anything was done; the same command does it.")  # until a run begins
 
-ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "src" / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
 import hydra  # noqa: E402
+from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from hydra.errors import HydraException  # noqa: E402
+from hydra.types import RunMode  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
 from src.command import read_command  # noqa: E402
 from src.config import register  # noqa: E402
 from src.job import EXIT, one_line, run_job, say_to_terminal  # noqa: E402
-from src.plan import Plan, plan_of, refuse  # noqa: E402
-from src.sweep.workers import WorkersLauncher  # noqa: E402
+from src.plan import Plan, check_data, plan_of, refuse  # noqa: E402
+from src.run import OWN_DATA  # noqa: E402
+from src.sweep.launcher import CheckedLauncher  # noqa: E402
 
 GOES_ON = "Stopped; what is finished stays, and the same command carries on."
 _ran: list[Plan] = []  # what ran in this process, for the exit status
@@ -49,9 +55,13 @@ def train(plan: Plan) -> Any:
     """
     refuse(plan.mistakes())
     stops.heed()
-    if not plan.cfg.force and plan.run.is_finished():
+    finished = not plan.cfg.force and plan.run.is_finished()
+    if finished:
         say_to_terminal(f"{plan.run.folder} is finished already; force=true trains it afresh")
     try:
+        alone = HydraConfig.get().mode == RunMode.RUN  # else the launcher has looked at the data
+        if alone and not finished and plan.cfg.data.name in OWN_DATA:
+            check_data([plan])
         results = run_job(plan.cfg, plan.run, say_to_terminal, show_bar=plan.cfg.progress)
     except KeyboardInterrupt as error:
         say_to_terminal(f"Stopped after epoch {plan.epochs_done()}; the same command carries on.")
@@ -88,12 +98,13 @@ def _main() -> None:
         raise
     stops.heed()
     if not command.asks_only:
-        raise SystemExit(conclude(command.multirun))
+        raise SystemExit(conclude())
 
 
-def conclude(multirun: bool) -> int:
+def conclude() -> int:
     """Rank the sweep or sweeps of this command; the exit status of its runs."""
-    plans = _ran or WorkersLauncher.launched
+    multirun = bool(CheckedLauncher.launched)
+    plans = CheckedLauncher.launched or _ran
     if multirun:
         from src.sweep.ranking import report
         from src.sweep.runs import SweepError

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -206,14 +207,22 @@ def test_odd_values_in_results_are_left_out(tmp_path: Path, change: dict) -> Non
 
 def make_sweep(folder: Path, kind: str) -> None:
     """A sweep and a caption sweep that came out as nobody hopes."""
-    ended = {"status": kind, "val_acc": None, "test_acc": None, "test_acc_best_val": None, "train_loss": None}
+    ended: dict[str, Any] = {
+        "status": kind,
+        "val_acc": None,
+        "test_acc": None,
+        "test_acc_best_val": None,
+        "train_loss": None,
+    }
     cells, captioned = folder / "fashion_mnist", folder / "captions_sydney"
     if kind == "weak":
         for lr in (0.1, 0.01):
             make_run(cells, 0.3, lr, val_acc=0.1, test_acc=0.1, test_acc_best_val=0.1, train_loss=0.0)
         for attention in (False, True):
             for seed in (1, 2):
-                scores = {f"test_{name}": 0.0 for name in ("bleu1", "bleu2", "bleu3", "bleu4")}
+                scores: dict[str, Any] = {
+                    f"test_{name}": 0.0 for name in ("bleu1", "bleu2", "bleu3", "bleu4")
+                }
                 scores |= dict.fromkeys(("test_bleu4_best_val", "test_bleu4_sentence", "test_cider_d"), 0.0)
                 make_caption_run(captioned, attention, seed=seed, val_bleu4=0.0, **scores)
     elif kind == "single":

@@ -235,6 +235,7 @@ def test_cores_are_the_share_that_this_process_has(
 
 def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    overrides: tuple[str, ...]
     for overrides in ((), ("task=caption",), ("task=caption", "attention=true", "batch_size=32")):
         assert default_threads(plan(*overrides).cfg) == 1
     for overrides in (("batch_size=128",), ("task=caption", "encoder.name=tiny")):

@@ -31,6 +31,7 @@ from src.captioning.vocabulary import PAD, Vocabulary
 from src.devices import device_of
 from src.seeds import epoch_order
 
+_said: set[str] = set()
 EVALUATION_BATCH = 50  # images
 SPLITS = ("train", "val", "test")
 READERS = {
@@ -204,7 +205,9 @@ class CaptionData(L.LightningDataModule):
         self.remarks = _remarks(captions, cfg.max_words)
         if multiprocessing.parent_process() is None:  # a sweep's parent tells them once, for all its workers
             for remark in self.remarks:
-                self.say(remark)
+                if remark not in _said:  # a single run reads its data once to check them, and once to train
+                    _said.add(remark)
+                    self.say(remark)
         weights = Path(cfg.encoder.weights) if cfg.encoder.weights else None
         self.encoder = build_encoder(cfg.encoder.name, cfg.encoder.size, weights)
         paths = [image.path for image in every]

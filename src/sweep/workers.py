@@ -8,7 +8,6 @@ once: a fresh interpreter a run would spend seconds on imports.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -19,71 +18,35 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from tqdm import tqdm
 
 from src import stops
 from src.job import one_line, record_death, results_of, run_job, say_to_terminal
-from src.plan import Plan, folder_mistake, plan_of, refuse
+from src.plan import Plan, check_data
 from src.provenance import cores
 from src.run import Run
+from src.sweep.launcher import CheckedLauncher
 
 POLL_S = 0.5
 
 
-class WorkersLauncher(Launcher):
-    """Hydra's side: takes the jobs of one `-m` command, returns each one's validation figure."""
+class WorkersLauncher(CheckedLauncher):
+    """Hydra's side."""
 
-    launched: ClassVar[list[Plan]] = []  # in this process, for the command's exit status
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
-        refuse(filter(None, [folder_mistake(Path(config.hydra.sweep.dir))]))  # before Hydra makes it
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Check all jobs, then run them.
-
-        Raises:
-            SystemExit: status 2, after naming every mistake, before any job ran; see `run_all`.
-        """
-        loader = self.hydra_context.config_loader
-        plans = [plan_of(loader.load_sweep_config(self.config, list(job))) for job in job_overrides]
-        mistakes = [mistake for plan in plans for mistake in plan.mistakes()]
-        if mistakes:
-            _remove_empty(Path(self.config.hydra.sweep.dir))
-        refuse(mistakes)
-        stops.heed()
-        results = self.run(plans)
-        WorkersLauncher.launched.extend(plans)
-        return [
-            JobReturn(
-                overrides=list(job),
-                cfg=plan.cfg,
-                status=JobStatus.COMPLETED,
-                _return_value=plan.figure(result),
-            )
-            for job, plan, result in zip(job_overrides, plans, results, strict=True)
-        ]
-
-    def run(self, plans: Sequence[Plan]) -> list[dict[str, Any]]:
-        """See `run_all`; another launcher runs them in another way."""
-        return run_all(plans)
+    def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
+        """See `run_all`."""
+        run_all(plans)
 
 
-def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
+def run_all(plans: Sequence[Plan]) -> None:
     """Run every plan that is not finished yet, a few at a time, with a line for each that ends.
-
-    Returns:
-        Each plan's results.json.
 
     Raises:
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; what is finished stays, the rest
-            goes on with the same command.
+            goes on with the same command. 1 or 2 where the data cannot be used (`check_data`).
     """
     sweep = _Sweep(plans)
     try:
@@ -92,7 +55,6 @@ def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
         sweep.stop()
         say_stopped(plans)
         raise SystemExit(stops.status_of(error)) from None
-    return [plan.results() or {} for plan in plans]
 
 
 def say_stopped(plans: Sequence[Plan]) -> None:
@@ -122,7 +84,7 @@ class _Sweep:
             return
         self.stale = {plan.run.folder for plan in waiting if plan.cfg.force}
         self.context.set_forkserver_preload(["src.sweep.preload"])
-        gpus = self._prepare(waiting[0])
+        gpus = self._prepare(waiting)
         first = waiting[0].cfg
         slots = min(first.workers or gpus or cores(), len(waiting))
         say_to_terminal(f"{len(waiting)} runs to go, {slots} at a time, in {waiting[0].run.folder.parent}")
@@ -170,24 +132,24 @@ class _Sweep:
         process.start()
         return process
 
-    def _prepare(self, plan: Plan) -> int:
-        """Fetch the data set once, before workers could race for it; count the GPUs that may be used.
+    def _prepare(self, plans: Sequence[Plan]) -> int:
+        """Fetch and read the data once, before workers could race for it; count the GPUs that may be used.
 
         Raises:
-            SystemExit: the data set is not to be had; the reason was printed.
+            SystemExit: the data cannot be used (`check_data`); the reason was printed.
         """
         receiver, sender = self.context.Pipe(duplex=False)
-        process = self._start(_prepare, (plan.cfg, sender))
+        process = self._start(_prepare, (plans, sender))
         sender.close()
         try:
-            gpus = receiver.recv()
+            return receiver.recv()
         except EOFError:
-            gpus = "the process that prepares the data set died"
-        process.join()
-        if isinstance(gpus, str):
-            say_to_terminal(gpus)
-            raise SystemExit(1)
-        return gpus
+            process.join()
+            if process.exitcode not in (1, 2):
+                say_to_terminal("the process that prepares the data set died")
+            raise SystemExit(2 if process.exitcode == 2 else 1) from None
+        finally:
+            process.join()
 
     def _reap(self, plan: Plan, process: ForkServerProcess) -> None:
         self.ended += 1
@@ -219,24 +181,16 @@ def _work(cfg: DictConfig, run: Run, threads: int | None, gpu: int | None) -> No
         raise SystemExit(stops.status_of(error)) from None
 
 
-def _prepare(cfg: DictConfig, answer: Any) -> None:
-    """Fetch the data; answer with the number of usable GPUs, or with what went wrong."""
+def _prepare(plans: Sequence[Plan], answer: Any) -> None:
+    """Read the data; answer with the number of usable GPUs."""
     _obey_parent()
     from src.devices import gpu_count
-    from src.fit import task_of
 
     try:
-        data = task_of(cfg).build_data(cfg, say_to_terminal, cfg.progress)
-        data.prepare_data()
-        data.setup()
-        for remark in getattr(data, "remarks", ()):
-            say_to_terminal(remark)
-    except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
-        answer.send(str(error))
-        return
+        check_data(plans)
     except KeyboardInterrupt as error:
         raise SystemExit(stops.status_of(error)) from None
-    answer.send(gpu_count(cfg.accelerator))
+    answer.send(gpu_count(plans[0].cfg.accelerator))
 
 
 def _obey_parent() -> None:
@@ -252,14 +206,6 @@ def _obey_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _remove_empty(folder: Path) -> None:
-    """Take away the folder of a sweep that was refused, where it holds nothing but Hydra's multirun.yaml."""
-    with contextlib.suppress(OSError):
-        if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
-            (folder / "multirun.yaml").unlink()
-            folder.rmdir()
 
 
 def _duration(seconds: float) -> str:
