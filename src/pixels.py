@@ -17,9 +17,11 @@ from PIL import Image, ImageCms, ImageOps
 from src.value_range import AUTO, FULL, depth_of, fixed_range
 
 # TIFF tags
-_BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _COLOURS, _SAMPLE_FORMAT = 258, 262, 277, 284, 320, 339
+_BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _COLOURS, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 284, 320, 338, 339
+_APART_MISTAKE = "its bands are compressed one by one: save them interleaved"
 _WHITE_IS_ZERO, _SIGNED, _APART = 0, 2, 2
 _OTHER_ORDER = {"L": "B", "B": "L"}
+_NATIVE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"}
 _GREY_ALPHA = "LA;16B"  # Pillow has no unpacker for the other byte order
 
 
@@ -74,6 +76,9 @@ def rgb_of(
     """
     tags = getattr(image, "tag_v2", {})
     remarks: list[Remark] = []
+    apart = tags.get(_PLANAR) == _APART and image.info.get("compression") != "raw" and image.mode != "L"
+    if apart and tags.get(_BANDS, 1) > 3 and not {*tags.get(_EXTRA, (1,))} & {0, 2}:
+        raise ValueError(_APART_MISTAKE)  # libtiff divides by the fourth
     rawmode = _set_rawmodes(image, low=False)
     image.load()
     mode = image.mode
@@ -82,10 +87,9 @@ def rgb_of(
         mode = "L" if values.ndim == 2 else mode
         colours = values[..., :3] if mode == "RGBA" else values
         pixels, remark = _eight_bits(values, colours, setting, declared=max(tags.get(_BITS, (16,))))
-        if remark is not None:
-            if remark.setting == AUTO and remark.depth < 16 and _is_halved(image, tags):
-                raise ValueError("its 16-bit bands are compressed one by one: save them interleaved")
-            remarks.append(remark)
+        if apart and setting != FULL and (remark is not None or setting != AUTO):
+            raise ValueError(_APART_MISTAKE)  # libtiff hands out the upper bytes only
+        remarks += [] if remark is None else [remark]
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             pixels = 255 - pixels
         seen = Image.frombytes(mode, image.size, pixels.tobytes())
@@ -123,6 +127,8 @@ def _set_rawmodes(image: Image.Image, low: bool) -> str:
                 rawmode = rawmode.replace("a", "A")
             if len(rawmode) == 1 < len(image.getbands()) and max(tags.get(_BITS, (8,))) == 16:
                 rawmode += ";16L" if tags.prefix == b"II" else ";16B"  # Pillow takes such planes for 8 bits
+            if tile.codec_name == "libtiff" and sys.byteorder == "little":  # which hands out native numbers
+                rawmode = _NATIVE.get(rawmode, rawmode)
             first = first or rawmode
             if rawmode == _GREY_ALPHA:
                 rawmode = "RGBA"  # as the four bytes that a pixel has
@@ -154,11 +160,6 @@ def _deep_values(
         _set_rawmodes(other, low=True)
         other.load()
         return np.asarray(image).astype(np.uint16) << 8 | np.asarray(other)
-
-
-def _is_halved(image: Image.Image, tags: dict) -> bool:
-    """Whether the upper bytes were read twice: libtiff hands out planes as it likes."""
-    return tags.get(_PLANAR) == _APART and image.info.get("compression") != "raw" and image.mode != "L"
 
 
 def _eight_bits(

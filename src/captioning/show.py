@@ -17,6 +17,7 @@ from src.captioning.karpathy import CaptionedImage
 from src.captioning.metrics import SentenceBleu4, score_captions
 from src.captioning.module import Captioner
 from src.figures import save
+from src.value_range import FULL
 
 PAGE_IMAGES = 60  # on gallery.html; captions.json holds all
 PICTURE_IMAGES = 6  # on gallery.png
@@ -115,4 +116,5 @@ def _item(module: Captioner, image: CaptionedImage, row: int) -> GalleryItem:
         grid=(rows, columns),
         score=SentenceBleu4(image.captions).score(caption),
         boxes=image.things,
+        value_range=module.hparams["encoder"].get("value_range", FULL),
     )
