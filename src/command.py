@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src import value_range
 from src.config import SCHEMAS, fields_of, range_mistake
 from src.paths import is_dir
 from src.settings import CAPTION_SETS, IMAGE_SETS, Settings
@@ -86,9 +87,9 @@ def read_command(arguments: Sequence[str]) -> Command:
                     command.arguments.append(value)
                 conf += [Path(value)] if option in ("--config-dir", "-cd") else []
             continue
-        settings.append(argument)
+        settings.append(value_range.quoted(argument))
         try:
-            overrides.append(parser.parse_override(argument))
+            overrides.append(parser.parse_override(settings[-1]))
         # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
         except (HydraException, ValueError, RecursionError):
             command.mistakes.append(f"{argument}: cannot be read; settings are given as key=value")

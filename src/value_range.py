@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 AUTO, FULL = "auto", "full"
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and satellites deliver in files of 16
@@ -32,6 +33,11 @@ def range_mistake(setting: str) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def quoted(argument: str) -> str:
+    """A word of a command line, quoted where Hydra would take MIN,MAX for two values of a sweep."""
+    return re.sub(r"^(\+*images\.range)=([-+.\de]+,[-+.\de]+)$", r"\1='\2'", argument)
 
 
 def depth_of(highest: float) -> int:

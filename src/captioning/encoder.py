@@ -243,7 +243,7 @@ def _load_tensors(path: Path, name: str) -> Mapping[str, Tensor]:
 
 
 def _unwrapped(state: Any) -> Any:
-    """The state dict within a training script's checkpoint, without the prefixes that wrappers of modules add."""
+    """The state dict within a training script's checkpoint, without the prefixes that wrappers add."""
     while isinstance(state, Mapping):
         inner = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None)
         prefix = next((one for one in _PREFIXES if state and all(str(k).startswith(one) for k in state)), "")
