@@ -4,7 +4,6 @@ Figures are plain `matplotlib.figure.Figure` objects, drawn inside `with look():
 global list of open figures and no window system.
 """
 
-import functools
 import io
 import re
 import sys
@@ -88,7 +87,7 @@ def title(figure: Figure, text: str) -> None:
 
 
 def wrapped(text: str, letters: int) -> str:
-    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before it."""
+    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before."""
     return "\n".join(lines(text, letters))
 
 
@@ -116,10 +115,11 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
 def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     """The figure as a file of that kind ("png", "svg"); `options` go to `Figure.savefig`.
 
-    Letters that the look's font lacks take an installed font that has them; standard error names those that
-    none has, once.
+    Letters that the look's font lacks take an installed font that has them; where none has, standard error
+    names the package of one, once.
     """
-    _tell(complete(figure))
+    for package, letters in complete(figure).items():
+        _tell(package, letters)
     buffer = io.BytesIO()
     with look(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing")  # told above, in a line
@@ -127,10 +127,18 @@ def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-@functools.lru_cache(maxsize=100)  # every figure of a sweep would say the same
-def _tell(line: str) -> None:
-    if line:
-        print(line, file=sys.stderr, flush=True)
+_told: set[str] = set()  # every figure of a sweep would say the same
+
+
+def _tell(package: str, letters: str) -> None:
+    if package not in _told:
+        _told.add(package)
+        print(
+            f"No installed font has the letters {letters[:10]}{'...' if len(letters) > 10 else ''}: they are "
+            f"boxes in the pictures; install one that has them, such as {package} (Debian, Ubuntu).",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def save(figure: Figure, path_without_suffix: Path) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterable
 
 from matplotlib import font_manager
 from matplotlib.figure import Figure
@@ -15,11 +14,11 @@ _LAST_RESORT = "Last Resort"  # matplotlib's own: a box for every letter
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")
 
 
-def complete(figure: Figure) -> str:
+def complete(figure: Figure) -> dict[str, str]:
     """Give every text of a figure the fonts that its letters need.
 
     Returns:
-        A sentence on the letters that no installed font has, boxes in the figure; "" where there are none.
+        The letters that no installed font has, boxes in the figure, by the package with a font that has them.
     """
     missing: set[str] = set()
     for text in figure.findobj(Text):
@@ -30,7 +29,12 @@ def complete(figure: Figure) -> str:
             families, left = _fonts_for(lacking)
             text.set_fontfamily([*text.get_fontfamily(), *families])
             missing |= left
-    return _sentence(missing) if missing else ""
+    packages: dict[str, str] = {}
+    for letter in sorted(missing):
+        script = unicodedata.name(letter, "").split(" ")[0]
+        package = "fonts-noto-cjk" if script in _CJK else "fonts-noto-core"
+        packages[package] = packages.get(package, "") + letter
+    return packages
 
 
 def _is_drawn(letter: str) -> bool:
@@ -69,14 +73,3 @@ def _fonts_for(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]
         families.append(best.name)
         letters -= _letters_of(best.fname)
     return tuple(families), letters
-
-
-def _sentence(missing: Iterable[str]) -> str:
-    letters = sorted(missing)
-    scripts = [unicodedata.name(letter, "").split(" ")[0] for letter in letters]
-    packages = sorted({"fonts-noto-cjk" if script in _CJK else "fonts-noto-core" for script in scripts})
-    shown = "".join(letters[:10]) + ("..." if len(letters) > 10 else "")
-    return (
-        f"No installed font has the letters {shown}: they are boxes in the pictures; install one that has "
-        f"them, such as {' and '.join(packages)} (Debian, Ubuntu)."
-    )

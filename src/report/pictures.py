@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as PILImage
 
-from src.figures import DPI
+from src.figures import DPI, rendered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
