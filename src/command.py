@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src import value_range
 from src.composition import (
     CONF,
     folder_mistakes,
@@ -91,7 +92,7 @@ def read_command(arguments: Sequence[str]) -> Command:
                 config_dir = value if option in ("--config-dir", "-cd") else config_dir
             continue
         try:
-            overrides.append(parsed(argument))
+            overrides.append(parsed(value_range.quoted(argument)))
             settings.append(overrides[-1].input_line or argument)
         except ValueError:
             command.mistakes.append(f"{argument}: cannot be read; {hint(argument, settings)}")

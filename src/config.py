@@ -45,6 +45,8 @@ def range_mistake(item: dataclasses.Field, value: Any) -> str | None:
     choices = item.metadata["choices"]
     if choices is not None and value not in choices:
         return f"must be one of {', '.join(choices)}"
+    if item.metadata["check"] is not None:
+        return item.metadata["check"](value)
     words = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
     holds = {
         "at_least": lambda bound: value >= bound,

@@ -6,17 +6,31 @@ import difflib
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src import value_range
 from src.command import type_name
 from src.config import fields_of, range_mistake
 from src.paths import exists
 from src.settings import ACCELERATORS, setting
+
+
+@dataclass
+class ImageSettings:
+    """How image files are read (`images.*`)."""
+
+    range: str | None = setting(
+        "values that become black and white in images of more than 8 bits: auto, full or MIN,MAX, as "
+        "src.train has it (null: as in training, which is auto for labels)",
+        group="images",
+        default=None,
+        check=value_range.range_mistake,
+    )
 
 
 @dataclass
@@ -65,6 +79,7 @@ class PredictSettings:
         group="labels",
         default=False,
     )
+    images: ImageSettings = field(default_factory=ImageSettings)
     output: str | None = setting(
         "folder to write to (null: outputs/predictions/<sweep>/<run>); an earlier prediction there is "
         "replaced",
@@ -133,8 +148,9 @@ def read_command(arguments: Sequence[str]) -> tuple[PredictSettings, list[str], 
         for key, example in (("checkpoint", "outputs/NAME/RUN"), ("inputs", "PHOTO.jpg"))
         if key not in named and not values.get(key)
     ]
-    settings = PredictSettings(**values)
     changed = [key for key in texts if key in values and values[key] != _KNOWN[key].default]
+    images = ImageSettings(values.pop("images.range", None))
+    settings = PredictSettings(images=images, **values)
     return settings, changed, mistakes
 
 
@@ -216,9 +232,9 @@ def _help_lines() -> Iterator[str]:
         yield f"== {group} =="
         yield from lines
         yield ""
-    yield "Exit status: 0 all images done; 1 some could not be read and were skipped, the others are done;"
-    yield "2 a mistake in the command, no usable checkpoint or no readable image; 130 interrupted, what was"
-    yield "done until then is written."
+    yield "Exit status: 0 all images done (files in folders whose format cannot be read here are counted and"
+    yield "left out); 1 some or all could not be read and were skipped, the others are done; 2 a mistake in"
+    yield "the command or no usable checkpoint; 130 interrupted, what was done until then is written."
 
 
 def _shown(value: Any) -> str:

@@ -7,10 +7,13 @@ Settings marked `numbers=False` (where to write, how many workers, ...) do not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING as UNSET
+
+from src import value_range
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 AUGMENTATIONS = ("none", "flip", "flip_crop")
@@ -41,6 +44,7 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
+    check: Callable[[Any], str | None] | None = None,
     numbers: bool = True,
     path: bool = False,
     inside: str | None = None,
@@ -48,6 +52,7 @@ def setting(
     """A dataclass field that carries its range, its help text and whether it changes a run's numbers.
 
     Args:
+        check: says what is wrong with a value for which bounds and choices do not do.
         path: of a file or folder, in which a leading `~` is the user's home.
         inside: the setting of the folder that this one, a relative path, must not lead out of.
     """
@@ -57,6 +62,7 @@ def setting(
         "group": group,
         "bounds": {name: value for name, value in bounds.items() if value is not None},
         "choices": choices,
+        "check": check,
         "numbers": numbers,
         "path": path,
         "inside": inside,
@@ -231,10 +237,23 @@ class DecoderSettings:
 
 
 @dataclass
+class ImageSettings:
+    """How image files are read (`images.*`)."""
+
+    range: str = setting(
+        "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
+        "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
+        group="data",
+        check=value_range.range_mistake,
+    )
+
+
+@dataclass
 class CaptionSettings(Settings):
     """The captioner's own settings."""
 
     data: CaptionDataSettings = field(default_factory=CaptionDataSettings)
+    images: ImageSettings = field(default_factory=ImageSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
 

@@ -199,7 +199,8 @@ class CaptionData(L.LightningDataModule):
                 raise ValueError(f"{cfg.data.root} has no image with split {name}: all three are needed")
         cache = Path(cfg.encoder.cache)
         every = [image for name in SPLITS for image in images[name]]
-        preflight(every, record=cache / "looked_at.json")
+        reading = cfg.images.range
+        preflight(every, record=cache / "looked_at.json", value_range=reading, say=self.say)
         captions = [caption for image in images["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, cfg.data.min_count)
         self.remarks = _remarks(captions, cfg.max_words)
@@ -215,7 +216,13 @@ class CaptionData(L.LightningDataModule):
         self.inputs = Inputs.of(every, digests, self.encoder)
         if self.encoder_is_trained:
             seen: np.ndarray = images_of(
-                paths, cfg.encoder.size, cache, say=self.say, show_bar=self.show_bar, digests=digests
+                paths,
+                cfg.encoder.size,
+                cache,
+                say=self.say,
+                show_bar=self.show_bar,
+                digests=digests,
+                value_range=reading,
             )
         else:
             seen = features_of(
@@ -226,6 +233,7 @@ class CaptionData(L.LightningDataModule):
                 say=self.say,
                 show_bar=self.show_bar,
                 digests=digests,
+                value_range=reading,
             )
         first = 0
         for name in SPLITS:

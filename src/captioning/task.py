@@ -63,6 +63,7 @@ def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
             "digest": encoder.digest,
             "trained": data.encoder_is_trained,
             "position": cfg.encoder.position,
+            "value_range": cfg.images.range,
         },
         decoder={
             "attention": cfg.attention,
