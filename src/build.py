@@ -1,0 +1,79 @@
+"""Objects from configurations with a `_target_` (`hydra.utils.instantiate`), and whose code they may run.
+
+A configuration that comes out of a checkpoint or a stranger's folder could name any function of any package, so
+only the packages in TRUSTED are instantiated from there; `trust=PACKAGE` adds one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, OmegaConf
+
+from src.entry_point import UserError
+
+TRUSTED = ("src.", "torch.nn.", "torch.optim.", "torchvision.models.", "timm.create_model", "lightning.")
+
+
+def complete(config: Mapping[str, Any], **offered: Any) -> dict[str, Any]:
+    """The configuration as plain values, with those of `offered` that its target takes and that it leaves open.
+
+    So a stranger's network that takes `classes` is told their number, and one that does not is not.
+
+    Args:
+        config: with a `_target_`.
+        offered: by the names of arguments; primitives only, since they go into checkpoints.
+    """
+    plain = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
+    assert isinstance(plain, dict)
+    taken = inspect.signature(hydra.utils.get_object(plain["_target_"])).parameters
+    return {**{name: value for name, value in offered.items() if name in taken}, **plain}  # type: ignore[dict-item]
+
+
+def build(config: Mapping[str, Any] | None, *positional: Any, **arguments: Any) -> Any:
+    """The object that a configuration describes; None for None.
+
+    Raises:
+        UserError: its constructor refuses the arguments.
+    """
+    if config is None:
+        return None
+    try:
+        return hydra.utils.instantiate(dict(config), *positional, _convert_="all", **arguments)
+    except hydra.errors.InstantiationException as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{config['_target_']}: {str(cause).splitlines()[0]}") from error
+
+
+def refuse_untrusted(config: Any, trust: Sequence[str] = ()) -> None:
+    """Check every `_target_` of a configuration that came with a file, before it is instantiated.
+
+    Args:
+        config: nested dictionaries and lists.
+        trust: packages that the user trusts besides TRUSTED.
+
+    Raises:
+        UserError: a target is of another package.
+    """
+    allowed = (*TRUSTED, *(f"{package}." for package in trust))
+    for target in targets(config):
+        if not f"{target}.".startswith(allowed):
+            package = target.split(".")[0]
+            raise UserError(
+                f"this file asks to run {target}, code of the package {package!r}: trust={package} allows it"
+            )
+
+
+def targets(config: Any) -> Iterator[str]:
+    """Every `_target_` in nested dictionaries and lists."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        for value in config.values():
+            yield from targets(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from targets(value)
