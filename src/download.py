@@ -31,7 +31,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from src import stops
+from src.entry_point import UserError
 from src.files import write_atomically
 
 FILES = {  # uncompressed: size in bytes, SHA-256
@@ -52,7 +52,7 @@ Say = Callable[[str], None]
 Read = Callable[[str], bytes]  # file name -> uncompressed bytes, at most one more than expected
 
 
-class DataUnavailable(RuntimeError):
+class DataUnavailable(UserError):
     """No source had a good copy, or the folder cannot be written. The message is meant for the user."""
 
 

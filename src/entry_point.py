@@ -22,10 +22,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from src import stops
-from src.validation import config_errors, override_errors
+from src.run import signals
+from src.config.fields import fields_of
+from src.config.validation import config_errors, override_errors
 
 CONF = Path(__file__).parents[1] / "conf"
 logger = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ def entry_point(
 
     Args:
         config_name: the command's name; `conf/NAME.yaml` where there is one, else the schema's defaults.
-        schema: dataclass of `setting`s (src/settings.py).
+        schema: dataclass of `setting`s (src/config/fields.py).
         positional: the list-valued or plain setting that words without `=` are values of.
     """
 
@@ -80,7 +83,7 @@ def entry_point(
                     return
                 if errors := config_errors(cfg):
                     raise InvalidCommand(errors)
-                stops.heed()
+                signals.install_signal_handlers()
                 raise SystemExit(function(cfg) or 0)
 
         return main
@@ -98,18 +101,19 @@ def error_boundary(stopped: str) -> Iterator[None]:
     Raises:
         SystemExit: 1, 2 or 128 + the signal's number; whatever the block raised of its own.
     """
+    shows_traceback = "--traceback" in sys.argv  # Hydra's arguments may be others by the end
     try:
         try:
             yield
             sys.stdout.flush()
         except KeyboardInterrupt as error:
             write_line(stopped)
-            raise SystemExit(stops.status_of(error)) from None
+            raise SystemExit(signals.status_of(error)) from None
         except BrokenPipeError:  # `| head` has read enough
             with suppress(OSError):
                 sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115  so that Python's own flush is quiet
             raise SystemExit(141) from None
-        except InvalidCommand as error:
+        except (InvalidCommand, HydraException, OmegaConfBaseException) as error:
             write_line(str(error))
             raise SystemExit(2) from None
         except Exception as error:
@@ -117,11 +121,11 @@ def error_boundary(stopped: str) -> Iterator[None]:
                 isinstance(error, OSError) and error.filename is not None
             )
             write_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
-            if "--traceback" in sys.argv:
+            if shows_traceback:
                 traceback.print_exc()
             raise SystemExit(1) from None
     finally:
-        stops.over()
+        signals.restore()
 
 
 def split_arguments(
@@ -158,11 +162,12 @@ def split_arguments(
     return options, overrides
 
 
-def help_text(doc: str, config_name: str, schema: type) -> str:
+def help_text(doc: str, config_name: str, *schemas: type) -> str:
     """What `--help` prints: the command's docstring, then every setting with its choices and default."""
     lines = [doc.strip(), "", f"  python -m src.{config_name} key=value ...", ""]
     groups: dict[str, list[str]] = {}
-    for name, item in _settings(schema):
+    entries_of = dict(entry for schema in schemas for entry in fields_of(schema))
+    for name, item in entries_of.items():
         text = str(item.metadata.get("help", ""))
         if choices := item.metadata.get("choices"):
             text += f" ({', '.join(choices)})"
@@ -175,16 +180,6 @@ def help_text(doc: str, config_name: str, schema: type) -> str:
         "Options: --help, --cfg job (print the settings, run nothing), --config-dir DIR, --traceback"
     )
     return "\n".join(lines) + "\n"
-
-
-def _settings(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Every setting of a schema by its dotted name."""
-    for item in dataclasses.fields(schema):
-        factory: Any = item.default_factory
-        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-            yield from _settings(factory, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", item
 
 
 class TerminalHandler(logging.Handler):

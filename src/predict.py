@@ -100,7 +100,7 @@ def predict(arguments: Sequence[str]) -> int:
     if mistakes:
         return refuse(mistakes)
 
-    from src.fit import device_mistake  # late: torch and Lightning take seconds to import
+    from src.run.fit import device_mistake  # late: torch and Lightning take seconds to import
 
     if mistake := device_mistake(settings.accelerator):
         mistakes.append(mistake)

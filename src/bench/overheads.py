@@ -29,9 +29,9 @@ from src.classification.module import Classifier, scaled
 from src.classification.sgd import sgd_steps
 from src.classification.task import COLUMNS, MONITOR, RATE, TAGS
 from src.job import quiet
-from src.recorder import Recorder, RunLogger
+from src.run.recorder import Recorder, RunLogger
 from src.run import Run
-from src.seeds import epoch_order
+from src.run.seeds import epoch_order
 
 BATCH = 8
 FEW = 40  # training images of an epoch whose files are to show
@@ -186,7 +186,7 @@ def epoch_with_files(data: Resident, part: str, epochs: int) -> tuple[float, dic
 
     Args:
         data: few images, so that the files show.
-        part: "everything" as src/fit.py has it, "no checkpoints", "no events" or "no files at all".
+        part: "everything" as src.run.fit.py has it, "no checkpoints", "no events" or "no files at all".
         epochs: at least 2.
     """
     clock = Clock()

@@ -25,7 +25,7 @@ from src.captioning.features import digests_of, features_of, images_of
 from src.captioning.karpathy import CaptionDataError, CaptionedImage, preflight, read_karpathy
 from src.captioning.scenes.dataset import make_scenes
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.seeds import epoch_order
+from src.run.seeds import epoch_order
 
 EVALUATION_BATCH = 50  # images
 SPLITS = ("train", "val", "test")

@@ -22,7 +22,7 @@ from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run import Diverged
-from src.seeds import epoch_seed
+from src.run.seeds import epoch_seed
 
 Words = tuple[str, ...]
 

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import lightning as L
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from src.entry_point import UserError
-from src.seeds import epoch_order
+from src.run.seeds import epoch_order
 
 EVALUATION_BATCH = 250
 LABEL_GAP = 10  # a label that leaves so many classes before it without an image is a mistake
@@ -88,6 +89,7 @@ class ImageArrays:
         highest = max(int(self.train_labels.max()), int(self.test_labels.max()))
         return self.classes or tuple(map(str, range(highest + 1)))
 
+    @cached_property
     def digest(self) -> str:
         """A short hash of all images and labels."""
         found = hashlib.sha256()
@@ -207,6 +209,27 @@ class ImageData(L.LightningDataModule):
         return channels, height, width
 
     @property
+    def digest(self) -> str:
+        """A short hash of the data set."""
+        assert self.arrays is not None
+        return self.arrays.digest
+
+    def state_dict(self) -> dict[str, str]:
+        return {"digest": self.digest}
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        """Compare the data with those that the run began with.
+
+        Raises:
+            UserError: they have changed since.
+        """
+        if state_dict["digest"] != self.digest:
+            raise UserError(
+                "the images or labels have changed since this run began: put back what was there, or start afresh "
+                "with force=true"
+            )
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         assert self.arrays is not None
         return self.arrays.class_names
@@ -243,6 +266,6 @@ class ImageData(L.LightningDataModule):
 
 def _tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Views (N, C, H, W), in channels_last for colour, and labels (N,) int64."""
-    pixels = torch.from_numpy(images)
+    pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(labels.astype(np.int64))

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from src.classification.data import ImageArrays
-from src.classification.idx import read_idx_folder
-from src.download import fetch_fashion_mnist
+from src.classification.idx import count_classes, find_idx, read_idx
+from src.download import FILES, fetch_fashion_mnist
 from src.entry_point import UserError
 from src.files import replacing
 from src.images import SUFFIXES, read_rgb
@@ -38,14 +38,36 @@ def fashion_mnist(root: str = "data") -> ImageArrays:
     Raises:
         UserError: no source has it.
     """
-    return read_idx_folder(fetch_fashion_mnist(root), classes=FASHION_MNIST_CLASSES)
+    raw = fetch_fashion_mnist(root)
+    return ImageArrays(*(read_idx(raw / name) for name in FILES), FASHION_MNIST_CLASSES)
 
 
-def torchvision_set(name: str, root: str = "data", split: str | None = None, transpose: bool = False) -> ImageArrays:
+def idx(root: str, prefix: str | None = None, transpose: bool = False) -> ImageArrays:
+    """Own data in MNIST's four IDX files.
+
+    Args:
+        prefix: picks one of several sets in the folder, e.g. emnist-letters.
+        transpose: swap rows and columns (EMNIST's images lie on their side).
+
+    Raises:
+        UserError: a file is missing or damaged, or a label is far beyond the others.
+    """
+    files = find_idx(Path(root), prefix)
+    train_images, train_labels, test_images, test_labels = map(read_idx, files)
+    classes = count_classes({files[1]: train_labels, files[3]: test_labels})
+    if transpose:
+        train_images, test_images = (images.swapaxes(1, 2) for images in (train_images, test_images))
+    names = tuple(map(str, range(classes)))
+    return ImageArrays(train_images, train_labels, test_images, test_labels, names)
+
+
+def torchvision_set(
+    dataset: str, root: str = "data", split: str | None = None, transpose: bool = False
+) -> ImageArrays:
     """A data set of torchvision.datasets, read from `root` or downloaded to it with torchvision's checksums.
 
     Args:
-        name: MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ...: any class with `train`, `data` and `targets`.
+        dataset: MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ...: any class with `train`, `data` and `targets`.
         split: EMNIST's: letters, digits, balanced, ...
         transpose: swap rows and columns (EMNIST's images lie on their side).
 
@@ -54,14 +76,14 @@ def torchvision_set(name: str, root: str = "data", split: str | None = None, tra
     """
     import torchvision.datasets
 
-    kind = getattr(torchvision.datasets, name)
+    kind = getattr(torchvision.datasets, dataset)
     options = {"split": split} if split else {}
     try:
         train, test = (kind(root, train=part, download=True, **options) for part in (True, False))
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{name} is not in {root} and cannot be downloaded ({str(error).splitlines()[0]}): put the files that "
-            f"torchvision.datasets.{name} reads there (data.root=FOLDER)"
+            f"{dataset} is not in {root} and cannot be downloaded ({str(error).splitlines()[0]}): put the files that "
+            f"torchvision.datasets.{dataset} reads there (data.root=FOLDER)"
         ) from error
     images = [np.asarray(part.data).astype(np.uint8, copy=False) for part in (train, test)]
     if transpose:
@@ -73,7 +95,9 @@ def torchvision_set(name: str, root: str = "data", split: str | None = None, tra
     return ImageArrays(images[0], labels[0] - first, images[1], labels[1] - first, classes)
 
 
-def image_folder(root: str, size: int = 64, grey: bool = False, cache: str = "data/image_folders") -> ImageArrays:
+def image_folder(
+    root: str, size: int = 64, grey: bool = False, cache: str = "data/image_folders"
+) -> ImageArrays:
     """Images sorted into folders: `root/train/CLASS/*`, `root/test/CLASS/*` and, optionally, `root/val/CLASS/*`.
 
     Each image is resized to a square once and kept in `cache`; more than 1 GiB is memory-mapped.
@@ -100,7 +124,9 @@ def image_folder(root: str, size: int = 64, grey: bool = False, cache: str = "da
             labels += [label] * len(found)
         unknown = sorted({path.name for path in (folder / part).glob("*/") if path.is_dir()} - set(classes))
         if unknown or not paths:
-            what = f"has the classes {', '.join(unknown)}, which train has not" if unknown else "holds no images"
+            what = (
+                f"has the classes {', '.join(unknown)}, which train has not" if unknown else "holds no images"
+            )
             raise UserError(f"{folder / part} {what}")
         parts[part] = (_resized(paths, size, grey, Path(cache)), np.array(labels))
     return ImageArrays(*parts["train"], *parts["test"], classes, *parts.get("val", (None, None)))
@@ -121,4 +147,4 @@ def _resized(paths: list[Path], size: int, grey: bool, cache: Path) -> np.ndarra
                 image = read_rgb(path).resize((size, size), Image.Resampling.BILINEAR)
                 file.write(np.asarray(image.convert("L") if grey else image).tobytes())
     mapped = stored.stat().st_size > MAPPED_BYTES
-    return np.load(stored, mmap_mode="r" if mapped else None)
+    return np.load(stored, mmap_mode="c" if mapped else None)

@@ -50,7 +50,8 @@ class ChunkedClassifier(Classifier):
         assert isinstance(optimizer, LightningOptimizer)
         images, labels = batch
         pixels = scaled(augmentations.BY_NAME[self.hparams["augment"]](images), self.dtype)
-        if sgd.applies(self, optimizer.optimizer, self.batch_size):
+        smoothing = self.hparams["label_smoothing"]
+        if not smoothing and sgd.applies(self.network, optimizer.optimizer, self.batch_size):
             losses = sgd.sgd_steps(
                 self.network, pixels, labels, self.batch_size, optimizer.param_groups[0]["lr"]
             )
@@ -60,7 +61,7 @@ class ChunkedClassifier(Classifier):
         found = []
         for x, y in zip(pixels.split(self.batch_size), labels.split(self.batch_size), strict=True):
             with self.trainer.precision_plugin.forward_context():
-                loss = F.cross_entropy(self.network(x), y, label_smoothing=self.hparams["label_smoothing"])
+                loss = F.cross_entropy(self.network(x), y, label_smoothing=smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.optimizer.step()

@@ -81,7 +81,7 @@ def window_of(module: Classifier, layer: str) -> Window:
 def untrained(module: Classifier) -> Classifier:
     """The classifier as it was before its first step, in eval mode; torch's generator is left as it was.
 
-    `src/fit.py` seeds torch and then builds data, which draw nothing, and module; so this gives the very
+    `src.run.fit.py` seeds torch and then builds data, which draw nothing, and module; so this gives the very
     weights that the run began with, as long as torch draws them the same way.
     """
     with torch.random.fork_rng(devices=[]):

@@ -23,11 +23,11 @@ from src.classification import task
 from src.classification.data import EVALUATION_BATCH, ImageData
 from src.config import ALWAYS_NAMED
 from src.files import write_atomically
-from src.fit import _resume_from
+from src.run.fit import _resume_from
 from src.job import Say, results_of
 from src.population.network import Weights
 from src.population.training import Knobs
-from src.recorder import (
+from src.run.recorder import (
     Recorder,
     RunLogger,
     plain_numbers,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from src.classification import augment
 from src.classification.module import scaled
-from src.seeds import epoch_order, epoch_seed
+from src.run.seeds import epoch_order, epoch_seed
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 from hydra.core.config_store import ConfigStore
 
-from src.sweep import workers
+from src.sweep import launcher
 
 
-class WorkersLauncher(workers.WorkersLauncher):
-    """See src/sweep/workers.py."""
+class WorkersLauncher(launcher.WorkersLauncher):
+    """See src.sweep.launcher.py."""
 
 
 ConfigStore.instance().store(

@@ -3,7 +3,7 @@
 All three raise `Stop` in the main thread, so that code which cleans up after Ctrl-C cleans up after each of
 them, and the process leaves with 128 + the signal's number, as a shell has it: 130, 143, 129. Nothing has to
 be saved in a hurry: what a run needs to go on lies on the disk after every epoch. The few writes that end an
-epoch are not cut short (`held`).
+epoch are not cut short (`defer`).
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ class Stop(KeyboardInterrupt):
         self.number = number
 
 
-_told: Stop | None = None
-_told_at = 0.0
-_held = 0
+_pending: Stop | None = None
+_pending_since = 0.0
+_deferred = 0
 
 
-def heed(signals: tuple[int, ...] = SIGNALS) -> None:
+def install_signal_handlers(signals: tuple[int, ...] = SIGNALS) -> None:
     """From now on each of `signals` raises `Stop`, but for one that is ignored (nohup, a shell's background).
 
     Call it in the main thread.
     """
     for number in signals:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _tell)
-    if sys.unraisablehook is not _dropped:
-        sys.unraisablehook = _dropped
+            signal.signal(number, _on_signal)
+    if sys.unraisablehook is not _on_unraisable:
+        sys.unraisablehook = _on_unraisable
 
 
-def leave_at_once(words: str) -> None:
-    """Until `heed`: a signal prints `words` and ends the process at once.
+def exit_on_signal(words: str) -> None:
+    """Until `install_signal_handlers`: a signal prints `words` and ends the process at once.
 
     For imports and for Hydra's composing, where nothing needs cleaning up: stopped half-way, both may fail
     with another error than `Stop` (OmegaConf restores flags of what is not there yet).
@@ -76,79 +76,62 @@ def status_of(error: KeyboardInterrupt) -> int:
     return 128 + (error.number if isinstance(error, Stop) else signal.SIGINT)
 
 
-def told() -> Stop | None:
+def pending_signal() -> Stop | None:
     """What has been raised or is being held back; None while nobody asked to stop."""
-    return _told
+    return _pending
 
 
 def check() -> None:
     """Raise what was told and got lost: Python drops an exception raised within a finalizer or a callback."""
-    if _told is not None and not _held:
-        raise _told
+    if _pending is not None and not _deferred:
+        raise _pending
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def defer() -> Iterator[None]:
     """Bring what is inside to its end first; then raise what was told meanwhile.
 
     In another thread than the main one this does nothing: no signal is raised there.
     """
-    global _held
+    global _deferred
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = _told
-    _held += 1
+    before = _pending
+    _deferred += 1
     try:
         yield
     finally:
-        _held -= 1
-    if _told is not None and before is None and not _held:
-        raise _told
+        _deferred -= 1
+    if _pending is not None and before is None and not _deferred:
+        raise _pending
 
 
-@contextmanager
-def door(words: str) -> Iterator[None]:
-    """For a short command: stopped in here, it cleans up, prints `words` and leaves with the signal's status.
-
-    Raises:
-        SystemExit: 130, 143 or 129.
-    """
-    heed()
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        _write(words)
-        raise SystemExit(status_of(error)) from None
-    finally:
-        over()
-
-
-def over() -> None:
+def restore() -> None:
     """All is done: a signal while Python shuts down is ignored, and the exit status tells the truth."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _tell(number: int, frame: FrameType | None) -> None:
-    global _told, _told_at
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _pending, _pending_since
     now = time.monotonic()
-    if _told is not None:
-        if now - _told_at > GRACE_S and not _held:
+    if _pending is not None:
+        if now - _pending_since > GRACE_S and not _deferred:
             os._exit(128 + number)  # cleaning up hangs, or the user has waited enough
         return
-    _told, _told_at = Stop(number), now
-    if not _held:
-        raise _told
+    _pending, _pending_since = Stop(number), now
+    if not _deferred:
+        raise _pending
 
 
-def _dropped(unraisable: sys.UnraisableHookArgs) -> None:
+def _on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Tell again what Python drops because it was raised in a finalizer or a callback."""
-    global _told
+    global _pending
     if not isinstance(unraisable.exc_value, Stop):
         sys.__unraisablehook__(unraisable)
         return
-    number, _told = unraisable.exc_value.number, None
+    number, _pending = unraisable.exc_value.number, None
     again = threading.Timer(0.05, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
@@ -159,7 +142,7 @@ def _write(words: str) -> None:
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
 
 
-def forget() -> None:
+def reset() -> None:
     """As if nobody had asked to stop: for a process forked from one that was told, and for tests."""
-    global _told, _held
-    _told, _held = None, 0
+    global _pending, _deferred
+    _pending, _deferred = None, 0

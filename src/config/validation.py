@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import itertools
 import types
 import typing
@@ -17,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -70,7 +68,7 @@ def override_errors(  # noqa: PLR0912  a command line has that many kinds of err
             names = value if isinstance(value, list) else [value]
             errors += [
                 f"{override.key_or_group}={name}: must be one of {', '.join(options)}"
-                + _nearest(name, options)
+                + nearest(name, options)
                 for name in names
                 if name is not None and str(name) not in options
             ]
@@ -126,7 +124,7 @@ def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
     return sorted(found)
 
 
-def _nearest(word: Any, words: Sequence[str]) -> str:
+def nearest(word: Any, words: Sequence[str]) -> str:
     near = difflib.get_close_matches(str(word), words, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -177,14 +175,14 @@ def _value_error(base: DictConfig, key: str, value: Any) -> str | None:
     is_open = is_open or (parent is None and _has_open_ancestor(base, parent_key))
     if not is_open and not (isinstance(parent, DictConfig) and name in parent.keys()):  # noqa: SIM118  `in` leaves out missing values
         known = list(_leaves(base))
-        return f"{key}={_text(value)}: there is no setting {key!r}{_nearest(key, known)}"
+        return f"{key}={_text(value)}: there is no setting {key!r}{nearest(key, known)}"
     if isinstance(value, str) and "${" in value:
         return None  # refers to others: known when they are
     config = base.copy()
     try:
         OmegaConf.update(config, key, value, force_add=is_open)
     except (OmegaConfBaseException, ValueError, OverflowError):
-        kind = _type_name(_annotation(parent, name))
+        kind = type_name(_annotation(parent, name))
         return f"{key}={_text(value)}: must be {kind}"
     error = range_error(_metadata(parent, name), OmegaConf.select(config, key))
     return f"{key}={_text(value)}: {error}" if error else None
@@ -218,7 +216,7 @@ def _metadata(parent: Any, name: str) -> typing.Mapping[str, Any]:
     return next((item.metadata for item in fields if item.name == name), {})
 
 
-def _type_name(kind: Any) -> str:
+def type_name(kind: Any) -> str:
     """A setting's type in words."""
     kinds = [one for one in (typing.get_args(kind) or (kind,)) if one is not types.NoneType]
     names = [TYPE_NAMES.get(one, "of another type") for one in kinds]
@@ -231,7 +229,7 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
         return None
     choices, bounds = metadata.get("choices"), metadata.get("bounds", {})
     if choices is not None and value not in choices:
-        return f"must be one of {', '.join(choices)}{_nearest(value, choices)}"
+        return f"must be one of {', '.join(choices)}{nearest(value, choices)}"
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     holds = {
@@ -262,70 +260,3 @@ def config_errors(cfg: DictConfig, prefix: str = "") -> list[str]:
         elif error := range_error(item.metadata, value):
             found.append(f"{name}={value}: {error}")
     return found
-
-
-def target_errors(cfg: Any, prefix: str = "", given: Sequence[str] = ()) -> list[str]:
-    """Arguments of `_target_`s that the target's signature does not take, at any depth.
-
-    Args:
-        cfg: a composed configuration, or a node of it.
-        prefix: the node's dotted name, with a dot at its end.
-        given: names of arguments that the code itself passes.
-    """
-    if not isinstance(cfg, DictConfig):
-        return []
-    found: list[str] = []
-    if "_target_" in cfg:
-        try:
-            target = hydra.utils.get_object(cfg["_target_"])
-        except Exception as error:  # whatever an import of somebody's module raises
-            return [
-                f"{prefix}_target_={cfg['_target_']}: cannot be imported ({type(error).__name__}: {error})"
-            ]
-        found += signature_errors(
-            target, {str(k): v for k, v in cfg.items() if not str(k).startswith("_")}, prefix, given
-        )
-    for key in map(str, cfg):
-        if isinstance(node := cfg._get_node(key), DictConfig) and not node._is_none():
-            found += target_errors(node, f"{prefix}{key}.")
-    return found
-
-
-def signature_errors(
-    target: Any, arguments: typing.Mapping[str, Any], prefix: str = "", given: Sequence[str] = ()
-) -> list[str]:
-    """Arguments that `target` does not take by name or by type; required ones that are missing."""
-    name = getattr(target, "__qualname__", str(target))
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # written in C
-        return []
-    found = []
-    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # annotations that name what is not there
-        hints = {}
-    for key, value in arguments.items():
-        if key not in parameters:
-            if not takes_all:
-                found.append(
-                    f"{prefix}{key}: {name} has no argument {key!r}{_nearest(key, list(parameters))}"
-                )
-        elif not _fits(value, hints.get(key, Any)):
-            found.append(f"{prefix}{key}={value}: must be {_type_name(hints[key])} ({name})")
-    for key, one in parameters.items():
-        required = one.default is one.empty and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-        if required and key not in arguments and key not in given:
-            found.append(f"{prefix}{key}: {name} needs this argument ({prefix}{key}=...)")
-    return found
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value can be of the annotated type; True where that cannot be told."""
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    if not all(kind in (int, float, bool, str, types.NoneType) for kind in kinds):
-        return True
-    allowed = {*kinds, int} if float in kinds else set(kinds)
-    return type(value) in allowed

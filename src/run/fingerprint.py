@@ -1,0 +1,85 @@
+"""A run's fingerprint: the settings that determine its numbers; and its folder's name, made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.tasks import TASKS
+
+MAX_NAME = 200  # bytes of a folder's name: the file system's limit is 255, with room for suffixes
+GROUPS_IN_PATH = ("task", "data", "experiment")  # whose choice the sweep's folder tells, not the run's name
+
+
+def fingerprint(cfg: DictConfig) -> dict[str, Any]:
+    """The settings that affect a run's results, flat, by dotted name.
+
+    Left out are those marked `affects_results=False` in the schema (src/settings.py), and of an open node the
+    keys that its mark lists: where data lie, which device computes, what is logged.
+    """
+    found: dict[str, Any] = {}
+    schema = OmegaConf.get_type(cfg)
+    for item in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
+        affects = item.metadata.get("affects_results", True)
+        if affects is False:
+            continue
+        value = cfg[item.name]
+        if isinstance(value, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(value)):
+            found |= {f"{item.name}.{key}": inner for key, inner in fingerprint(value).items()}
+        elif isinstance(value, DictConfig):
+            plain = OmegaConf.to_container(value, resolve=True)
+            ignored = affects if isinstance(affects, tuple) else ()
+            found |= {
+                f"{item.name}.{key}": inner
+                for key, inner in flat(plain).items()
+                if key.split(".")[0] not in ignored
+            }
+        else:
+            found[item.name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return {key: rounded(value) for key, value in found.items()}
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def rounded(value: Any) -> Any:
+    """Floats to 12 significant digits: a range's 0.30000000000000004 is 0.3."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
+def run_name(cfg: DictConfig, recipe: DictConfig, choices: dict[str, str]) -> str:
+    """The name of a run's folder: the task's main settings, then whatever departs from the recipe.
+
+    Args:
+        cfg: the run's settings.
+        recipe: what `conf/` gives for the same choices of groups.
+        choices: groups chosen on the command line, e.g. network: resnet_small.
+    """
+    mine, usual = fingerprint(cfg), fingerprint(recipe)
+    named = {key: mine[key] for key in TASKS[cfg.task].always_named if key in mine}
+    named |= {group: choice for group, choice in choices.items() if choice != "own"}
+    named |= {key: mine[key] for key in sorted(mine) if key not in named and mine[key] != usual.get(key)}
+    name = ",".join(f"{key}={_as_text(value)}" for key, value in named.items())
+    if len(name.encode()) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: MAX_NAME - 13].decode(errors='ignore')}-{digest}"
+
+
+def _as_text(value: Any) -> str:
+    """A value without separators of paths or of the name itself; of a path the last part and a digest."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as on the command line
+    text = str(value)
+    if "/" in text or "\\" in text:
+        text = f"{Path(text).name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in text)
