@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.run import signals
 from src.config.fields import fields_of
-from src.config.validation import config_errors, override_errors
+from src.config.validation import Overrides, config_errors
 
 CONF = Path(__file__).parents[1] / "conf"
 logger = logging.getLogger(__name__)
@@ -74,10 +74,11 @@ def entry_point(
                     return
                 config_dirs = [Path(path) for path in options.get("--config-dir", [])]
                 with initialize_config_dir(str(CONF), job_name=config_name, version_base="1.3"):
-                    errors, overrides = override_errors(overrides, config_name, config_dirs=config_dirs)
-                    if errors:
-                        raise InvalidCommand(errors)
-                    cfg = compose(config_name, overrides)
+                    given = Overrides(overrides, config_name, config_dirs)
+                    accepted = given.check(multirun=False)
+                    if given.errors:
+                        raise InvalidCommand(given.errors)
+                    cfg = compose(config_name, accepted)
                 if "--cfg" in options:
                     sys.stdout.write(OmegaConf.to_yaml(cfg))
                     return

@@ -41,6 +41,7 @@ from src.entry_point import (  # noqa: E402
 )
 from src.run.job import EXIT, one_line, run_job  # noqa: E402
 from src.sweep.command import read_command  # noqa: E402
+from src.sweep.launcher import CheckedLauncher  # noqa: E402
 from src.sweep.plan import Plan, plan_of, preflight  # noqa: E402
 
 _ran: list[Plan] = []  # in this process, for the exit status
@@ -92,8 +93,19 @@ def main() -> None:
         job()
         if _errors:
             raise _errors[0]
-        statuses = [(plan.results() or {}).get("status", "failed") for plan in _ran]
-        raise SystemExit(max((EXIT[status] for status in statuses), default=0))
+        raise SystemExit(conclude())
+
+
+def conclude() -> int:
+    """Rank the sweep or sweeps of this command; the exit status of its runs."""
+    plans = CheckedLauncher.launched or _ran
+    if CheckedLauncher.launched:
+        from src.sweep.ranking import report  # late: imports matplotlib
+
+        for folder in dict.fromkeys(plan.run.folder.parent for plan in plans):
+            report(folder)
+    statuses = [(plan.results() or {}).get("status", "failed") for plan in plans]
+    return next((EXIT[status] for status in ("failed", "diverged") if status in statuses), 0)
 
 
 if __name__ == "__main__":

@@ -1,119 +1,149 @@
 """Validation of a command: every error of it at once, as sentences.
 
-`override_errors` checks each `key=value` of a command line against the composed configuration; it asks Hydra,
-so that groups, own `--config-dir`s and defaults lists count. `config_errors` checks a composed configuration:
-ranges of the typed settings (src/settings.py), arguments of the `_target_`s.
+`Overrides` checks each `key=value` of a command line against the composed configuration; it asks Hydra, so that
+groups, own `--config-dir`s and defaults lists count. `config_errors` checks the ranges of a composed configuration.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import itertools
 import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, Transformer
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-MAX_VALUES = 10_000  # of one setting in a sweep
+from src.config.overrides import parse, quoted, values_of
+
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def override_errors(  # noqa: PLR0912  a command line has that many kinds of error
-    arguments: Sequence[str], config_name: str, *, multirun: bool = False, config_dirs: Sequence[Path] = ()
-) -> tuple[list[str], list[str]]:
-    """Check overrides inside an initialized Hydra (`hydra.initialize_config_dir`).
+class Overrides:
+    """The overrides of a command line, checked against what Hydra composes of the groups among them.
+
+    Make it inside an initialized Hydra (`hydra.initialize_config_dir`).
 
     Args:
         arguments: `key=value` each.
         config_name: the primary configuration.
-        multirun: whether a setting may have several values.
         config_dirs: folders given by `--config-dir`.
 
-    Returns:
-        The errors, and the arguments as Hydra takes them: new keys of open nodes (arguments of a `_target_`,
-        `trainer`, `callbacks`, ...) with `++`.
+    Attributes:
+        errors: what was found so far.
+        bases: the configurations, with their `hydra` nodes, one for each choice of a group that is swept.
     """
-    parser = OverridesParser.create()
-    errors, parsed = [], []
-    for argument in arguments:
-        try:
-            parsed.append(parser.parse_override(argument))
-        except (HydraException, ValueError, RecursionError):
-            errors.append(
-                f"{argument}: cannot be read; settings are given as key=value, quoted as {_quoted(argument)}"
-            )
-    seen: dict[str, str] = {}
-    for override in parsed:
-        key, text = override.key_or_group, str(override.input_line)
-        if key in seen and not override.is_delete():
-            errors.append(f"{text}: {seen[key]} is given, too; give one of them")
-        seen[key] = text
-    search_path = [f"hydra.searchpath=[{','.join(f'file://{path.absolute()}' for path in config_dirs)}]"]
-    search_path = search_path if config_dirs else []
-    groups = {one.key_or_group: _options(one.key_or_group, config_dirs) for one in parsed}
-    chosen = [one for one in parsed if groups[one.key_or_group] and not one.is_delete()]
-    for override in chosen:
-        options = groups[override.key_or_group]
-        for value in _values(override):
-            names = value if isinstance(value, list) else [value]
-            errors += [
-                f"{override.key_or_group}={name}: must be one of {', '.join(options)}"
-                + nearest(name, options)
-                for name in names
-                if name is not None and str(name) not in options
-            ]
-    if errors:
-        return errors, []
-    # One configuration for each choice of a group that is swept: a key has to be in one of them.
-    choices = itertools.zip_longest(
-        *([f"{one.key_or_group}={_text(value)}" for value in _values(one)] for one in chosen)
-    )
-    bases = []
-    for choice in choices if chosen else [()]:
-        overrides = [given or _text_of(one) for given, one in zip(choice, chosen, strict=True)]
-        try:
-            bases.append(compose(config_name, [*search_path, *overrides]))
-        except (HydraException, OmegaConfBaseException) as error:
-            return [str(error).splitlines()[0]], []
-    accepted = []
-    for override in parsed:
-        key, text = override.key_or_group, str(override.input_line)
-        if groups[key] or key.split(".")[0].split("/")[0] == "hydra" or override.is_delete():
-            accepted.append(text)
-            continue
-        try:
-            values = list(_values(override))
-        except (HydraException, ValueError) as error:
-            errors.append(f"{text}: {str(error).splitlines()[0]}")
-            continue
-        if len(values) > 1 and not multirun:
-            errors.append(f"{text}: several values need -m")
-            continue
-        wrong = [[_value_error(base, key, value) for base in bases] for value in values]
-        errors += [str(found[0]) for found in wrong if all(found)]
-        if any(map(all, wrong)):
-            continue
-        is_new = not any(OmegaConf.select(base, key, default=_ABSENT) is not _ABSENT for base in bases)
-        accepted.append(f"++{text}" if is_new and not text.startswith("+") else text)
-    return errors, accepted
+
+    def __init__(self, arguments: Sequence[str], config_name: str, config_dirs: Sequence[Path] = ()) -> None:
+        self.errors: list[str] = []
+        self.parsed: list[Override] = []
+        self.bases: list[DictConfig] = []
+        self.choices: list[list[str]] = []  # of each base
+        for argument in arguments:
+            try:
+                self.parsed.append(parse(argument))
+            except ValueError as error:
+                self.errors.append(str(error))
+        self._refuse_repeated()
+        self.groups = {
+            one.key_or_group: options
+            for one in self.parsed
+            if (options := _options(one.key_or_group, config_dirs)) and not one.is_delete()
+        }
+        self._check_choices()
+        if not self.errors:
+            self._compose(config_name, config_dirs)
+
+    def check(self, *, multirun: bool, searches: bool = False) -> list[str]:
+        """Check every value.
+
+        Args:
+            multirun: whether a setting may have several values.
+            searches: whether a sweeper takes search spaces, such as interval(0, 1), that are its own to check.
+
+        Returns:
+            The arguments as Hydra takes them: new keys of open nodes (arguments of a `_target_`, `trainer`,
+            `callbacks`, ...) with `++`. Errors are added to `errors`.
+        """
+        accepted = []
+        for override in self.parsed if self.bases else ():
+            key, text = override.key_or_group, str(override.input_line)
+            is_space = override.is_sweep_override() and not override.is_choice_sweep() and searches
+            if key in self.groups or _is_of_hydra(key) or override.is_delete() or is_space:
+                accepted.append(text)
+                continue
+            try:
+                values = values_of(override)
+            except (HydraException, ValueError) as error:
+                self.errors.append(f"{text}: {str(error).splitlines()[0]}")
+                continue
+            if len(values) > 1 and not multirun:
+                self.errors.append(
+                    f"{text}: several values need -m; one text with a comma is quoted: {quoted(text)}"
+                )
+                continue
+            wrong = [[_value_error(base, key, value) for base in self.bases] for value in values]
+            found = [str(of_value[0]) for of_value in wrong if all(of_value)]
+            self.errors += found
+            if not found:
+                is_new = all(OmegaConf.select(base, key, default=_ABSENT) is _ABSENT for base in self.bases)
+                accepted.append(f"++{text}" if is_new and not text.startswith("+") else text)
+        return accepted
+
+    def _refuse_repeated(self) -> None:
+        given: dict[str, str] = {}
+        for override in self.parsed:
+            text = str(override.input_line)
+            first = given.setdefault(override.get_key_element(), text)
+            if first != text:
+                self.errors.append(f"{text}: {first} is given, too")
+
+    def _check_choices(self) -> None:
+        for override in self.parsed:
+            group, options = override.key_or_group, self.groups.get(override.key_or_group, [])
+            for value in values_of(override) if options else ():
+                names = value if isinstance(value, list) else [] if value is None else [value]
+                wrong = [name for name in names if str(name) not in options]
+                shown = ", ".join(option for option in options if option != "own")
+                self.errors += [
+                    f"{group}={name}: must be one of {shown}{nearest(name, options)}" for name in wrong
+                ]
+
+    def _compose(self, config_name: str, config_dirs: Sequence[Path]) -> None:
+        folders = ",".join(f'"file://{path.absolute()}"' for path in config_dirs)
+        fixed = [f"hydra.searchpath=[{folders}]"] if config_dirs else []
+        fixed += [
+            str(one.input_line)
+            for one in self.parsed
+            if _is_of_hydra(one.key_or_group) and not one.is_sweep_override()
+        ]
+        chosen = [
+            [f"{one.key_or_group}={_text(value)}" for value in values_of(one)]
+            for one in self.parsed
+            if one.key_or_group in self.groups and not _is_of_hydra(one.key_or_group)
+        ]
+        for place in range(max(map(len, chosen), default=1)):
+            choice = [texts[min(place, len(texts) - 1)] for texts in chosen]
+            try:
+                self.bases.append(compose(config_name, [*fixed, *choice], return_hydra_config=True))
+                self.choices.append(choice)
+            except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+                self.errors.append(str(error).splitlines()[0])
 
 
 _ABSENT = object()
 
 
-def _quoted(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    return f"""'{key}="{value}"'"""
+def _is_of_hydra(key: str) -> bool:
+    return key == "hydra" or key.startswith(("hydra.", "hydra/"))
 
 
 def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
@@ -125,46 +155,15 @@ def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
 
 
 def nearest(word: Any, words: Sequence[str]) -> str:
+    """`; did you mean 'lr'?`, or nothing."""
     near = difflib.get_close_matches(str(word), words, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _values(override: Override) -> Iterator[Any]:
-    """The values of an override as plain Python: one or, of a sweep, many.
-
-    Raises:
-        ValueError: a range without a step, or of too many values.
-        HydraException: a sweep that Hydra cannot list.
-    """
-    if not override.is_sweep_override():
-        yield _plain(override.value())
-        return
-    if isinstance(span := override.value(), RangeSweep):
-        start, stop, step = (float(side or 0) for side in (span.start, span.stop, span.step))
-        if step == 0 or not (stop - start) / step <= MAX_VALUES:
-            raise ValueError(f"a range has a step and at most {MAX_VALUES:,} values")
-    for value in override.sweep_iterator(transformer=Transformer.identity):
-        yield _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, QuotedString):
-        return value.text
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return (
-        {str(_plain(key)): _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
-    )
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_text, value))}]"
     return "null" if value is None else str(value)
-
-
-def _text_of(override: Override) -> str:
-    return f"{override.key_or_group}={_text(next(_values(override)))}"
 
 
 def _value_error(base: DictConfig, key: str, value: Any) -> str | None:
@@ -199,6 +198,8 @@ def _has_open_ancestor(base: DictConfig, key: str) -> bool:
 
 def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in map(str, config):
+        if key == "hydra" and not prefix:
+            continue
         node = config._get_node(key)
         yield f"{prefix}{key}"
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():

@@ -1,59 +1,61 @@
-"""Run a sweep's jobs side by side: `hydra/launcher=workers`, the default.
+"""What all launchers have in common: a sweep's jobs are planned and checked before the first one runs.
 
-On a CPU a worker a core with one thread each, on GPUs a worker a GPU. Each run gets a process of its
-own, so one that dies takes no other with it, and its numbers are those of the same run started alone
-with as many threads. The processes are forked from a server that has imported torch and Lightning
-once: a fresh interpreter a run would spend seconds on imports.
+The command's exit status and ranking come from the folders of the planned runs, whoever ran them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-from tqdm import tqdm
+from omegaconf import DictConfig, open_dict
 
-from src.entry_point import InvalidCommand, setup_logging
+from src.config.overrides import with_listed_ranges
+from src.entry_point import InvalidCommand
 from src.run import signals
-from src.run.job import one_line, record_death, results_of, run_job
-from src.run.provenance import cores
-from src.sweep.plan import Plan, plan_of, preflight
+from src.run.job import record_failure
+from src.sweep.plan import Plan, folder_error, plan_of, preflight
 
-POLL_S = 0.5
+OURS = "hydra_plugins.report_"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 logger = logging.getLogger(__name__)
 
 
-class WorkersLauncher(Launcher):
-    """Hydra's side: takes the jobs of one `-m` command, returns each one's validation metric."""
+class CheckedLauncher(Launcher):
+    """Takes the jobs of a multirun, returns each one's validation metric."""
+
+    launched: ClassVar[list[Plan]] = []  # in this process, for the command's exit status and ranking
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
+        if error := folder_error(Path(config.hydra.sweep.dir)):  # before Hydra makes it
+            raise InvalidCommand([error])
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Check all jobs, then run them.
 
         Raises:
-            InvalidCommand: naming every error, before any job ran.
+            InvalidCommand: naming every error, before any job ran; see `run`.
         """
         loader = self.hydra_context.config_loader
         plans = [plan_of(loader.load_sweep_config(self.config, list(job))) for job in job_overrides]
-        if errors := [error for plan in plans for error in plan.errors()]:
-            raise InvalidCommand(errors)
-        signals.install_signal_handlers()
-        self.run(plans)
+        try:
+            if errors := [error for plan in plans for error in plan.errors()]:
+                raise InvalidCommand(errors)
+            signals.install_signal_handlers()
+            self.run(plans, job_overrides, initial_job_idx)
+        except InvalidCommand:
+            remove_empty(Path(self.config.hydra.sweep.dir))
+            raise
+        CheckedLauncher.launched.extend(plans)
         return [
             JobReturn(
                 overrides=list(job), cfg=plan.cfg, status=JobStatus.COMPLETED, _return_value=plan.metric()
@@ -61,166 +63,71 @@ class WorkersLauncher(Launcher):
             for job, plan in zip(job_overrides, plans, strict=True)
         ]
 
-    def run(self, plans: Sequence[Plan]) -> None:
-        """Run every plan that is not finished yet; another launcher runs them in another way."""
-        sweep = _Sweep(plans)
-        try:
-            sweep.run()
-        except KeyboardInterrupt:
-            sweep.stop()
-            finished = sum(plan.run.is_finished() for plan in plans)
-            logger.info("Stopped. %s of %s runs are finished.", finished, len(plans))
-            raise
-
-
-@dataclass
-class _Sweep:
-    """The state of a sweep in progress, in the process that the user started."""
-
-    plans: Sequence[Plan]
-    context: ForkServerContext = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
-    active: dict[int, tuple[Plan, ForkServerProcess]] = field(default_factory=dict)  # by worker slot
-    ended: int = 0
-
-    def run(self) -> None:
-        waiting = [plan for plan in self.plans if not plan.is_done()]
-        self.ended = len(self.plans) - len(waiting)
-        if self.ended:
-            logger.info(
-                "%s of %s runs are finished already and stay as they are.", self.ended, len(self.plans)
-            )
-        if not waiting:
-            return
-        self.context.set_forkserver_preload(["src.sweep.preload"])
-        gpus = self._prepare()
-        first = waiting[0].cfg
-        slots = min(first.workers or gpus or cores(), len(waiting))
-        logger.info("%s runs to go, %s at a time, in %s", len(waiting), slots, waiting[0].run.folder.parent)
-        self.emptied = {plan.run.folder for plan in waiting if plan.cfg.force}  # before their epochs count
-        self.began, self.epochs_before = time.monotonic(), self._epochs_done()
-        with tqdm(
-            total=sum(plan.cfg.epochs for plan in self.plans),
-            initial=self.epochs_before,
-            desc="sweep",
-            disable=None if first.progress else True,
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} epochs, {remaining} left",
-        ) as bar:
-            while waiting or self.active:
-                for slot in range(slots):
-                    if waiting and slot not in self.active:
-                        plan = waiting.pop(0)
-                        self.emptied.discard(plan.run.folder)
-                        threads = 1 if slots > 1 else None
-                        gpu = slot % gpus if gpus else None
-                        self.active[slot] = (plan, self._start(_work, (plan, threads, gpu)))
-                wait([process.sentinel for _, process in self.active.values()], timeout=POLL_S)
-                bar.n = self._epochs_done()
-                bar.refresh()
-                for slot, (plan, process) in list(self.active.items()):
-                    if process.exitcode is not None:
-                        del self.active[slot]
-                        self._reap(plan, process)
-
-    def stop(self) -> None:
-        """End the workers: those that are writing an epoch's files write them to the end."""
-        # Not those of `active` alone: the signal may have come between a worker's start and its entry there,
-        # and Python waits for every child before it leaves.
-        processes = multiprocessing.active_children()
-        for process in processes:
-            process.terminate()
-        until = time.monotonic() + signals.GRACE_S
-        for process in processes:
-            process.join(max(0.0, until - time.monotonic()))
-            process.kill()  # every file is written whole or not at all
-            process.join()
-
-    def _start(self, target: Any, arguments: tuple[Any, ...]) -> ForkServerProcess:
-        process = self.context.Process(target=target, args=arguments)
-        process.start()
-        return process
-
-    def _prepare(self) -> int:
-        """Check data and networks once, before workers could race for a download; the number of usable GPUs.
+    def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
+        """Run every plan that is not finished yet.
 
         Raises:
-            InvalidCommand: naming every error.
+            KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on.
+            InvalidCommand: the data or a network cannot be used.
         """
-        receiver, sender = self.context.Pipe(duplex=False)
-        process = self._start(_prepare, (list(self.plans), sender))
-        sender.close()
+        raise NotImplementedError
+
+
+class OtherLauncher(CheckedLauncher):
+    """Any launcher that is not ours: basic, joblib, submitit, ...
+
+    Args:
+        launcher: its configuration.
+    """
+
+    def __init__(self, launcher: DictConfig) -> None:
+        self.settings = launcher
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        with open_dict(config):
+            config.hydra.launcher = self.settings
+        self.inner = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
+        """See `CheckedLauncher.run`."""
+        if errors := preflight(plans):
+            raise InvalidCommand(errors)
+        causes: list[Any] = [None] * len(plans)
         try:
-            answer = receiver.recv()
-        except EOFError:
-            answer = ["the process that prepares the data set died"]
-        process.join()
-        if isinstance(answer, list):
-            raise InvalidCommand(answer)
-        return answer
-
-    def _reap(self, plan: Plan, process: ForkServerProcess) -> None:
-        self.ended += 1
-        results = plan.results()
-        if (
-            mismatch := plan.run.mismatch()
-        ):  # the folder is another command's by now: nothing of ours goes into it
-            results = results_of(plan.cfg, plan.run, status="failed", cause=mismatch)
-        results = results or record_death(plan.cfg, plan.run, process.exitcode or 0)
-        done_here = self._epochs_done() - self.epochs_before
-        to_go = sum(other.cfg.epochs for other in self.plans) - self._epochs_done()
-        left = ""
-        if done_here and to_go > 0:
-            left = f"   {_duration(to_go * (time.monotonic() - self.began) / done_here)} left"
-        logger.info("[%2d/%d] %s%s", self.ended, len(self.plans), one_line(results), left)
-
-    def _epochs_done(self) -> int:
-        return sum(plan.run.epochs_done() for plan in self.plans if plan.run.folder not in self.emptied)
+            returns = self.inner.launch(job_overrides, initial_job_idx=first)
+            causes = [job._return_value if job.status == JobStatus.FAILED else None for job in returns]
+        except Exception as error:  # of a cluster, of a process that died
+            causes = [error] * len(plans)
+        for plan, reason in zip(plans, causes, strict=True):
+            if plan.results() is None and plan.run.mismatch() is None:
+                cause = "its job left no results" if reason is None else f"{type(reason).__name__}: {reason}"
+                logger.info("%s  failed  (%s)", plan.run.name, cause)
+                record_failure(plan.cfg, plan.run, cause)
 
 
-def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
-    """One run, in a process of its own."""
-    _obey_parent()
-    if gpu is not None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
-    try:
-        run_job(plan.cfg, plan.run, show_bar=False, threads=threads)
-    except KeyboardInterrupt as error:
-        raise SystemExit(signals.status_of(error)) from None
+class Planning(Callback):
+    """Puts a launcher that is not ours behind `OtherLauncher`, and lists ranges before Hydra adds them up."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Change the composed configuration in place."""
+        with open_dict(config):
+            if not str(config.hydra.launcher["_target_"]).startswith(OURS):
+                config.hydra.launcher = {
+                    "_target_": f"{OURS}launchers.OtherLauncher",
+                    "_recursive_": False,
+                    "launcher": config.hydra.launcher,
+                }
+            if config.hydra.sweeper["_target_"] == BASIC_SWEEPER:
+                asked = config.hydra.overrides.task
+                config.hydra.overrides.task = [with_listed_ranges(argument) for argument in asked]
+                for key, values in (config.hydra.sweeper.params or {}).items():
+                    config.hydra.sweeper.params[key] = with_listed_ranges(f"{key}={values}").partition("=")[2]
 
 
-def _prepare(plans: list[Plan], answer: Any) -> None:
-    """Answer with the number of usable GPUs, or with the errors."""
-    _obey_parent()
-    import torch
-
-    from src.run.device import device_of
-
-    try:
-        errors = preflight(plans)
-    except KeyboardInterrupt as error:
-        raise SystemExit(signals.status_of(error)) from None
-    device = device_of(plans[0].cfg.accelerator).type
-    gpus = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, 0)
-    answer.send(errors or gpus)
-
-
-def _obey_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signals.reset()
-    signals.install_signal_handlers()
-    setup_logging()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+def remove_empty(folder: Path) -> None:
+    """Take away the folder of a sweep that was refused, where it holds nothing but Hydra's multirun.yaml."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+            (folder / "multirun.yaml").unlink()
+            folder.rmdir()

@@ -2,16 +2,20 @@
 
 from hydra.core.config_store import ConfigStore
 
-from src.sweep import launcher
+from src.sweep import launcher, workers
 
 
-class WorkersLauncher(launcher.WorkersLauncher):
-    """See src.sweep.launcher.py."""
+class WorkersLauncher(workers.WorkersLauncher):
+    """See src/sweep/workers.py."""
+
+
+class OtherLauncher(launcher.OtherLauncher):
+    """See src/sweep/launcher.py."""
 
 
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="workers",
     node={"_target_": f"{__name__}.WorkersLauncher"},
-    provider="report_workers",
+    provider="report_launchers",
 )
