@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.tasks import TASKS
 
 MAX_NAME = 200  # bytes of a folder's name: the file system's limit is 255, with room for suffixes
+REFERENCE = re.compile(r"\$\{[\w.]+\}")  # to another setting, which tells it all
 GROUPS_IN_PATH = ("task", "data", "experiment")  # whose choice the sweep's folder tells, not the run's name
 
 
@@ -31,12 +33,12 @@ def fingerprint(cfg: DictConfig) -> dict[str, Any]:
         if isinstance(value, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(value)):
             found |= {f"{item.name}.{key}": inner for key, inner in fingerprint(value).items()}
         elif isinstance(value, DictConfig):
-            plain = OmegaConf.to_container(value, resolve=True)
+            written, resolved = (flat(OmegaConf.to_container(value, resolve=each)) for each in (False, True))
             ignored = affects if isinstance(affects, tuple) else ()
             found |= {
                 f"{item.name}.{key}": inner
-                for key, inner in flat(plain).items()
-                if key.split(".")[0] not in ignored
+                for key, inner in resolved.items()
+                if key.split(".")[0] not in ignored and not REFERENCE.fullmatch(str(written[key]))
             }
         else:
             found[item.name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
