@@ -163,10 +163,6 @@ def cut_gz(path: Path) -> None:
     path.unlink()
 
 
-def no_gz(path: Path) -> None:
-    path.rename(path.with_name(path.name + ".gz"))
-
-
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
 @pytest.mark.parametrize(
     ("damage", "words"),
@@ -179,7 +175,6 @@ def no_gz(path: Path) -> None:
         (only_a_header, "is not an IDX file"),
         (a_folder, "cannot be read: "),
         (cut_gz, "cannot be read: "),
-        (no_gz, "cannot be read: Not a gzipped file"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(

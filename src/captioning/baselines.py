@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from src.captioning.karpathy import CaptionedImage
+from src.captioning.captioned import CaptionedImage
 from src.captioning.metrics import References, SentenceBleu4, ngrams, score_captions
 
 Caption = tuple[str, ...]

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from src.captioning.captioned import CaptionedImage, NamedThing
 from src.captioning.encoder import preprocess
-from src.captioning.karpathy import CaptionedImage, NamedThing, read_karpathy
+from src.captioning.karpathy import read_karpathy
 from src.captioning.scenes import make_scenes
 from src.images import read_rgb
 

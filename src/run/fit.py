@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from src.build import build, complete
 from src.run.checkpoints import SafeCheckpointIO, latest_checkpoint, read_checkpoint
+from src.run.device import device_name, device_of
 from src.run.folder import Run
 from src.run.recorder import Recorder, plain_numbers
 from src.tasks import TASKS
@@ -52,6 +54,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     loggers: list[Logger] = [
         build(complete(node, folder=str(run.folder))) for node in cfg.logger.values() if node
     ]
+    _ignore_environment()
     trainer = L.Trainer(
         **{**trainer_defaults(cfg), **cfg.trainer},
         max_epochs=cfg.epochs,
@@ -94,15 +97,16 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
 
 def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
     """L.Trainer's arguments where `trainer.*` gives none."""
+    device = device_of(cfg.accelerator)
     return {
-        "accelerator": cfg.accelerator,
+        "accelerator": device.type,
         "devices": 1,
         "precision": cfg.precision,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
-        "deterministic": _deterministic(cfg.accelerator),
+        "deterministic": _deterministic(device),
     }
 
 
@@ -125,19 +129,21 @@ def training_results(recorder: Recorder, task: str) -> dict[str, Any]:
     return {**last, f"best_{monitor}": recorder.best["value"], "best_epoch": int(recorder.best["epoch"])}
 
 
-def device_name(device: torch.device) -> str:
-    """The GPU's own name; `cpu` or `mps`."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     return plain_numbers(trainer.callback_metrics)
 
 
-def _deterministic(accelerator: str) -> Any:
+def _ignore_environment() -> None:
+    """Take from the environment what changes a Trainer in silence: a rank, and defaults of its arguments."""
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]
+
+
+def _deterministic(device: torch.device) -> Any:
     """Bit-equal repetition. A CPU repeats by itself; on a GPU the deterministic kernels are asked for."""
-    if accelerator == "cpu" or not torch.cuda.is_available():
+    if device.type != "cuda":
         return None
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
