@@ -48,18 +48,16 @@ def test_rows_come_before_columns() -> None:
         assert game["hits"] == hits
 
 
-def test_what_covers_most_of_the_image_does_not_count() -> None:
-    sea = NamedThing(("sea",), (0.0, 0.0, 1.0, 0.8))
+def test_what_covers_most_of_the_image_or_names_nothing_does_not_count() -> None:
+    sea, all_of_it = (NamedThing(("sea",), (0.0, 0.0, 1.0, bottom)) for bottom in (0.8, 1.0))
     game = pointing_game([image(sea, UPPER_RIGHT)], [("sea", "tree")], {0: weights(0, 1)}, (2, 2))
     assert game is not None
     assert game["words"] == 1
-    assert (
-        pointing_game(
-            [image(NamedThing(("sea",), (0.0, 0.0, 1.0, 1.0)))], [("sea",)], {0: weights(0)}, (2, 2)
-        )
-        is None
-    )
+    for things in ((all_of_it,), ()):
+        assert pointing_game([image(*things)], [("sea",)], {0: weights(0)}, (2, 2)) is None
 
 
-def test_without_named_things_there_is_no_game() -> None:
-    assert pointing_game([image()], [("plane",)], {0: weights(0)}, (2, 2)) is None
+def test_a_thing_between_the_centres_can_only_be_missed() -> None:
+    crumb = NamedThing(("sea",), (0.4, 0.4, 0.6, 0.6))
+    game = pointing_game([image(crumb)], [("sea",)], {0: weights(0)}, (2, 2))
+    assert game == {"hits": 0, "words": 1, "rate": 0, "chance": 0, "times_chance": None}

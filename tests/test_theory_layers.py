@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.captioning.decoder import Decoder
+from src.captioning.decoders import AttentionDecoder, LSTMDecoder
 from src.classification.network import ConvNet
 from src.report.parameters import section
 from src.report.sources import Sources
@@ -98,15 +98,11 @@ def test_decoders_of_any_size_agree(
     size: tuple[int, int, int], attention: bool, gate: bool, deep: bool
 ) -> None:
     words, features, regions = size
-    decoder = Decoder(
-        *(words, features),
-        attention=attention,
-        embedding=5,
-        state=7,
-        attention_size=3,
-        gate=gate and attention,
-        deep_output=deep and attention,
-    )
+    decoder: AttentionDecoder | LSTMDecoder = LSTMDecoder(words, features, embedding=5, state=7)
+    if attention:
+        decoder = AttentionDecoder(
+            *(words, features), embedding=5, state=7, attention_size=3, gate=gate, deep_output=deep
+        )
     assert [s for s in captioner(decoder, regions=regions).statements() if not s.holds] == []
 
 

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.captioning.decoder import Decoder, Memory, State
+from src.captioning.decoders import AttentionDecoder
+from src.captioning.decoders.lstm import Memory, State
 from src.captioning.search import decode
 from src.captioning.vocabulary import END, START
 from src.provenance import cores
@@ -46,7 +47,7 @@ class Comparison:
 class StraightforwardDecoder(nn.Module):
     """The protocol's attention decoder as one would write it first: everything inside the time loop."""
 
-    def __init__(self, weights: Decoder) -> None:
+    def __init__(self, weights: AttentionDecoder) -> None:
         super().__init__()
         self.of = weights
 
@@ -64,7 +65,7 @@ class StraightforwardDecoder(nn.Module):
         return torch.stack(scores, 1)
 
 
-class PacedDecoder(Decoder):
+class PacedDecoder(AttentionDecoder):
     """A decoder with random weights that ends every caption after as many words as its image asks for.
 
     Feature 0 of an image's regions holds that number over 10, so that captions are as long as real ones.
@@ -75,9 +76,9 @@ class PacedDecoder(Decoder):
         self.words = 0
         return super().start(memory)
 
-    def step(self, memory: Memory, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor | None]:
-        """`Decoder.step` with the end token's score set."""
-        scores, state, alphas = super().step(memory, state, tokens)
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """`AttentionDecoder.step` with the end token's score set."""
+        scores, state, alphas = super().step(tokens, state, memory)
         wanted = memory.mean[:, 0].mul(10).round().repeat_interleave(len(tokens) // len(memory.mean))
         scores[:, END] = torch.where(wanted <= self.words, 50.0, -50.0)
         self.words += 1
@@ -146,8 +147,8 @@ def measure_captions(
 
 def training_step(length: int, dim: int, rounds: int) -> Comparison:
     """Forward, backward and Adam with attention, batch 32, 20 steps."""
-    ours = Decoder(VOCABULARY, dim, attention=True)
-    plain = StraightforwardDecoder(Decoder(VOCABULARY, dim, attention=True))
+    ours = AttentionDecoder(VOCABULARY, dim)
+    plain = StraightforwardDecoder(AttentionDecoder(VOCABULARY, dim))
     regions = torch.rand(BATCH, length, dim)
     tokens, targets = torch.randint(VOCABULARY, (2, BATCH, STEPS))
 
@@ -178,7 +179,7 @@ def decoding(beam: int, rounds: int) -> list[Comparison]:
 
     The straightforward way projects the regions at every step; the other is our own `decode`, image by image.
     """
-    decoder = PacedDecoder(VOCABULARY, SPLIT_SIZE[1], attention=True).eval()
+    decoder = PacedDecoder(VOCABULARY, SPLIT_SIZE[1]).eval()
     regions = torch.rand(SPLIT, *SPLIT_SIZE)
     wanted = torch.randint(7, 18, (SPLIT,))  # 12 words on average
     regions[:, :, 0] = wanted.unsqueeze(1) / 10

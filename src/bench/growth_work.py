@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 import src  # noqa: F401  first: lets torchvision load beside a CPU-only torch
 from src.bench.captions import PacedDecoder
-from src.captioning.decoder import Decoder
+from src.captioning.decoders import AttentionDecoder
 from src.captioning.search import decode
 from src.classification.network import ConvNet
 
@@ -148,7 +148,7 @@ def training(
     *, vocabulary: int = VOCABULARY, regions: int = REGIONS, steps: int = STEPS, size: int = BATCH
 ) -> Work:
     """A training step of the captioner with attention."""
-    decoder = Decoder(vocabulary, FEATURE, attention=True)
+    decoder = AttentionDecoder(vocabulary, FEATURE)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-4, fused=True)
     seen = torch.rand(size, regions, FEATURE)  # (B, L, D)
     tokens, targets = torch.randint(vocabulary, (2, size, steps))
@@ -164,7 +164,7 @@ def training(
 
 def decoding(*, vocabulary: int = VOCABULARY, regions: int = REGIONS, words: int = 12) -> Work:
     """Captions of `words` words for a batch of images, beam 5."""
-    decoder = PacedDecoder(vocabulary, FEATURE, attention=True).eval()
+    decoder = PacedDecoder(vocabulary, FEATURE).eval()
     seen = torch.rand(BATCH, regions, FEATURE)
     seen[:, :, 0] = words / 10
     seen = seen.half()

@@ -84,7 +84,7 @@ def train_under_limit(root: Path, images: int, limit: int, steps: int) -> Fitted
     import torch.nn.functional as F
 
     from src.bench.captioned import caption_data, write_captioned
-    from src.captioning.decoder import Decoder
+    from src.captioning.decoders import AttentionDecoder
     from src.captioning.vocabulary import PAD
 
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def train_under_limit(root: Path, images: int, limit: int, steps: int) -> Fitted
     highest = start
     with caption_data(root / "set", root / "features") as data:
         highest = max(highest, private_bytes())
-        decoder = Decoder(len(data.vocabulary), 1280, attention=True)
+        decoder = AttentionDecoder(len(data.vocabulary), 1280)
         optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-4, fused=True)
         losses = []
         for batch in islice(_endless(data.train_dataloader), steps):
@@ -125,9 +125,9 @@ def _warm_up() -> None:
     """Let torch make its threads and buffers, which no data set can make larger."""
     import torch
 
-    from src.captioning.decoder import Decoder
+    from src.captioning.decoders import AttentionDecoder
 
-    decoder = Decoder(50, 1280, attention=True)
+    decoder = AttentionDecoder(50, 1280)
     decoder(torch.rand(32, 49, 1280), torch.ones(32, 12, dtype=torch.int64))[0].sum().backward()
     torch.optim.Adam(decoder.parameters(), fused=True).step()
 

@@ -25,7 +25,7 @@ from src import figures
 from src.bench import captions
 from src.bench.flame import flame_graph, frames_of, top_table, trunk_removed
 from src.bench.rounds import heading, photographs
-from src.captioning.decoder import Decoder
+from src.captioning.decoders import AttentionDecoder
 from src.captioning.encoder import build_encoder, preprocess
 from src.captioning.folding import fold
 from src.captioning.search import decode
@@ -64,7 +64,7 @@ def classifier_step(quick: bool) -> Callable[[], object]:
 def captioner_step(quick: bool) -> Callable[[], object]:
     """A training step with attention: batch 32, 20 words, 49 regions of 1,280 features."""
     batch, steps = (4, 5) if quick else (captions.BATCH, captions.STEPS)
-    decoder = Decoder(captions.VOCABULARY, 1280, attention=True)
+    decoder = AttentionDecoder(captions.VOCABULARY, 1280)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-4, fused=True)
     regions = torch.rand(batch, 49, 1280)
     tokens, targets = torch.randint(captions.VOCABULARY, (2, batch, steps))
@@ -82,7 +82,7 @@ def captioner_step(quick: bool) -> Callable[[], object]:
 def decoding(quick: bool) -> Callable[[], object]:
     """A batch of images, beam 5, captions of 12 words."""
     images = 4 if quick else 64
-    decoder = captions.PacedDecoder(captions.VOCABULARY, 1280, attention=True).eval()
+    decoder = captions.PacedDecoder(captions.VOCABULARY, 1280).eval()
     regions = torch.rand(images, *captions.SPLIT_SIZE)
     regions[:, :, 0] = 1.2
     regions = regions.half()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.captioning.data import ImageBatch, PairBatch
-from src.captioning.decoder import Decoder
+from src.captioning.decoders import build_decoder, find_decoder
 from src.captioning.encoder import build_encoder
 from src.captioning.metrics import score_captions
 from src.captioning.position import POSITION_DIM, append_positions
@@ -39,13 +39,13 @@ class Written:
 
 
 class Captioner(L.LightningModule):
-    """Trains `Decoder`, and the encoder if asked to, with cross-entropy over the words.
+    """Trains a decoder, and the encoder if asked to, with cross-entropy over the words.
 
     Args:
         vocabulary: its words in order (`Vocabulary.to_list`), so that a checkpoint is enough to caption.
         encoder: `name`, `size`, `weights`, `digest`, `trained`, `grid` and `dim` (D) of the encoder, and
             `position`: whether the decoder is told where each region lies.
-        decoder: keyword arguments of `Decoder` besides the sizes of vocabulary and features.
+        decoder: `name` and arguments of `build_decoder`.
         optimizer: sgd, adam or adamw.
         lr, encoder_lr: learning rates of the decoder, and of a trained encoder.
         schedule: constant, or cosine, to 0 over all steps.
@@ -88,9 +88,10 @@ class Captioner(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.vocabulary = Vocabulary.from_list(vocabulary)
-        self.has_positions = encoder["position"] and decoder["attention"]
+        mean_only = getattr(find_decoder(decoder["name"]), "mean_only", False)
+        self.has_positions = encoder["position"] and not mean_only
         dim = encoder["dim"] + (POSITION_DIM if self.has_positions else 0)
-        self.decoder = Decoder(len(self.vocabulary), dim, **decoder)
+        self.decoder = build_decoder(vocabulary_size=len(self.vocabulary), region_dim=dim, **decoder)
         self.encoder = None
         if encoder["trained"]:
             # Only the architecture: `build_module` (task.py) brings the weights, or a checkpoint does.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.captioning.decoder import Decoder
+from src.captioning.decoders import Decoder
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
 from src.captioning.features import BATCH as GPU_BATCH
 from src.captioning.folding import fold
@@ -102,7 +102,7 @@ class Writer:
 
     def remarks(self, rows: Sequence[Caption]) -> list[str]:
         """How the captions were made, and what may be expected of them."""
-        attention = "with attention" if self.decoder.attention else "without attention"
+        attention = "without attention" if getattr(self.decoder, "mean_only", False) else "with attention"
         search = "greedy search" if self.beam == 1 else f"{self.beam} beams"
         found = [f"Model: {self.encoder} at {self.size} pixels, a decoder {attention}, {search}."]
         if self.synthetic:
@@ -175,7 +175,7 @@ def load_writer(
         see: Callable[[Tensor], Tensor] = module.to(device).encoder  # type: ignore[assignment]
     else:
         encoder = _frozen(known, encoder_weights, trained.path)
-        see = _Frozen(encoder, device, mean_only=not module.decoder.attention)
+        see = _Frozen(encoder, device, mean_only=getattr(module.decoder, "mean_only", False))
 
     def chosen(name: str, value: Any) -> Any:
         return module.hparams[name] if value is None else value

@@ -18,6 +18,7 @@ from src.captioning.show import show_captions
 from src.config import FIGURES, RATES
 
 MONITOR, RATE = FIGURES["caption"][0], RATES["caption"]
+ATTENTION_ONLY = ("attention_size", "gate", "deep_output")  # arguments of the decoder with attention
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "rouge_l")
 COLUMNS = (
     "epoch",
@@ -65,13 +66,11 @@ def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
             "position": cfg.encoder.position,
         },
         decoder={
-            "attention": cfg.attention,
+            "name": "attention" if cfg.attention else "lstm",
             "embedding": cfg.decoder.embedding,
             "state": cfg.decoder.state,
-            "attention_size": cfg.decoder.attention_size,
             "dropout": cfg.dropout,
-            "gate": cfg.decoder.gate and cfg.attention,
-            "deep_output": cfg.decoder.deep_output and cfg.attention,
+            **({name: cfg.decoder[name] for name in ATTENTION_ONLY} if cfg.attention else {}),
         },
         optimizer=cfg.optimizer,
         lr=cfg.lr,

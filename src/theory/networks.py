@@ -6,7 +6,7 @@ Dimension letters: L regions, V vocabulary, D feature, E embedding, U decoder st
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,7 @@ from src.theory.layer_list import parse
 from src.theory.layers import Layer, LayerList, Row
 
 if TYPE_CHECKING:
-    from src.captioning.decoder import Decoder
+    from src.captioning.decoders import Decoder
     from src.classification.network import ConvNet
 
 # The report's exercise (protocol, section 1): both on 28x28 images with three channels.
@@ -74,18 +74,18 @@ def _image_size(network: ConvNet) -> tuple[int, int]:
     return 4 * height + 4, 4 * (places // height) + 4
 
 
-def captioner(decoder: Decoder | None = None, *, attention: bool = False, regions: int = REGIONS) -> Network:
+def captioner(given: Decoder | None = None, *, attention: bool = False, regions: int = REGIONS) -> Network:
     """The decoder without or with attention; 697,078 and 1,298,467 parameters at V = 190 and D = 512.
 
     Args:
-        decoder: another one to look at; `attention` is then its own.
+        given: another one to look at; `attention` is then its own.
         regions: L of an image.
     """
-    from src.captioning.decoder import Decoder
+    from src.captioning.decoders import AttentionDecoder, LSTMDecoder
 
-    if decoder is None:
-        decoder = Decoder(VOCABULARY, FEATURES, attention=attention)
-    decoder = decoder.eval()
+    kind = AttentionDecoder if attention else LSTMDecoder
+    decoder: Any = (given or kind(VOCABULARY, FEATURES)).eval()
+    attention = isinstance(decoder, AttentionDecoder)
     vocabulary, features = decoder.embedding.num_embeddings, decoder.initial_h.in_features
     rows = _decoder_rows(
         vocabulary,
@@ -93,9 +93,9 @@ def captioner(decoder: Decoder | None = None, *, attention: bool = False, region
         regions,
         embedding=decoder.embedding.embedding_dim,
         state=decoder.initial_h.out_features,
-        attention=decoder.attend_state.out_features if decoder.attention else 0,
-        gate=decoder.gate is not None,
-        deep_output=decoder.deep is not None,
+        attention=decoder.attend_state.out_features if attention else 0,
+        gate=attention and decoder.gate is not None,
+        deep_output=attention and decoder.deep is not None,
     )
     memory = None
 
@@ -106,7 +106,7 @@ def captioner(decoder: Decoder | None = None, *, attention: bool = False, region
 
     def word() -> None:
         assert memory is not None
-        decoder.step(memory, decoder.start(memory), torch.zeros(1, dtype=torch.long))
+        decoder.step(torch.zeros(1, dtype=torch.long), decoder.start(memory), memory)
 
     counted, per_image = count(decoder, image)
     starts = _products_of(counted, ("initial_h", "initial_c"))
@@ -114,7 +114,7 @@ def captioner(decoder: Decoder | None = None, *, attention: bool = False, region
     for name, of in again.items():
         if counted[name].output is None:
             counted[name] = of
-    name = f"the captioner {'with' if decoder.attention else 'without'} attention"
+    name = f"the captioner {'with' if attention else 'without'} attention"
     return Network(
         name,
         rows,
@@ -122,7 +122,7 @@ def captioner(decoder: Decoder | None = None, *, attention: bool = False, region
         sum(weight.numel() for weight in decoder.parameters()),
         {"image": per_image, "word": with_start - starts},
         f"V = {vocabulary:,}, D = {features:,}"
-        + (f", {regions:,} regions an image" if decoder.attention else "")
+        + (f", {regions:,} regions an image" if attention else "")
         + ". Multiply-adds for each image or for each written word (the last column; greedy); biases and "
         "activations do not count, nor does the encoder.",
     )
