@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from src.entry_point import UserError
 from src.paths import exists, expanded, is_dir
 from src.words import plain
 
@@ -32,11 +33,11 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class BrokenImage(ValueError):
+class BrokenImage(UserError):
     """A file that cannot be read as an image."""
 
 
-class NoImages(ValueError):
+class NoImages(UserError):
     """An input that names no image."""
 
 

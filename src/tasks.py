@@ -81,7 +81,7 @@ TASKS = {
                 *("val_bleu4", "val_bleu4_sentence", "val_cider_d", "val_rouge_l"),
             ),
             rate="captions_per_second",
-            always_named=("attention", "dropout", "lr"),
+            always_named=("decoder", "dropout", "lr"),
             further={"test_bleu4_sentence": 1.0, "test_cider_d": 10.0, "test_rouge_l": 1.0},
             remark="BLEU-4 is the corpus's, test_bleu4_sentence the mean over the images.",
         ),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from src.entry_point import UserError
 from src.paths import exists, is_file
 from src.words import plain, quoted
 
@@ -23,7 +24,7 @@ DRAWN = 10  # one image of so many is drawn for a split that a data set lacks
 _LISTED = 20  # names in one message; the others are counted
 
 
-class CaptionDataError(ValueError):
+class CaptionDataError(UserError):
     """Caption data that cannot be used, and why."""
 
 

@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from src.captioning import lite
+from src.entry_point import UserError
 
 # Counts up whenever `preprocess` or an encoder's normalisation changes: stored features depend on both.
 PREPROCESSING = 1
@@ -64,7 +65,7 @@ _KINDS = {
 NAMES = tuple(_KINDS)
 
 
-class EncoderError(RuntimeError):
+class EncoderError(UserError):
     """An encoder cannot be had. The message is one sentence for the user."""
 
 

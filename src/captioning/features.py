@@ -17,10 +17,10 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import math
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
 from src.captioning.folding import fold
+from src.entry_point import UserError
 from src.files import replacing
 from src.images import BrokenImage, read_rgb
 
@@ -44,10 +45,10 @@ from src.images import BrokenImage, read_rgb
 BATCH = 64
 _MARK = b"sha256="
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-class CannotStore(RuntimeError):
+class CannotStore(UserError):
     """The store's folder cannot be written. The message is one sentence for the user."""
 
 
@@ -57,7 +58,6 @@ def features_of(
     cache: Path,
     *,
     device: str | torch.device = "cpu",
-    say: Say | None = None,
     show_bar: bool = False,
     batch: int = BATCH,
     digests: Sequence[str] | None = None,
@@ -73,7 +73,6 @@ def features_of(
         encoder: in eval mode.
         cache: the store's folder, made if missing.
         device: where to compute.
-        say: takes one line on what takes time (default: print to stderr).
         show_bar: whether to show a progress bar with the time left.
         batch: images at once on a GPU, and between two moves of the progress bar.
         digests: of the files, if they are known (see `digests_of`).
@@ -108,7 +107,7 @@ def features_of(
         (len(paths), encoder.grid[0] * encoder.grid[1], encoder.dim),
         f"features of {len(paths):,} images with {encoder.name}",
     )
-    return _stored(array, blocks, say or _to_stderr, show_bar)
+    return _stored(array, blocks, show_bar)
 
 
 def images_of(
@@ -116,7 +115,6 @@ def images_of(
     size: int,
     cache: Path,
     *,
-    say: Say | None = None,
     show_bar: bool = False,
     digests: Sequence[str] | None = None,
 ) -> np.memmap:
@@ -139,7 +137,7 @@ def images_of(
     def blocks() -> Iterator[np.ndarray]:
         return (preprocess(read_rgb(path), size).numpy()[None] for path in paths)  # (1, 3, H, W) each
 
-    return _stored(array, blocks, say or _to_stderr, show_bar)
+    return _stored(array, blocks, show_bar)
 
 
 def _regions(
@@ -206,7 +204,7 @@ def _target(cache: Path, label: str, depends_on: list[str | int], digests: Seque
     return cache / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
 
 
-def _stored(array: _Array, blocks: Callable[[], Iterator[np.ndarray]], say: Say, show_bar: bool) -> np.memmap:
+def _stored(array: _Array, blocks: Callable[[], Iterator[np.ndarray]], show_bar: bool) -> np.memmap:
     """The array, made from `blocks` of its rows where it is missing or damaged."""
     # The way of nearly every run: no lock, so a read-only folder will do.
     if (stored := _read(array)) is not None:
@@ -218,13 +216,13 @@ def _stored(array: _Array, blocks: Callable[[], Iterator[np.ndarray]], say: Say,
         try:
             held = lock.acquire(timeout=0)
         except Timeout:
-            say(f"waiting for another process that is computing the {array.what}")
+            logger.info(f"waiting for another process that is computing the {array.what}")
             held = lock.acquire()
         with held:
             if (stored := _read(array)) is not None:
                 return stored
             damaged = f"; {target} is damaged" if target.exists() else ""
-            say(f"computing the {array.what}: once, kept in {cache}{damaged}")
+            logger.info(f"computing the {array.what}: once, kept in {cache}{damaged}")
             _build(array, blocks, show_bar)
             stored = _read(array)
             assert stored is not None, f"{target} was just written"
@@ -318,7 +316,3 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BrokenImage(f"the image {path} cannot be read: {error.strerror or error}") from error
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -44,6 +44,12 @@ class Inputs:
             tuple(one.path for one in images),
         )
 
+    @property
+    def digest(self) -> str:
+        """A short hash of all of it."""
+        parts = [self.captions.encode(), self.images.numpy().tobytes(), self.encoder.encode()]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
     def change_since(self, state: Mapping[str, Any]) -> str:
         """What differs from a checkpoint's `state` ("the image a.jpg has changed"), or ""."""
         if state.get("captions", self.captions) != self.captions:

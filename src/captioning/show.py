@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -23,7 +24,7 @@ PICTURE_IMAGES = 6  # on gallery.png
 
 
 def show_captions(
-    module: Captioner, data: CaptionData, folder: Path, logger: TensorBoardLogger, epoch: int
+    module: Captioner, data: CaptionData, folder: Path, trainer: L.Trainer, gallery: Sequence[str]
 ) -> None:
     """Write captions.json, gallery.html, gallery.png and attention/ into `folder`; fill TensorBoard.
 
@@ -34,7 +35,7 @@ def show_captions(
         ValueError: `gallery` names an image that the test split does not have.
     """
     images = data.splits["test"].images
-    written = module.written["test"]
+    predicted = module.predictions["test"]
     items = [_item(module, image, row) for row, image in enumerate(images)]
     files = [item.filename for item in items]
     ids = [image.id for image in images if image.id is not None]
@@ -43,14 +44,14 @@ def show_captions(
         write_coco_results(folder / "captions.json", with_ids, files)
     else:
         write_coco_results(folder / "captions.json", [(item.filename, item.text) for item in items])
-    picked = picked_rows(files, data.cfg.gallery)
+    picked = picked_rows(files, gallery)
     chosen = [items[row] for row in picked]
     others = [item for row, item in enumerate(items) if row not in picked]
-    synthetic = data.cfg.data.name == "scenes"
-    captions = [written.captions[row] for row in range(len(images))]
+    epoch, synthetic = trainer.current_epoch, any(image.things for image in images)
+    captions = [predicted.captions[row] for row in range(len(images))]
     scores = score_captions(captions, [image.captions for image in images])
-    attention = bool(written.alphas)
-    chosen_as = "asked for" if data.cfg.gallery else "evenly spaced"
+    attention = bool(predicted.alphas)
+    chosen_as = "asked for" if gallery else "evenly spaced"
     notes = [
         f"Run {folder.name}, weights of the last of {epoch} epochs, beam {module.hparams['beam']}, on the "
         f"{len(images)} images of the test split.",
@@ -58,21 +59,22 @@ def show_captions(
     ]
     write_gallery(
         folder / "gallery.html",
-        f"{data.cfg.name}: captions {'with' if attention else 'without'} attention",
+        f"{folder.parent.name}: captions {'with' if attention else 'without'} attention",
         [*chosen, *others][:PAGE_IMAGES],
         notes,
         scores,
         synthetic=synthetic,
     )
     save(gallery_figure(chosen, synthetic), folder / "gallery")
-    board = logger.experiment
+    boards = [one.experiment for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
     names = map_names([item.filename for item in chosen])
     for item in chosen:
         # A caption's first word may be 1., and a checkpoint to go on from may hold any word.
         lines = [f"**{page.markdown(item.text)}**", ""]
         lines += [f"- {page.markdown(' '.join(words))}" for words in item.references]
-        board.add_text(f"captions/{item.filename}", "\n".join(lines), epoch)
-        board.add_image(f"captions/{item.filename}", np.asarray(item.opened()), epoch, dataformats="HWC")
+        for board in boards:
+            board.add_text(f"captions/{item.filename}", "\n".join(lines), epoch)
+            board.add_image(f"captions/{item.filename}", np.asarray(item.opened()), epoch, dataformats="HWC")
         if item.alphas is not None and item.grid is not None and item.caption:
             figure = attention_figure(item.opened(), item.caption, item.alphas, item.grid)
             save(figure, folder / "attention" / names[item.filename])
@@ -108,9 +110,9 @@ def picked_rows(filenames: Sequence[str], wanted: Sequence[str], several: int = 
 
 
 def _item(module: Captioner, image: CaptionedImage, row: int) -> GalleryItem:
-    written = module.written["test"]
-    caption = written.captions[row]
-    alphas = written.alphas.get(row)
+    predicted = module.predictions["test"]
+    caption = predicted.captions[row]
+    alphas = predicted.alphas.get(row)
     rows, columns = module.hparams["encoder"]["grid"]
     return GalleryItem(
         filename=image.filename,

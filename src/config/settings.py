@@ -29,6 +29,7 @@ class Settings:
     """What every task has in common."""
 
     task: str = setting("what is trained", group="what", choices=("classify", "caption"))
+    choices: dict[str, Any] = setting("groups' choices, filled in", default={}, group="what")
     name: str = setting("folder under output_dir that the runs go to", group="output", affects_results=False)
     data: dict[str, Any] = setting(
         "data set: data=NAME or data._target_", default={}, group="data", affects_results=("root",)
@@ -122,7 +123,6 @@ class CaptionSettings(Settings):
     decoder: dict[str, Any] = setting(
         "decoder=lstm|attention|transformer, or decoder._target_", group="captions", default={}
     )
-    attention: bool = setting("look at regions instead of the image's mean", group="captions")
     sampling: float = setting(
         "scheduled sampling: probability, in the last epoch, that a word is the model's own; rises from 0",
         group="captions",

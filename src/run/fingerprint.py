@@ -36,7 +36,7 @@ def fingerprint(cfg: DictConfig) -> dict[str, Any]:
             written, resolved = (flat(OmegaConf.to_container(value, resolve=each)) for each in (False, True))
             ignored = affects if isinstance(affects, tuple) else ()
             found |= {
-                f"{item.name}.{key}": inner
+                key if item.name == "choices" else f"{item.name}.{key}": inner
                 for key, inner in resolved.items()
                 if key.split(".")[0] not in ignored and not REFERENCE.fullmatch(str(written[key]))
             }
@@ -58,18 +58,18 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
-def run_name(cfg: DictConfig, recipe: DictConfig, choices: dict[str, str]) -> str:
+def run_name(cfg: DictConfig, recipe: DictConfig, usual: DictConfig) -> str:
     """The name of a run's folder: the task's main settings, then whatever departs from the recipe.
 
     Args:
         cfg: the run's settings.
         recipe: what `conf/` gives for the same choices of groups.
-        choices: groups chosen on the command line, e.g. network: resnet_small.
+        usual: the choices of groups where the command line makes none.
     """
-    mine, usual = fingerprint(cfg), fingerprint(recipe)
+    mine, theirs = fingerprint(cfg), fingerprint(recipe)
     named = {key: mine[key] for key in TASKS[cfg.task].always_named if key in mine}
-    named |= {group: choice for group, choice in choices.items() if choice != "own"}
-    named |= {key: mine[key] for key in sorted(mine) if key not in named and mine[key] != usual.get(key)}
+    named |= {key: choice for key, choice in cfg.choices.items() if choice not in (usual.get(key), "own")}
+    named |= {key: mine[key] for key in sorted(mine) if key not in named and mine[key] != theirs.get(key)}
     name = ",".join(f"{key}={_as_text(value)}" for key, value in named.items())
     if len(name.encode()) <= MAX_NAME:
         return name

@@ -69,7 +69,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
 
     test_last = _test(trainer, module, data)
-    artifacts = implementation.log_artifacts(module, data, run.folder, trainer)
+    artifacts = implementation.log_artifacts(module, data, run.folder, trainer, cfg)
     best_epoch, test_best = int(recorder.best["epoch"]), test_last
     if best_epoch != len(recorder.rows):
         last_weights = {name: value.clone() for name, value in module.state_dict().items()}

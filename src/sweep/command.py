@@ -105,6 +105,7 @@ def sweep_errors(given: Overrides, multirun: bool) -> Iterator[str]:
 
 def with_own_targets(overrides: Sequence[str]) -> list[str]:
     """`network._target_=my.Net` starts from an empty node, not from the default network's arguments."""
+    overrides = [_with_decoder(text) for text in overrides]
     groups = {text.partition("=")[0] for text in overrides}
     added = [
         f"{group}=own"
@@ -112,3 +113,11 @@ def with_own_targets(overrides: Sequence[str]) -> list[str]:
         if f"{group}._target_" in groups and group not in groups
     ]
     return [*added, *overrides]
+
+
+def _with_decoder(text: str) -> str:
+    """The report's `attention=false,true` as `decoder=lstm,attention`."""
+    key, _, values = text.partition("=")
+    names = {"true": "attention", "false": "lstm"}
+    known = [names.get(value.strip().lower()) for value in values.split(",")]
+    return f"decoder={','.join(map(str, known))}" if key == "attention" and all(known) else text

@@ -19,17 +19,25 @@ from src.run.folder import Run
 from src.tasks import TASKS
 
 
+GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
+
+
 @dataclass
 class Plan:
-    """One job: its configuration, the recipe that its name is relative to, the groups chosen beside the recipe's."""
+    """One job: its configuration, and the run's folder.
+
+    Args:
+        recipe: what `conf/` gives for the same choices of groups.
+        usual: the groups' choices where the command makes none.
+    """
 
     cfg: DictConfig
     recipe: DictConfig
-    choices: dict[str, str]
+    usual: DictConfig
 
     @cached_property
     def run(self) -> Run:
-        name = run_name(self.cfg, self.recipe, self.choices)
+        name = run_name(self.cfg, self.recipe, self.usual)
         return Run(Path(self.cfg.output_dir).expanduser() / self.cfg.name / name, fingerprint(self.cfg))
 
     def errors(self) -> list[str]:
@@ -65,20 +73,13 @@ def plan_of(config: DictConfig) -> Plan:
     choices = (config.hydra if "hydra" in config else HydraConfig.get()).runtime.choices
     chosen = {str(group): choice for group, choice in choices.items() if not str(group).startswith("hydra/")}
     base = _recipe({group: chosen[group] for group in GROUPS_IN_PATH if chosen.get(group)})
-    usual = base.hydra.runtime.choices
-    departing = {
-        group: choice
-        for group, choice in chosen.items()
-        if group not in (*GROUPS_IN_PATH, "logger")
-        and not group.startswith("schema")
-        and choice != usual.get(group)
-    }
     cfg, recipe = config.copy(), _recipe(chosen).copy()
     for one in (cfg, recipe):
         with open_dict(one):
             one.pop("hydra", None)
+            one.choices = {group: _text(chosen[group]) for group in GROUPS if chosen.get(group)}
         _round(one)
-    return Plan(cfg, recipe, {group: _text(choice) for group, choice in departing.items()})
+    return Plan(cfg, recipe, base.hydra.runtime.choices)
 
 
 def _recipe(choices: dict[str, Any]) -> DictConfig:

@@ -141,8 +141,10 @@ def _read_history(path: Path) -> tuple[dict[str, float], ...]:
 def differing(runs: Sequence[RunRecord], besides: Sequence[str] = ()) -> list[str]:
     """The settings in which runs with results differ, besides those named."""
     known = [run for run in runs if run.results] or list(runs)
-    keys = sorted({key for run in known for key in run.settings} - set(besides))
-    return [key for key in keys if len({str(run.settings.get(key)) for run in known}) > 1]
+    every = sorted({key for run in known for key in run.settings})
+    keys = [key for key in every if len({str(run.settings.get(key)) for run in known}) > 1]
+    told = (*besides, *keys)  # network=resnet_small tells network._target_
+    return [key for key in keys if key not in besides and not ("." in key and key.split(".")[0] in told)]
 
 
 def sort_key(value: Any) -> tuple[int, float, str]:
