@@ -26,9 +26,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.run import signals
 from src.config.fields import fields_of
 from src.config.validation import Overrides, config_errors
+from src.run import signals
+from src.streams import guard_streams
 
 CONF = Path(__file__).parents[1] / "conf"
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def error_boundary(stopped: str) -> Iterator[None]:
     Raises:
         SystemExit: 1, 2 or 128 + the signal's number; whatever the block raised of its own.
     """
+    guard_streams()
     shows_traceback = "--traceback" in sys.argv  # Hydra's arguments may be others by the end
     try:
         try:
@@ -110,10 +112,6 @@ def error_boundary(stopped: str) -> Iterator[None]:
         except KeyboardInterrupt as error:
             write_line(stopped)
             raise SystemExit(signals.status_of(error)) from None
-        except BrokenPipeError:  # `| head` has read enough
-            with suppress(OSError):
-                sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115  so that Python's own flush is quiet
-            raise SystemExit(141) from None
         except (InvalidCommand, HydraException, OmegaConfBaseException) as error:
             write_line(str(error))
             raise SystemExit(2) from None

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.images import BrokenImage, read_rgb
-from src.provenance import cores
+from src.run.threads import cores
 
 MOST_THREADS = 4  # each may hold a whole photograph
 

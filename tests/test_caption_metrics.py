@@ -91,6 +91,11 @@ def test_candidates_too_short_for_a_4_gram(words: int) -> None:
     assert (0 < ours < 1e-70) == (words > 0)  # NLTK's stand-in for zero
 
 
+def test_a_bleu_of_0_is_filed_as_0() -> None:
+    scores = score_captions([["a", "b"], ["a", "c"]], [[["a", "d"]], [["a", "e"]]])
+    assert (scores["bleu4"], scores["bleu4_sentence"]) == (0, 0)  # not 1.8e-231, as NLTK has it
+
+
 def test_the_nearer_reference_is_the_shorter_of_two() -> None:
     # by hand: all n-grams match; lengths 4 and 6 are equally near to 5, so no brevity penalty is due
     long, short = ["a", "b", "c", "d", "e", "f"], ["b", "c", "d", "e"]

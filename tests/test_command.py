@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from src.command import read_command
 from src.config import SCHEMAS, fields_of, help_text, mistakes_in
+from src.overrides import with_listed_ranges
 from tests.command_line import plan, run_train
 
 RECIPES = "captions, captions_sydney, captions_ucm, captions_ucm_best, table2, table2_seeds"
@@ -69,7 +71,8 @@ def test_a_wrong_value_is_named(argument: str, mistake: str) -> None:
         ("lr=(", "cannot be read; settings are given as key=value"),
         ("lr=0.1,0.2", "several values need -m (python -m src.train -m lr=0.1,0.2)"),
         ("seed=" + "9" * 5000, "cannot be read; settings are given as key=value"),
-        ("name=" + "[" * 3000, "cannot be read; settings are given as key=value"),
+        ("name=" + "[" * 3000, f"cannot be read; quote the value: 'name=\"{'[' * 3000}\"'"),
+        ("data.root=my (1)", "cannot be read; quote the value: 'data.root=\"my (1)\"'"),
     ],
 )
 def test_a_wrong_key_or_form_is_named(argument: str, mistake: str) -> None:
@@ -126,7 +129,7 @@ def test_all_mistakes_are_named_at_once_and_each_value_of_a_sweep_is_checked() -
         "-m",
         "dropout=0.1,1.5,abc",
         "lr=0.1,-1",
-        "lr=choice(0.1,nan)",
+        "weight_decay=choice(0.1,nan)",
         "epochs=0",
         "sede=1",
         "data=x",
@@ -135,7 +138,7 @@ def test_all_mistakes_are_named_at_once_and_each_value_of_a_sweep_is_checked() -
         "dropout=1.5",
         "dropout=abc",
         "lr=-1",
-        "lr=nan",
+        "weight_decay=nan",
         "epochs=0",
         "sede=1",
         "data=x",
@@ -153,12 +156,107 @@ def test_all_mistakes_are_named_at_once_and_each_value_of_a_sweep_is_checked() -
         ["--multirun", "experiment=table2"],
         ["name=my runs", "output_dir=a/b c", "data.root='x=1'"],
         ["name=${data.name}_two", "dropout=${lr}"],
-        ["hydra.job.num=1", "hydra/launcher=basic"],
+        ["hydra.job.num=1", "hydra/launcher=basic", "hydra.job.chdir=false"],
+        ["lr=0.1", "lr=0.1"],
         ["data=idx", "data.root=.", "force=yes"],
     ],
 )
 def test_right_commands_are_taken(arguments: list[str]) -> None:
     assert read_command(arguments).mistakes == []
+
+
+@pytest.mark.parametrize("root", ["~/images", "Bilder/grüne Äpfel", "データ", "my folder", '"my (1)"'])
+def test_paths_are_taken_as_they_are_typed(root: str) -> None:
+    command = read_command(["data=idx", f"data.root={root}"])
+    assert command.mistakes == []
+    assert plan(*command.arguments).cfg.data.root == str(Path(root.strip('"')).expanduser())
+
+
+def test_a_text_that_is_no_text_to_hydra_or_a_shell_is_told_in_quotes() -> None:
+    assert read_command(["data.root=my", "folder"]).mistakes == [
+        "folder: cannot be read; a value with spaces is quoted: 'data.root=\"my folder\"'"
+    ]
+    assert read_command(["data.root=[a b]"]).mistakes[0].endswith("""; 'data.root="[a b]"' is one""")
+    assert read_command(["data.root=a,b"]).mistakes[0].endswith(""" is quoted: 'data.root="a,b"'""")
+    # What is told works.
+    assert read_command(["data=idx", 'data.root="[a b]"']).mistakes == []
+    assert plan("data=idx", 'data.root="[a b]"').cfg.data.root == "[a b]"
+
+
+def test_a_setting_is_given_once() -> None:
+    assert read_command(["lr=0.1", "epochs=1", "lr=0.01"]).mistakes == ["lr=0.01: lr=0.1 is given, too"]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["run.dir=x", "sweep.dir=x", "sweep.subdir=x", "output_subdir=.hydra", "job.chdir=true"],
+)
+def test_hydras_folders_are_refused(argument: str) -> None:
+    (mistake,) = read_command([f"hydra.{argument}"]).mistakes
+    assert mistake.lower().startswith(f"hydra.{argument}: ")
+    assert mistake.endswith("give output_dir=... and name=...")
+
+
+@pytest.mark.parametrize("name", ["../up", "a/../../up", "/tmp/elsewhere"])
+def test_a_name_stays_inside_output_dir(name: str) -> None:
+    assert read_command([f"name={name}"]).mistakes == [f"name={name}: must name a folder inside output_dir"]
+
+
+def test_search_spaces_pass_to_another_sweeper() -> None:
+    ConfigStore.instance().store(group="hydra/sweeper", name="searching", node={"_target_": "their.Sweeper"})
+    spaces = ["lr=tag(log,interval(1e-4,1e-1))", "seed=range(0,10000000000)", "experiment=glob(*)"]
+    assert read_command(["-m", "hydra/sweeper=searching", *spaces]).mistakes == []
+    assert read_command(["-m", "hydra/sweeper=searching", "lr=choice(0.1,-1)"]).mistakes == [
+        "lr=-1: must be above 0"
+    ]
+
+
+def test_ranges_of_fractions_are_as_they_are_written() -> None:
+    assert with_listed_ranges("dropout=range(0.1,0.4,0.1)") == "dropout=0.1,0.2,0.3"
+    assert with_listed_ranges("weight_decay=range(0,2.1,0.7)") == "weight_decay=0.0,0.7,1.4"  # Hydra adds 2.1
+    assert with_listed_ranges("lr=range(0.3,0.1,-0.1)") == "lr=0.3,0.2"
+    assert with_listed_ranges("seed=range(1,3)") == "seed=range(1,3)"
+    assert plan("dropout=0.30000000000000004").run == plan("dropout=0.3").run
+    assert plan("lr=0.30000000000000004", "dropout=${lr}").run == plan("lr=0.3", "dropout=0.3").run
+
+
+def own_experiments(folder: Path, **contents: str) -> tuple[str, str]:
+    """The option that puts experiments of one's own beside the project's."""
+    (folder / "experiment").mkdir(exist_ok=True)
+    for name, content in contents.items():
+        text = f"# @package _global_\n{content}"
+        (folder / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return ("--config-dir", str(folder))
+
+
+def test_no_sweep_of_a_file_is_lost(tmp_path: Path) -> None:
+    own = own_experiments(
+        tmp_path,
+        one="hydra: {sweeper: {params: {lr: '0.1,0.01'}}}\n",
+        two="hydra: {sweeper: {params: {dropout: '0.1,0.2', seed: '1,2'}}}\n",
+        fixed="lr: 0.5\n",
+        itself="hydra: {mode: MULTIRUN}\n",
+    )
+    assert read_command([*own, "-m", "experiment=one,fixed,two"]).mistakes == [
+        "experiment=one: its own sweep (lr) would be lost; one sweep in a command",
+        "experiment=two: its own sweep (dropout, seed) would be lost; one sweep in a command",
+    ]
+    (mistake,) = read_command([*own, "experiment=two", "seed=1"]).mistakes
+    assert mistake == (
+        "experiment=two: its sweep over dropout needs -m (python -m src.train -m experiment=two ...)"
+    )
+    for fine in (["-m", "experiment=two"], ["experiment=two", "seed=1", "dropout=0.1"], ["experiment=fixed"]):
+        assert read_command([*own, *fine]).mistakes == []
+    command = read_command([*own, "experiment=itself", "lr=0.1,0.2"])
+    assert (command.multirun, command.mistakes) == (True, [])
+
+
+def test_a_file_with_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    own = own_experiments(tmp_path, mine="lr: 0.5\n")
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    (mistake,) = read_command([*own, "experiment=mine"]).mistakes
+    assert mistake.startswith(f"experiment=mine: {file} begins with a byte order mark; ")
 
 
 def test_experiments_of_a_folder_of_ones_own(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def cut_gz(path: Path) -> None:
     ("damage", "words"),
     [
         (remove, r"is missing \(and so is .*-ubyte\.gz\)"),
-        (cut, r"is damaged: it holds \d+ values, its header says \("),
+        (cut, r"is damaged: it holds \d+ values, its header says \([\d, ]+\)"),
         (lengthen, "is damaged: it holds"),
         (empty, "is not an IDX file"),
         (signed, "is not an IDX file"),

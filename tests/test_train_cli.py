@@ -1,6 +1,8 @@
 """The real command line on small data: what it writes, how it ends, that it repeats itself."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src.checkpoints import read_checkpoint
 from src.classification.task import COLUMNS, TAGS
-from tests.command_line import Ended, rows_of, run_train, same_numbers
+from src.download import FILES
+from tests.command_line import ROOT, Ended, rows_of, run_train, same_numbers
+from tests.made_up_data import write_data_set
 
 EPOCHS = 3
 SETTINGS = ("limit_train=160", "threads=1", f"epochs={EPOCHS}", "lr=0.1", "momentum=0.5")
@@ -166,7 +170,8 @@ def test_a_seed_gives_the_same_numbers_in_any_process_and_0_is_one(
 def test_diverged_and_failed_runs_are_recorded_and_the_others_go_on(
     command: tuple[str, ...], output: Path
 ) -> None:
-    asked = ("-m", *command, "name=mixed", "epochs=2", "lr=0.1,1e6", "dropout=0.1,0.2", "workers=2")
+    once = (part for part in command if not part.startswith(("epochs=", "lr=")))
+    asked = ("-m", *once, "name=mixed", "epochs=2", "lr=0.1,1e6", "dropout=0.1,0.2", "workers=2")
     tail = "data.val_size=100,epochs=2,limit_train=160,momentum=0.5"
     blocked = output / "mixed" / f"dropout=0.2,lr=0.1,{tail}"
     blocked.mkdir(parents=True)
@@ -194,3 +199,50 @@ def test_diverged_and_failed_runs_are_recorded_and_the_others_go_on(
     assert "3 of 4 runs are finished already" in ended.err
     assert "2 diverged of 4 runs" in ended.err
     assert json.loads((blocked / "results.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_any_launcher_ends_with_a_ranking_and_the_worst_status(
+    on_idx: tuple[str, ...], tmp_path: Path, launcher: str
+) -> None:
+    """The multirun is switched on by a file, which holds half of the sweep."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text(
+        "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {dropout: 'range(0.2,0.4,0.1)'}}}\n"
+    )
+    asked = ("--config-dir", str(tmp_path), "experiment=own", f"hydra/launcher={launcher}", *on_idx)
+    asked += ("lr=0.1,1e6", "epochs=1", "limit_train=160", "name=any", f"output_dir={tmp_path}/out")
+    tail = "data.val_size=100,epochs=1,limit_train=160"
+    blocked = tmp_path / "out" / "any" / f"dropout=0.2,lr=0.1,{tail}"
+    blocked.mkdir(parents=True)
+    (blocked / "checkpoints").write_text("in the way")
+    ended = run_train(*asked)
+    assert ended.status == 1, ended.err
+    assert "1 failed, 2 diverged of 4 runs" in ended.err
+    assert "Traceback" not in ended.err
+    assert "4 runs: 1 done, 2 diverged, 1 failed." in " ".join(ended.out.split())
+    assert f"dropout=0.3,lr=0.1,{tail}" in ended.out  # the best, and not 0.30000000000000004
+    if launcher == "basic":
+        (blocked / "checkpoints").unlink()
+        assert run_train(*asked).status == 3
+
+
+@pytest.mark.parametrize("kind", [(), ("-m", "lr=0.1,0.2"), ("-m", "lr=0.1,0.2", "hydra/launcher=basic")])
+def test_data_that_cannot_be_used_are_found_before_anything_is_run(
+    tmp_path: Path, kind: tuple[str, ...]
+) -> None:
+    data = write_data_set(tmp_path / "data", train=200, test=20)
+    broken = data / next(iter(FILES))
+    broken.write_bytes(b"no such format")
+    ended = run_train(*kind, "data=idx", f"data.root={data}", f"output_dir={tmp_path}/out")
+    assert (ended.status, ended.out) == (2, "")
+    heading, cause = ended.err.splitlines()
+    assert heading == "Nothing was run: 1 mistake in this command."
+    assert str(broken) in cause
+    assert not list(tmp_path.glob("out/*/*"))
+
+
+def test_the_entry_point_is_found_by_its_path_from_any_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "src" / "train.py"), "lr=-1"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "lr=-1: must be above 0" in ended.stderr) == (2, True)

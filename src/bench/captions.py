@@ -21,7 +21,7 @@ from src.captioning.decoders import AttentionDecoder
 from src.captioning.decoders.lstm import Memory, State
 from src.captioning.search import decode
 from src.captioning.vocabulary import END, START
-from src.provenance import cores
+from src.run.threads import cores
 
 VOCABULARY = 190
 BATCH, STEPS = 32, 20  # of a training step

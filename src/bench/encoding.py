@@ -26,8 +26,8 @@ from src.captioning.encoder import Encoder, build_encoder, preprocess
 from src.captioning.features import features_of
 from src.captioning.folding import fold
 from src.images import read_rgb
-from src.provenance import cores
 from src.reading import read_batches
+from src.run.threads import cores
 
 TARGET = 2.0
 BATCH = 16

@@ -29,8 +29,8 @@ from src.classification.module import Classifier, scaled
 from src.classification.sgd import sgd_steps
 from src.classification.task import COLUMNS, MONITOR, RATE, TAGS
 from src.job import quiet
-from src.run.recorder import Recorder, RunLogger
 from src.run import Run
+from src.run.recorder import Recorder, RunLogger
 from src.run.seeds import epoch_order
 
 BATCH = 8

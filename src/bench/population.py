@@ -21,7 +21,7 @@ from src.classification.sgd import sgd_steps
 from src.devices import device_name, device_of
 from src.population.files import stack_of
 from src.population.training import Knobs, Population
-from src.provenance import cores
+from src.run.threads import cores
 
 DROPOUTS, RATES = [0.1 * tenth for tenth in range(1, 9)], [0.1, 0.01, 0.001]  # the report's Table 2
 BATCH = 8

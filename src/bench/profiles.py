@@ -33,7 +33,7 @@ from src.classification.network import ConvNet
 from src.classification.sgd import sgd_steps
 from src.files import write_atomically
 from src.images import read_rgb
-from src.provenance import cores
+from src.run.threads import cores
 
 MARK = "hot_path"  # the function in the trace under which the path begins
 TOP = 12  # operators in a table

@@ -32,9 +32,10 @@ def score_captions(candidates: Candidates, references: References) -> dict[str, 
         ValueError: there are no candidates, not as many references' lists, or one of these is empty.
     """
     corpus = corpus_bleu(candidates, references)
+    sentence = sentence_bleu4(candidates, references)
     return {
         **{f"bleu{order}": score for order, score in enumerate(corpus, start=1)},
-        "bleu4_sentence": sentence_bleu4(candidates, references),
+        "bleu4_sentence": sentence if sentence > 1e-70 else 0.0,  # not 1.8e-231, NLTK's way to say 0
         "cider_d": cider_d(candidates, references),
         "rouge_l": rouge_l(candidates, references),
     }

@@ -116,7 +116,9 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
         )
 
 
-def log_artifacts(module: Captioner, data: CaptionData, folder: Path, trainer: L.Trainer, cfg: DictConfig) -> dict[str, Any]:
+def log_artifacts(
+    module: Captioner, data: CaptionData, folder: Path, trainer: L.Trainer, cfg: DictConfig
+) -> dict[str, Any]:
     """Show what the last epoch's weights wrote on the test split; return what results.json tells of it.
 
     Writes captions.json (COCO's results format), gallery.html, gallery.png and attention/ into the folder.

@@ -97,7 +97,9 @@ def check_module(cfg: DictConfig, data: ImageData) -> None:
         )
 
 
-def log_artifacts(module: Classifier, data: ImageData, folder: Path, trainer: L.Trainer, cfg: DictConfig) -> dict[str, Any]:
+def log_artifacts(
+    module: Classifier, data: ImageData, folder: Path, trainer: L.Trainer, cfg: DictConfig
+) -> dict[str, Any]:
     """Show the kernels of the first two convolutions in TensorBoard; adds nothing to results.json."""
     convolutions = [
         (name, layer) for name, layer in module.network.named_modules() if isinstance(layer, nn.Conv2d)

@@ -23,10 +23,11 @@ from src.classification import task
 from src.classification.data import EVALUATION_BATCH, ImageData
 from src.config import ALWAYS_NAMED
 from src.files import write_atomically
-from src.run.fit import _resume_from
 from src.job import Say, results_of
 from src.population.network import Weights
 from src.population.training import Knobs
+from src.run import Diverged, Run
+from src.run.fit import _resume_from
 from src.run.recorder import (
     Recorder,
     RunLogger,
@@ -34,7 +35,6 @@ from src.run.recorder import (
     refuse_infinite_loss,
     refuse_infinite_weights,
 )
-from src.run import Diverged, Run
 
 LAUNCHER = "population"  # as results.json names it
 DTYPES = {"32-true": torch.float32, "64-true": torch.float64}  # by `precision`

@@ -22,8 +22,8 @@ from src.plan import Plan
 from src.population.files import Member, slice_of, stack_of
 from src.population.network import Weights
 from src.population.training import Population
-from src.provenance import cores
 from src.run import Diverged, RunMismatch
+from src.run.threads import cores
 
 WRITERS = 8  # threads that write members' files: what takes time is waiting for the disk
 Ended = Callable[[Plan, dict[str, Any]], None]
@@ -70,6 +70,8 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
                 continue
             own = plan.cfg.copy()
             own.threads = torch.get_num_threads()
+            if not own.force and (notice := plan.run.other_code()):
+                say(notice)
             try:
                 plan.run.start(own)
             except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from src import stops
 from src.job import one_line, say_to_terminal
-from src.plan import Plan
+from src.plan import Plan, check_data
 from src.sweep import workers
 
 STACKED = ("dropout", "lr", "seed", "weight_decay", "momentum")  # in which members may differ
@@ -24,9 +24,9 @@ PLACES = ("data.root", "accelerator", "threads", "workers", "force", "on_memory"
 class PopulationLauncher(workers.WorkersLauncher):
     """Hydra's side: as `WorkersLauncher`, but for how the jobs are run."""
 
-    def run(self, plans: Sequence[Plan]) -> list[dict[str, Any]]:
+    def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
         """See `run_all`."""
-        return run_all(plans)
+        run_all(plans)
 
 
 def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
@@ -36,10 +36,10 @@ def run_all(plans: Sequence[Plan]) -> list[dict[str, Any]]:
         Each plan's results.json.
 
     Raises:
-        SystemExit: 130, 143 or 129 when told to stop (src/stops.py), what is finished stays, the rest goes on
-            with the same command; 1 where the data set is not to be had.
+        SystemExit: see `CheckedLauncher.run`.
     """
     waiting = [plan for plan in plans if plan.cfg.force or not plan.run.is_finished()]
+    check_data(waiting)
     done = len(plans) - len(waiting)
     if done:
         say_to_terminal(f"{done} of {len(plans)} runs are finished already and stay as they are.")
@@ -123,13 +123,8 @@ def _train(group: list[Plan], ended: Any) -> None:
     from src.classification import task  # late: torch and Lightning take seconds to import
     from src.population.group import train_group
 
-    try:
-        data = task.build_data(group[0].cfg)
-        data.prepare_data()
-        data.setup()
-    except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
-        say_to_terminal(str(error))
-        raise SystemExit(1) from None
+    data = task.build_data(group[0].cfg)
+    data.setup()
     train_group(group, data, say_to_terminal, ended)
 
 

@@ -44,9 +44,9 @@ def made_by(settings: ReportSettings, arguments: Sequence[str]) -> Made:
     """What the page's foot says."""
     import torch
 
-    from src.provenance import cores, processor, versions
     from src.report.make import today
     from src.report.page import Made
+    from src.run.threads import cores, processor, versions
 
     known = versions()
     gpu = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -73,15 +72,16 @@ def run_name(cfg: DictConfig, recipe: DictConfig, usual: DictConfig) -> str:
     name = ",".join(f"{key}={_as_text(value)}" for key, value in named.items())
     if len(name.encode()) <= MAX_NAME:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{name.encode()[: MAX_NAME - 13].decode(errors='ignore')}-{digest}"
+    return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{_digest(name)}"
 
 
 def _as_text(value: Any) -> str:
-    """A value without separators of paths or of the name itself; of a path the last part and a digest."""
-    if isinstance(value, bool):
-        return str(value).lower()  # as on the command line
-    text = str(value)
-    if "/" in text or "\\" in text:
-        text = f"{Path(text).name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    return "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in text)
+    """A value without separators, of a path the last part; what had to be changed ends in a digest of the whole."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)  # as on the command line
+    last = text.rstrip("/").rpartition("/")[2]
+    kept = "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in last)
+    return kept if kept == text else f"{kept}-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -18,10 +18,10 @@ from src.files import write_atomically
 from src.run import signals
 from src.run.folder import Diverged, Run, RunMismatch
 from src.run.integrity import CHANGED, modified_files
-from src.run.provenance import cores, processor, provenance
+from src.run.provenance import processor, provenance, source_digest
+from src.run.threads import default_threads
 from src.tasks import TASKS
 
-SMALL_BATCH = 16
 # 2: an error in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
 EXIT = {"done": 0, "failed": 1, "diverged": 3}
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
@@ -54,7 +54,9 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
                 return run.results() or {}
             cfg = cfg.copy()
             saved = None if cfg.force else run.saved_config()  # with other threads last digits would differ
-            cfg.threads = cfg.threads or (saved and saved.get("threads")) or threads or threads_alone(cfg)
+            cfg.threads = cfg.threads or (saved and saved.get("threads")) or threads or default_threads(cfg)
+            if not cfg.force and saved and (before := saved.get("code")) not in (None, source_digest()):
+                logger.info("%s: goes on from a state made by other code (%s)", run.name, before)
             if not cfg.force and (modified := modified_files(run.folder)):
                 logger.info(
                     "%s: %s %s; made again from the last checkpoint", run.name, ", ".join(modified), CHANGED
@@ -65,15 +67,6 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
         except OSError as error:  # a full disk, a folder that cannot be written
             return record_failure(cfg, run, f"its folder cannot be used: {error}")
         return _train(cfg, run, show_bar)
-
-
-def threads_alone(cfg: DictConfig) -> int:
-    """CPU threads of a run that has the machine to itself.
-
-    A small step of the classifier is too short to be shared: at batch 8 two threads were as fast as one on
-    two free cores, and four times slower when something else ran, too.
-    """
-    return 1 if cfg.task == "classify" and cfg.batch_size <= SMALL_BATCH else cores()
 
 
 def one_line(results: dict[str, Any]) -> str:

@@ -18,7 +18,6 @@ from src.run.fingerprint import GROUPS_IN_PATH, fingerprint, rounded, run_name
 from src.run.folder import Run
 from src.tasks import TASKS
 
-
 GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
 
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from src.entry_point import InvalidCommand, setup_logging
 from src.run import signals
 from src.run.job import one_line, record_death, results_of, run_job
-from src.run.provenance import cores
+from src.run.threads import cores
 from src.sweep.launcher import CheckedLauncher
 from src.sweep.plan import Plan, preflight
 
@@ -166,17 +166,13 @@ def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
 def _prepare(plans: list[Plan], answer: Any) -> None:
     """Answer with the number of usable GPUs, or with the errors."""
     _obey_parent()
-    import torch
-
-    from src.run.device import device_of
+    from src.run.device import gpu_count
 
     try:
         errors = preflight(plans)
     except KeyboardInterrupt as error:
         raise SystemExit(signals.status_of(error)) from None
-    device = device_of(plans[0].cfg.accelerator).type
-    gpus = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, 0)
-    answer.send(errors or gpus)
+    answer.send(errors or gpu_count(plans[0].cfg.accelerator))
 
 
 def _obey_parent() -> None:
