@@ -29,6 +29,7 @@ from src.entry_point import UserError
 from src.files import write_atomically
 from src.run.fingerprint import fingerprint, flat, rounded
 from src.run.integrity import modified_files, write_sums
+from src.run.provenance import source_digest
 
 SUMMED = ("config.yaml", "metrics.csv", "results.json", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
@@ -146,7 +147,8 @@ class Run:
             left.unlink(missing_ok=True)
         for name in ("results.json", "SHA256SUMS", "failure.txt"):  # of a failed try
             (self.folder / name).unlink(missing_ok=True)
-        write_atomically(self.config_file, OmegaConf.to_yaml(cfg, resolve=True))
+        text = f"{OmegaConf.to_yaml(cfg, resolve=True)}code: {source_digest()}\n"
+        write_atomically(self.config_file, text)
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write results.json and, last, the checksums of all text files."""
