@@ -16,7 +16,6 @@ SMALL: dict[str, Any] = {"layers": 2, "width": 12, "heads": 3, "feed_forward": 1
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("lstm", LSTM),
     "attention": ("attention", {**LSTM, "attention_size": 5}),
-    "gate": ("attention", {**LSTM, "attention_size": 5, "gate": True}),
     "deep": ("attention", {**LSTM, "attention_size": 5, "gate": True, "deep_output": True}),
     "transformer": ("transformer", SMALL),
     "learned": ("transformer", {**SMALL, "learned_positions": True, "tied": False}),
@@ -40,7 +39,6 @@ class Stranger(Decoder):
         self.embedding = nn.Embedding(vocabulary_size, 7)
         self.cell = nn.GRUCell(7 + region_dim, 9)
         self.output = nn.Linear(9, vocabulary_size)
-        self.dropout = nn.Dropout(dropout)
 
     def remember(self, regions: Tensor) -> dict[str, Any]:
         return {"mean": regions.to(self.output.weight.dtype).mean(1), "nothing": None}
@@ -48,21 +46,17 @@ class Stranger(Decoder):
     def start(self, memory: dict[str, Any]) -> Thought:
         return Thought({"gru": [memory["mean"].new_zeros(len(memory["mean"]), 9)]}, 0)
 
-    def step(
-        self, tokens: Tensor, state: Thought, memory: dict[str, Any]
-    ) -> tuple[Tensor, Thought, Tensor | None]:
+    def step(self, tokens: Tensor, state: Thought, memory: dict[str, Any]) -> tuple[Tensor, Thought, None]:
         inputs = torch.cat([self.embedding(tokens), memory["mean"]], 1)
         hidden = self.cell(inputs, state.hidden["gru"][0])
-        return self.output(self.dropout(hidden)), Thought({"gru": [hidden]}, state.words + 1), None
+        return self.output(hidden), Thought({"gru": [hidden]}, state.words + 1), None
 
 
-def small_decoder(
-    kind: str, vocabulary: int = 15, dim: int = 10, *, seed: int = 0, end: float = 0.0, **more: Any
-) -> Any:
-    """A decoder of `KINDS` in training mode, with the forbidden words tempting, never to be written."""
+def small_decoder(kind: str, vocabulary: int = 15, *, seed: int = 0, end: float = 0.0, **more: Any) -> Any:
+    """A decoder of `KINDS` for regions of 10 features; the words that it must not write are tempting."""
     torch.manual_seed(seed)
     name, arguments = KINDS[kind]
-    decoder: Any = build_decoder(name, vocabulary, dim, **{"dropout": 0.0, **arguments, **more})
+    decoder: Any = build_decoder(name, vocabulary, 10, **{"dropout": 0.0, **arguments, **more})
     with torch.no_grad():
         for weight in decoder.parameters():
             if name != "transformer":

@@ -24,8 +24,7 @@ class LSTMDecoder(Decoder):
     Args:
         vocabulary_size: V, the four special tokens included.
         region_dim: D.
-        embedding: E.
-        state: U.
+        embedding, state: E and U.
         dropout: probability that dropout zeroes a unit of h before the output layer.
     """
 
@@ -90,9 +89,7 @@ class AttentionDecoder(Decoder):
     Args:
         vocabulary_size: V, the four special tokens included.
         region_dim: D.
-        embedding: E.
-        state: U.
-        attention_size: A.
+        embedding, state, attention_size: E, U and A.
         dropout: probability that dropout zeroes a unit before the output layer.
         gate: multiply the context by sigmoid(W_g h_{t-1} + b_g) (Xu et al. 2015, section 4.2.1, there a
             scalar; here a value for each of the D features).

@@ -32,19 +32,9 @@ class AttentionLSTM(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0917
-        ctx: Any,
-        regions: Tensor,
-        projected: Tensor,
-        word_gates: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        hidden_weight: Tensor,
-        hidden_bias: Tensor,
-        score: Tensor,
-        score_bias: Tensor,
-        context_weight: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        regions, projected, word_gates, h0, c0, *weights = inputs
+        hidden_weight, hidden_bias, score, score_bias, context_weight = weights
         (batch, length, dim), (steps, _, gates) = regions.shape, word_gates.shape
         attended = gates + len(score)  # hidden's columns: gates, then attention, then the context's gate
         gated = len(hidden_weight) > attended

@@ -41,7 +41,7 @@ class Layer(nn.Module):
 
     def remember(self, regions: Tensor) -> Pair:
         """Keys and values of regions (B, L, W)."""
-        keys, values = self._split(self.regions_in(regions), 2)
+        keys, values = self._split(self.regions_in(regions), 2).contiguous()  # read at every step
         return keys, values
 
     def forward(self, x: Tensor, cache: Pair, memory: Pair) -> tuple[Tensor, Pair, Tensor]:
