@@ -1,13 +1,8 @@
-"""Parameters of any nn.Module by formula and counted in the built network, with shapes and multiply-adds.
-
-Formulas are evaluated from a layer's own sizes (channels, kernel, ...). Parameters are counted in the layer's
-tensors, shapes in a forward pass, multiply-adds by torch's FLOP counter, which sees the operations themselves.
-"""
+"""Parameters of any nn.Module: by formula and counted, with the shapes of a forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -21,12 +16,11 @@ from src.findings import Statement, Table
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 
-def parameter_formula(layer: nn.Module) -> int | None:
+def parameter_formula(layer: nn.Module) -> int | None:  # noqa: PLR0911  one a type
     """The number of a layer's own parameters, from its sizes; None for a type without a formula here.
 
-    dense: N' (N + 1); convolution in g groups: C' (C / g) k k + C'; batch, group and layer norm: 2 C;
-    embedding: V E; recurrent layer of G gates: G U (N + U + 2) in each direction; attention's projections of
-    queries, keys and values: 3 E (E + 1).
+    dense: N' (N + 1); convolution in g groups: C' (C / g) k k + C'; norm: 2 C; embedding: V E; recurrent, of
+    G gates, in each direction: G U (N + U + 2); attention's projections: 3 E (E + 1).
     """
     bias = int(getattr(layer, "bias", None) is not None)
     match layer:
@@ -35,10 +29,8 @@ def parameter_formula(layer: nn.Module) -> int | None:
         case nn.modules.conv._ConvNd():
             pairs = layer.out_channels * layer.in_channels // layer.groups
             return pairs * prod(layer.kernel_size) + bias * layer.out_channels
-        case nn.modules.batchnorm._NormBase():
-            return 2 * layer.num_features * layer.affine
-        case nn.GroupNorm():
-            return 2 * layer.num_channels * layer.affine
+        case nn.modules.batchnorm._NormBase(num_features=channels) | nn.GroupNorm(num_channels=channels):
+            return 2 * channels * layer.affine
         case nn.LayerNorm():
             return prod(layer.normalized_shape) * layer.elementwise_affine * (1 + bias)
         case nn.Embedding():
@@ -57,21 +49,13 @@ def parameter_formula(layer: nn.Module) -> int | None:
 
 @dataclass
 class Layer:
-    """One layer: what a formula says beside what was counted.
-
-    Attributes:
-        parameters, formula: its own, counted and by formula (None: none known). Tensors that an earlier layer
-            shares with it (tied weights) count there.
-        output: shape after its last call, without the batch; () where it was not called.
-        multiply_adds: of the forward pass.
-    """
+    """One layer: what a formula says beside what was counted."""
 
     name: str
     module: nn.Module
-    parameters: int
+    parameters: int  # its own, without tensors that an earlier layer shares with it (tied weights)
     formula: int | None
-    output: tuple[int, ...] = ()
-    multiply_adds: int = 0
+    output: tuple[int, ...] = ()  # shape without the batch; () where it was not called
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +65,7 @@ class Network:
     title: str
     layers: tuple[Layer, ...]
     parameters: int
-    multiply_adds: int  # products outside of the layers included
+    multiply_adds: int  # of the forward pass, by torch's FLOP counter
     expected: int | None = None  # parameters that are known from elsewhere
 
     @property
@@ -91,7 +75,7 @@ class Network:
 
     def table(self) -> Table:
         """A row a layer, in the order of their definition."""
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 one.name,
                 type(one.module).__name__,
@@ -99,17 +83,13 @@ class Network:
                 "-" if one.formula is None else f"{one.formula:,}",
                 f"{one.parameters:,}",
                 f"{100 * one.parameters / max(self.parameters, 1):.1f} %",
-                f"{one.multiply_adds:,}" if one.multiply_adds else "",
             )
             for one in self.layers
         ]
-        if outside := self.multiply_adds - sum(one.multiply_adds for one in self.layers):
-            rows.append(("outside of these layers", *[""] * 5, f"{outside:,}"))
-        totals = (f"{self.by_formula:,}", f"{self.parameters:,}", "100.0 %", f"{self.multiply_adds:,}")
-        columns = ("layer", "type", "output", "formula", "counted", "share", "multiply-adds")
-        return Table(
-            self.title, columns, (*rows, ("total", "", "", *totals)), "Shapes and work of one input."
-        )
+        total = ("total", "", "", f"{self.by_formula:,}", f"{self.parameters:,}", "100.0 %")
+        columns = ("layer", "type", "output", "formula", "counted", "share")
+        note = f"{self.multiply_adds:,} multiply-adds for one input, by torch's FLOP counter."
+        return Table(self.title, columns, (*rows, total), note)
 
     def statement(self) -> Statement:
         """That formulas and built network agree, in each layer and in all."""
@@ -117,37 +97,37 @@ class Network:
         wrong = [one.name for one in known if one.formula != one.parameters]
         total = self.parameters if self.expected is None else self.expected
         return Statement(
-            f"{self.title}: parameters by formula ({len(known)} of {len(self.layers)} layers have one) and counted",
-            f"{self.by_formula:,} and {self.parameters:,}"
-            + (f"; differ: {', '.join(wrong)}" if wrong else ""),
+            f"{self.title}: parameters by formula ({len(known)} of {len(self.layers)} layers) and counted",
+            f"{self.by_formula:,} and {self.parameters:,}{'; differ: ' * bool(wrong)}{', '.join(wrong)}",
             f"{total:,}",
             not wrong and self.by_formula == self.parameters == total,
         )
 
 
-@torch.no_grad()
 def count(title: str, module: nn.Module, run: Callable[[], object], expected: int | None = None) -> Network:
-    """Count a network while `run` does one forward pass with it.
+    """Count a network while `run` does one forward pass with it, on its own device (meta: without values).
 
     A layer is a module with parameters of its own, or one that changes shapes and has no children.
     """
     layers, handles, seen = [], [], set[int]()
-    counter = FlopCounterMode(display=False)
     for name, part in module.eval().named_modules():
         own = list(part.parameters(recurse=False))
-        if not own and next(part.children(), None) is not None:
-            continue
-        shared = sum(weight.numel() for weight in own if id(weight) in seen)
-        seen.update(map(id, own))
-        formula = parameter_formula(part)
-        parameters = sum(weight.numel() for weight in own) - shared
-        layer = Layer(name or title, part, parameters, None if formula is None else formula - shared)
-        layers.append(layer)
-        handles += _hooks(layer, counter)
+        if own or next(part.children(), None) is None:
+            shared = sum(weight.numel() for weight in own if id(weight) in seen)
+            seen.update(map(id, own))
+            formula = parameter_formula(part)
+            parameters = sum(weight.numel() for weight in own) - shared
+            layers.append(
+                Layer(name or title, part, parameters, None if formula is None else formula - shared)
+            )
+            handles.append(part.register_forward_hook(_note_shape(layers[-1])))
+    device, onednn = next(module.parameters(), torch.empty(0)).device, torch.backends.mkldnn.enabled
     try:
-        with _plain_operations(), counter:
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # hides LSTMs from the counter
+        with device, FlopCounterMode(display=False) as counter:
             run()
     finally:
+        torch.backends.mkldnn.enabled = onednn
         for handle in handles:
             handle.remove()
     total = sum(weight.numel() for weight in module.parameters())
@@ -155,33 +135,11 @@ def count(title: str, module: nn.Module, run: Callable[[], object], expected: in
     return Network(title, tuple(shown), total, counter.get_total_flops() // 2, expected)
 
 
-def _hooks(layer: Layer, counter: FlopCounterMode) -> list[Any]:
-    before = 0
-    # A module's count holds its children's; attention's projections are not called, so its own is all.
-    counts = next(layer.module.children(), None) is None or isinstance(layer.module, nn.MultiheadAttention)
-
-    def enter(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        nonlocal before
-        before = counter.get_total_flops()
-
-    def leave(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+def _note_shape(layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
+    def note(_module: nn.Module, inputs: Any, output: Any) -> None:
         while not isinstance(output, Tensor):  # an LSTM returns its state beside its output
             output = output[0]
-        if layer.parameters or not inputs or getattr(inputs[0], "shape", None) != output.shape:
+        if layer.parameters or inputs[0].shape != output.shape:
             layer.output = tuple(output.shape[1:])
-        layer.multiply_adds += counts * (counter.get_total_flops() - before) // 2
 
-    return [layer.module.register_forward_pre_hook(enter), layer.module.register_forward_hook(leave)]
-
-
-@contextmanager
-def _plain_operations() -> Iterator[None]:
-    """Whole LSTMs and encoder layers as one fused operation would be hidden from the FLOP counter."""
-    attention, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
-    torch.backends.mha.set_fastpath_enabled(False)
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(attention)
-        torch.backends.mkldnn.enabled = onednn
+    return note

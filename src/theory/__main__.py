@@ -1,0 +1,129 @@
+"""`python -m src.theory`: the theory's statements as tables, its figures and findings as files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from src.entry_point import InvalidCommand, UserError, entry_point
+from src.settings import setting
+
+if TYPE_CHECKING:
+    from src.findings import Section
+    from src.theory.counts import Network
+
+TOPICS = ("parameters", "attention", "equivariance")
+
+
+@dataclass
+class TheorySettings:
+    """Settings of `python -m src.theory`."""
+
+    only: list[str] = field(default_factory=[*TOPICS].copy, metadata={"help": f"some of {', '.join(TOPICS)}"})
+    network: dict[str, Any] = field(default_factory=dict, metadata={"help": "nn.Module to count: _target_"})
+    input: list[int] = field(default_factory=[3, 224, 224].copy, metadata={"help": "its input's shape"})
+    run: str | None = setting("run, sweep or checkpoint, to count its network", group="what", default=None)
+    cases: int = setting("heads of random sizes", group="how", default=200, at_least=1, at_most=100_000)
+    seed: int = setting("of what is drawn at random", group="how", default=42, at_least=0, at_most=2**32 - 1)
+    out: str = setting("folder for figures and findings.json", group="output", default="outputs/theory")
+
+
+@entry_point("theory", TheorySettings, positional="only")
+def main(cfg: DictConfig) -> int:
+    """Compute the report's theory and put it to the test; exit status 1 where a statement does not hold.
+
+    python -m src.theory attention
+    python -m src.theory network._target_=torchvision.models.resnet18
+    python -m src.theory run=outputs/fashion_mnist
+    """
+    if unknown := [topic for topic in cfg.only if topic not in TOPICS]:
+        raise InvalidCommand([f"only={topic}: must be one of {', '.join(TOPICS)}" for topic in unknown])
+    sections = _sections(cfg)
+    _show(sections)
+    _write(sections, Path(cfg.out))
+    return int(not all(statement.holds for section in sections for statement in section.statements))
+
+
+def _sections(cfg: DictConfig) -> list[Section]:
+    from src.theory.attention import attention_findings
+    from src.theory.equivariance_findings import equivariance_findings
+    from src.theory.parameters import parameter_findings
+
+    if cfg.run or cfg.network:
+        return [parameter_findings([_of_run(cfg.run) if cfg.run else _of_target(cfg)])]
+    findings = {
+        "parameters": parameter_findings,
+        "attention": lambda: attention_findings(cfg.seed, cfg.cases),
+        "equivariance": lambda: equivariance_findings(seed=cfg.seed),
+    }
+    return [findings[topic]() for topic in cfg.only]
+
+
+def _of_target(cfg: DictConfig) -> Network:
+    from torch import device
+
+    from src.theory.parameters import count_network
+
+    name = cfg.network.get("_target_")
+    try:
+        with device("meta"):  # without values
+            return count_network(name, hydra.utils.instantiate(cfg.network), cfg.input)
+    except (InstantiationException, RuntimeError) as error:  # RuntimeError: another input's shape
+        cause = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(f"{name}, input={cfg.input}: {cause}") from error
+
+
+def _of_run(path: str) -> Network:
+    """A checkpoint's classifier, or its caption decoder."""
+    from src.captioning.module import Captioner
+    from src.classification.module import Classifier
+    from src.theory.parameters import FEATURES, REGIONS, count_decoder, count_network
+    from src.trained import find_checkpoint, open_checkpoint, rebuilt
+
+    trained = open_checkpoint(find_checkpoint(path)[0])
+    if trained.task == "classify":
+        classifier = rebuilt(trained, Classifier)
+        return count_network(path, classifier.network, classifier.hparams["image_size"])
+    decoder = rebuilt(trained, Captioner).decoder
+    return count_decoder(path, decoder, REGIONS, getattr(decoder.initial_h, "in_features", FEATURES))
+
+
+def _show(sections: Sequence[Section]) -> None:
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 150)
+    for section in sections:
+        rows = [(s.what, s.measured, s.expected, "yes" if s.holds else "NO") for s in section.statements]
+        statements = (section.title, ("statement", "measured", "expected", "holds"), rows, section.slip)
+        tables = [(table.title, table.columns, table.rows, table.note) for table in section.tables]
+        for title, columns, cells, note in [*tables, statements]:
+            shown = Table(*columns, title=title, caption=note, title_justify="left")
+            for row in cells:
+                shown.add_row(*row)
+            console.print(shown)
+
+
+def _write(sections: Sequence[Section], out: Path) -> None:
+    from src import figures
+    from src.files import write_atomically
+
+    findings = {}
+    for section in sections:
+        for picture in section.pictures:
+            figures.save(picture.figure, out / picture.name)
+        found: tuple[Any, ...] = (*section.statements, *section.comparisons, *section.tables)
+        findings[section.key] = [asdict(item) for item in found]
+    write_atomically(out / "findings.json", json.dumps(findings, indent=1))
+    print(f"Figures and findings.json are in {out}.")
+
+
+if __name__ == "__main__":
+    main()
