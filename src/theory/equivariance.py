@@ -23,7 +23,6 @@ from src.findings import Statement
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}  # the largest error that counts as rounding
 TIMES = 2.0  # an error that many times the control's is more than interpolation
 BROKEN = 0.05  # an error without interpolation that is no rounding
-
 Layer = Callable[[Tensor], Tensor]  # images (N, C, H, W) to maps, whose cells may be some pixels wide
 
 
