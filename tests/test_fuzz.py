@@ -82,7 +82,7 @@ def test_any_bytes(name: str, data: bytes) -> None:
     without_fault(TARGETS[name], data)
 
 
-COMMANDS = ("predict", "report", "reproduce", "filters", "layers")
+COMMANDS = ("predict", "report", "reproduce", "filters")
 WORDS = st.text(st.characters(exclude_characters="\0~", exclude_categories=["Cs"]), max_size=12)
 
 

@@ -100,7 +100,7 @@ def test_no_door_runs_the_code_in_a_checkpoint(
     def refused(main: Callable[..., Any], *arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", ["door", *arguments])
         try:
-            status = main(list(arguments)) if main is not filters.main else main()
+            status = main() if main in (filters.main, theory.main) else main(list(arguments))
         except SystemExit as error:
             status = error.code
         printed = capsys.readouterr()
@@ -114,7 +114,7 @@ def test_no_door_runs_the_code_in_a_checkpoint(
         for given in (best, run, sweep):
             refused(predict.predict, f"checkpoint={given}", f"inputs={picture}", f"output={tmp_path / 'p'}")
         refused(filters.main, f"checkpoint={best}", f"out={tmp_path / 'f'}")
-        refused(theory.main, "layers", str(best))
+        refused(theory.main, f'run="{best}"', f"out={tmp_path / 't'}")
         with pytest.raises(Missing, match="checkpoint"):
             Sources(sweep=sweep).classifier()
         assert not trap.folder.exists()
@@ -224,14 +224,6 @@ def test_nothing_in_a_settings_file_is_run_or_looked_up(
         assert "the password" not in str(seen)
     elif kind != "a target":
         assert found.status == "unreadable"
-    for spoilt_list in (
-        "!!python/object/apply:os.mkdir [{ran}]",
-        "{{input: !!python/name:os.mkdir , layers: []}}",
-    ):
-        path = tmp_path / "layers.yaml"
-        path.write_text(spoilt_list.format(ran=tmp_path / "ran"))
-        assert theory.main(["layers", str(path)]) == 2
-    assert not (tmp_path / "ran").exists()
 
 
 def test_settings_are_read_as_they_stand(tmp_path: Path) -> None:

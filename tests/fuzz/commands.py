@@ -1,4 +1,4 @@
-"""Targets: the command lines of every door, and lists of layers."""
+"""Targets: the command lines of every door."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-import yaml  # type: ignore[import-untyped]
-
 from src import predict_command
 from src.config import SCHEMAS, fields_of
 from src.filters import command as filters_command
 from src.images import NoImages, find_images
 from src.report import command as report_command
 from src.sweep.runs import plain
-from src.theory.layer_list import parse, read_yaml
-from src.theory.layers import LayerError
 from src.trained import CheckpointError, find_checkpoint
 from tests.fuzz import mutations
 from tests.fuzz.guard import told
@@ -70,12 +66,6 @@ FILTERS = (
     ("checkpoint=outputs/fashion_mnist", "image=SHOE.png", "out=FOLDER", "top=3"),
     ("checkpoint=run", "layer=conv2", "filters=3,17", "top=12", "invert=true"),
 )
-LAYERS = (
-    ("input=3x28x28", "conv 8 5x5", "maxpool 4x4 stride 2", "flatten", "linear 10"),
-    ("input=2352", "linear", "10", "relu", "dropout 0.5"),
-    ("input=1x28x28", "conv 8 3 stride 2 padding 1", "avgpool 2x2", "flatten"),
-)
-LAYER_FILE = {"input": [3, 28, 28], "layers": ["conv 8 5x5", {"linear": 10}, "flatten", "linear 10"]}
 
 
 def _mistakes(mistakes: Sequence[str]) -> str:
@@ -136,23 +126,6 @@ def put_filters(words: list[str]) -> str:
     return _mistakes(filters_command.read_command(words)[1])
 
 
-def put_layers(words: list[str]) -> str:
-    """As typed, counted by formula."""
-    try:
-        return f"{len(parse(words).rows())} layers"
-    except LayerError as error:
-        return told(plain(str(error), 2000))
-
-
-def put_layer_file(data: bytes, folder: Path) -> str:
-    path = folder / "network.yaml"
-    path.write_bytes(data)
-    try:
-        return f"{len(read_yaml(path).rows())} layers"
-    except LayerError as error:
-        return told(plain(str(error), 2000))
-
-
 def _in_folder(put: Callable[[list[str]], str]) -> Put:
     """Words behind NULs, put to a command in a folder of its own."""
 
@@ -168,13 +141,6 @@ def _made(valid: Sequence[Sequence[str]], keys: Sequence[str]) -> Make:
         return "\0".join(mutations.words(random, valid, keys)).encode("utf-8", "surrogateescape")
 
     return make
-
-
-def make_layer_file(random: Random) -> bytes:
-    def dump(content: object) -> str:
-        return str(yaml.safe_dump(content, allow_unicode=True))
-
-    return mutations.document(random, LAYER_FILE, dump)
 
 
 def _command(
@@ -199,6 +165,4 @@ TARGETS: Sequence[Target] = (
     _command("report", REPORT, list(fields_of(report_command.ReportSettings)), put_report),
     _command("reproduce", REPRODUCE, ("epochs", "ucm", "sydney"), put_reproduce),
     _command("filters", FILTERS, list(filters_command.KNOWN), put_filters),
-    _command("layers", LAYERS, ("input", "conv", "linear", "maxpool", "stride"), put_layers),
-    Target("layer file", make_layer_file, put_layer_file),
 )
