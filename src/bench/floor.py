@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from src.bench.rounds import Way, by_turns
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 from src.classification.sgd import sgd_steps
 
 BATCH, STEPS = 8, 64

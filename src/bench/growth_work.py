@@ -23,7 +23,7 @@ import src  # noqa: F401  first: lets torchvision load beside a CPU-only torch
 from src.bench.captions import PacedDecoder
 from src.captioning.decoders import AttentionDecoder
 from src.captioning.search import decode
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 
 Work = tuple[Callable[[], object], Callable[[], object]]  # the work, and what clears up after it
 BATCH, STEPS, REGIONS, FEATURE, VOCABULARY = 32, 20, 49, 512, 190

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 from src.classification.sgd import sgd_steps
 from src.devices import device_name, device_of
 from src.population.files import stack_of

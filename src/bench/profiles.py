@@ -29,7 +29,7 @@ from src.captioning.decoders import AttentionDecoder
 from src.captioning.encoder import build_encoder, preprocess
 from src.captioning.folding import fold
 from src.captioning.search import decode
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 from src.classification.sgd import sgd_steps
 from src.files import write_atomically
 from src.images import read_rgb

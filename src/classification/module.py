@@ -27,17 +27,20 @@ class Classifier(L.LightningModule):
         network: `_target_` and arguments of an nn.Module that maps pixels (B, C, H, W) from 0 to 1 to scores (B, K).
         optimizer: `_target_` and arguments of a torch optimizer.
         schedule: `_target_` and arguments of a learning-rate schedule, or None.
-        classes: K.
+        image_size: (C, H, W), for those who use the checkpoint.
+        class_names: K names.
         augment: a name in `src.classification.augment.BY_NAME`.
         label_smoothing: as torch's cross_entropy takes it.
     """
 
     def __init__(
         self,
+        *,
         network: dict[str, Any],
         optimizer: dict[str, Any],
         schedule: dict[str, Any] | None = None,
-        classes: int = 10,
+        image_size: list[int] | None = None,
+        class_names: list[str] | None = None,
         augment: str = "none",
         label_smoothing: float = 0.0,
     ) -> None:
@@ -46,7 +49,7 @@ class Classifier(L.LightningModule):
         self.network = build(network)
         # Pooling runs 5 to 7 times as fast on a CPU, convolution needs no reordering.
         self.network.to(memory_format=torch.channels_last)
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.accuracy = MulticlassAccuracy(len(class_names or range(10)), average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (B, K) of images (B, C, H, W) in uint8."""

@@ -65,7 +65,8 @@ def build_module(cfg: DictConfig, data: ImageData, trainer: L.Trainer | None = N
         ),
         optimizer=OmegaConf.to_container(cfg.optimizer, resolve=True),  # type: ignore[arg-type]
         schedule=schedule,  # type: ignore[arg-type]
-        classes=classes,
+        image_size=list(data.image_size),
+        class_names=list(data.class_names),
         augment=cfg.augment,
         label_smoothing=cfg.label_smoothing,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from src.classification.module import Classifier, scaled
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 from src.filters.activations import activations
 from src.filters.exciting import Exciting, Window, most_exciting, window
 

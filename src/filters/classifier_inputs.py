@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 from src.figures import look, subplots, title
 from src.filters.synthesis import Synthetic, layer_outputs, maximize, unit
 

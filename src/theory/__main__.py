@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src.entry_point import InvalidCommand, UserError, entry_point
-from src.settings import setting
+from src.config import setting
 
 if TYPE_CHECKING:
     from src.findings import Section
@@ -85,17 +85,15 @@ def _of_target(cfg: DictConfig) -> Network:
 
 def _of_run(path: str) -> Network:
     """A checkpoint's classifier, or its caption decoder."""
-    from src.captioning.module import Captioner
-    from src.classification.module import Classifier
-    from src.theory.parameters import FEATURES, REGIONS, count_decoder, count_network
-    from src.trained import find_checkpoint, open_checkpoint, rebuilt
+    from src.captioning.position import POSITION_DIM
+    from src.run.trained import load_trained
+    from src.theory.parameters import REGIONS, count_decoder, count_network
 
-    trained = open_checkpoint(find_checkpoint(path)[0])
-    if trained.task == "classify":
-        classifier = rebuilt(trained, Classifier)
-        return count_network(path, classifier.network, classifier.hparams["image_size"])
-    decoder = rebuilt(trained, Captioner).decoder
-    return count_decoder(path, decoder, REGIONS, getattr(decoder.initial_h, "in_features", FEATURES))
+    module = load_trained(path).module
+    if "network" in module.hparams:
+        return count_network(path, module.network, module.hparams["image_size"])
+    encoder = module.hparams["encoder"]
+    return count_decoder(path, module.decoder, REGIONS, encoder["dim"] + POSITION_DIM * encoder["position"])
 
 
 def _show(sections: Sequence[Section]) -> None:

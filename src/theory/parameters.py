@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from src.captioning.decoder import Decoder
-from src.classification.network import ConvNet
+from src.captioning.decoders import AttentionDecoder, LSTMDecoder
+from src.classification.networks import ConvNet
 from src.findings import Comparison, Section
 from src.theory.counts import Network, count
 
@@ -37,7 +37,7 @@ def count_decoder(
 
     def first_word() -> None:
         memory = decoder.remember(torch.zeros(1, regions, features))
-        decoder.step(memory, decoder.start(memory), torch.zeros(1, dtype=torch.long))
+        decoder.step(torch.zeros(1, dtype=torch.long), decoder.start(memory), memory)
 
     return count(title, decoder, first_word, expected)
 
@@ -48,7 +48,7 @@ def networks() -> tuple[Network, ...]:
         conv, pool = nn.Conv2d(3, 8, 5), nn.MaxPool2d(4, 2)
         cnn = OrderedDict(conv=conv, pool=pool, flatten=nn.Flatten(), dense=nn.Linear(968, 10))
         dense = OrderedDict(flatten=nn.Flatten(), hidden=nn.Linear(2352, 100), output=nn.Linear(100, 10))
-        plain, attention = (Decoder(VOCABULARY, FEATURES, attention=given) for given in (False, True))
+        plain, attention = (kind(VOCABULARY, FEATURES) for kind in (LSTMDecoder, AttentionDecoder))
         return (
             count_network("the report's CNN", nn.Sequential(cnn), (3, 28, 28), 10_298),
             count_network("the report's dense network", nn.Sequential(dense), (3, 28, 28), 236_310),
