@@ -170,14 +170,20 @@ def test_weights_from_a_local_file(tmp_path: Path) -> None:
     reference = with_uneven_statistics(models.resnet18()).eval()
     torch.save(reference.state_dict(), tmp_path / "whole.pth")
     torch.save({k: v for k, v in reference.state_dict().items() if k[:3] != "fc."}, tmp_path / "headless.pth")
+    parallel = {f"module.{name}": value for name, value in reference.state_dict().items()}
+    torch.save(parallel, tmp_path / "parallel.pth")
+    torch.save({"epoch": 90, "arch": "resnet18", "state_dict": parallel}, tmp_path / "checkpoint.pth.tar")
+    torch.save({"model": reference.state_dict(), "optimizer": {"state": {}}}, tmp_path / "model.pth")
+    lightning = {f"model.{name}": value for name, value in reference.state_dict().items()}
+    torch.save({"state_dict": lightning, "global_step": 3}, tmp_path / "lightning.ckpt")
     batch = images(2, 64)
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
         x = (batch / 255 - mean) / std
         for name, layer in reference.named_children():
             x = layer(x) if name not in {"avgpool", "fc"} else x
-        for file in ("whole.pth", "headless.pth"):
-            regions = build_encoder("resnet18", 64, tmp_path / file)(batch)
+        for file in tmp_path.iterdir():
+            regions = build_encoder("resnet18", 64, file)(batch)
             torch.testing.assert_close(regions, x.flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-4)
 
 
@@ -185,7 +191,7 @@ def test_weights_that_are_none_are_named(tmp_path: Path) -> None:
     state = models.resnet18().state_dict()
     wide = {**state, "layer1.0.conv1.weight": torch.zeros(1, 2)}
     less = {name: value for name, value in state.items() if name not in {"bn1.bias", "conv1.weight"}}
-    contents = {"wide": wide, "less": less, "list": [1, 2], "nested": {"state_dict": state}}
+    contents = {"wide": wide, "less": less, "list": [1, 2], "nested": {"layers": state}}
     for name, content in contents.items():
         torch.save(content, tmp_path / name)
     torch.save(models.resnet34().state_dict(), tmp_path / "resnet34")

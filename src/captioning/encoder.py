@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -30,9 +30,12 @@ from torch import Tensor, nn
 from src.captioning import lite
 from src.entry_point import UserError
 
-# Counts up whenever `preprocess` or an encoder's normalisation changes: stored features depend on both.
-PREPROCESSING = 1
+# Counts up whenever `preprocess`, how image files are read, or an encoder's normalisation changes: stored
+# features depend on them.
+PREPROCESSING = 2
 SMALLEST_SIZE = 32
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put a state dict
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel's, torch.compile's, a LightningModule's
 
 Triple = tuple[float, float, float]
 
@@ -151,7 +154,8 @@ def build_encoder(name: str, size: int, weights: Path | None = None, *, pretrain
         name: one of `NAMES`.
         size: side of the square images, in pixels; at least 32.
         weights: a file with the state dict of the whole ImageNet classifier, in torchvision's names (for
-            efficientnet_lite0 in those of its package); None for the package's or the hub's.
+            efficientnet_lite0 in those of its package), by itself or under `state_dict` or `model`, with or
+            without `module.` before every name; None for the package's or the hub's.
         pretrained: False leaves random weights, for a state dict that is loaded afterwards.
 
     Raises:
@@ -233,8 +237,23 @@ def _load_tensors(path: Path, name: str) -> Mapping[str, Tensor]:
         raise EncoderError(
             f"the weights file {path} is not a state dict saved by torch.save ({type(error).__name__})"
         ) from error
+    state = _unwrapped(state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(f"the weights file {path} holds something other than a state dict of tensors")
+    return state
+
+
+def _unwrapped(state: Any) -> Any:
+    """The state dict within a training script's checkpoint, without the prefixes that wrappers add."""
+    while isinstance(state, Mapping):
+        inner = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None)
+        prefix = next((one for one in _PREFIXES if state and all(str(k).startswith(one) for k in state)), "")
+        if inner is not None:
+            state = inner
+        elif prefix:  # nothing else may stand there: a part of another model keeps its names
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+        else:
+            break
     return state
 
 

@@ -18,6 +18,7 @@ from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_resul
 from src.captioning.metrics import SentenceBleu4, score_captions
 from src.captioning.module import Captioner
 from src.figures import save
+from src.value_range import FULL
 
 PAGE_IMAGES = 60  # on gallery.html; captions.json holds all
 PICTURE_IMAGES = 6  # on gallery.png
@@ -123,4 +124,5 @@ def _item(module: Captioner, image: CaptionedImage, row: int) -> GalleryItem:
         grid=(rows, columns),
         score=SentenceBleu4(image.captions).score(caption),
         boxes=image.things,
+        value_range=module.hparams["encoder"].get("value_range", FULL),
     )

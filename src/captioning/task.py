@@ -50,6 +50,7 @@ def build_data(cfg: DictConfig) -> CaptionData:
         limits=(cfg.limit_train, cfg.limit_val, cfg.limit_test),
         device=device_of(cfg.accelerator),
         show_bar=cfg.progress,
+        value_range=cfg.images.range,
     )
 
 
@@ -76,6 +77,7 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
             "trained": data.trains_encoder,
             "position": cfg.encoder.position and not _mean_only(cfg),
             "lr": cfg.encoder.lr,
+            "value_range": cfg.images.range,
         },
         decoder=complete(cfg.decoder, dropout=cfg.dropout),
         optimizer=complete(cfg.optimizer),

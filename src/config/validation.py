@@ -228,6 +228,8 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
     """What is wrong with a value of the right type, by its `setting`'s bounds and choices; None if nothing."""
     if value is None:
         return None
+    if metadata.get("check") is not None:
+        return metadata["check"](value)
     choices, bounds = metadata.get("choices"), metadata.get("bounds", {})
     if choices is not None and value not in choices:
         return f"must be one of {', '.join(choices)}{nearest(value, choices)}"
