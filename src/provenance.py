@@ -30,7 +30,6 @@ CODE_OF_TASK = {
         "captioning/decoder.py",
         "captioning/encoder.py",
         "captioning/features.py",
-        "captioning/lite.py",
         "captioning/metrics.py",
         "captioning/module.py",
         "captioning/position.py",

@@ -85,12 +85,15 @@ def _add(part: nn.Module, shape: Shape, block: _Block) -> None:
     if isinstance(part, nn.Conv2d):
         kernel = (part.kernel_size[0], part.kernel_size[1])
         weights = part.out_channels * (part.in_channels // part.groups) * prod(kernel)
+        assert not isinstance(part.padding, str)
         places = [
-            (side + padding - dilation * (k - 1) - 1) // stride + 1
+            (side + 2 * padding - dilation * (k - 1) - 1) // stride + 1
             for side, padding, dilation, k, stride in zip(
-                shape[1:], _padding(part), part.dilation, kernel, part.stride, strict=True
+                shape[1:], part.padding, part.dilation, kernel, part.stride, strict=True
             )
         ]
+        if type(part) is not nn.Conv2d:  # timm's, which pads as TensorFlow: "same"
+            places = [-(-side // stride) for side, stride in zip(shape[1:], part.stride, strict=True)]
         block.output = (part.out_channels, *places)
         block.parameters += weights + (part.out_channels if part.bias is not None else 0)
         block.multiply_adds += weights * prod(places)
@@ -104,12 +107,3 @@ def _add(part: nn.Module, shape: Shape, block: _Block) -> None:
         block.kernels.append((k, k))
     elif not block.output:
         block.output = shape  # activations
-
-
-def _padding(part: nn.Conv2d) -> tuple[int, int]:
-    """Rows and columns that are added, both sides together; EfficientNet-Lite pads in a layer of its own."""
-    before = getattr(part, "static_padding", None)
-    left, right, top, bottom = before.padding if isinstance(before, nn.ZeroPad2d) else (0, 0, 0, 0)
-    own = part.padding
-    assert not isinstance(own, str)
-    return top + bottom + 2 * own[0], left + right + 2 * own[1]
