@@ -23,8 +23,8 @@ from tqdm import tqdm
 from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.features import digests_of, features_of, images_of
 from src.captioning.karpathy import CaptionDataError, CaptionedImage, preflight, read_karpathy
-from src.captioning.scenes.dataset import make_scenes
 from src.captioning.vocabulary import PAD, Vocabulary
+from src.scenes import make_scenes
 from src.seeds import epoch_order
 
 EVALUATION_BATCH = 50  # images
@@ -207,7 +207,6 @@ class CaptionData(L.LightningDataModule):
                 data.scene_size,
                 data.scene_seed,
                 progress=lambda n: _move(bar, n),
-                say=self.say,
             )
 
     def setup(self, stage: str | None = None) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.captioning.scenes.canvas import Canvas, Colour, Surface, disc, local, shade
-from src.captioning.scenes.objects import PAINTERS, RECTANGLE, outlines
-from src.captioning.scenes.places import Point
-from src.captioning.scenes.things import BEACH_WIDTH, Group, Item, Rng, Scene, Shore, Strip, inland
+from src.scenes.canvas import Canvas, Colour, Surface, shade
+from src.scenes.items import outlines, paint_ground_of, paint_group
+from src.scenes.scene import BEACH_WIDTH, Item, Point, Rng, Scene, Shore, Strip
 
 _GROUNDS: dict[str, Surface] = {
     "soil": ((178, 152, 116), 7, 5),
@@ -17,12 +16,13 @@ _GROUNDS: dict[str, Surface] = {
 _WATERS: tuple[Colour, ...] = ((46, 82, 104), (54, 92, 92), (38, 74, 116))
 _ASPHALT: Colour = (84, 85, 90)
 _PAINT: Colour = (232, 232, 226)
+_SAND: Colour = (226, 208, 164)
 
 
 def paint(scene: Scene, size: int, rng: Rng) -> np.ndarray:
     """The picture of a scene (size, size, 3) uint8; `rng` decides on textures and shades only."""
     canvas = Canvas(size, scene.sun, rng)
-    canvas.ground(_GROUNDS[scene.ground])
+    canvas.cover(_GROUNDS[scene.ground])
     _fields(canvas, scene.ground)
     if scene.shore:
         _shore(canvas, scene.shore)
@@ -31,15 +31,15 @@ def paint(scene: Scene, size: int, rng: Rng) -> np.ndarray:
     if len(scene.strips) == 2:
         _junction(canvas, *scene.strips)
     for group in scene.groups:
-        _pads(canvas, group, scene)
+        paint_ground_of(canvas, group, _GROUNDS[scene.ground][0])
     canvas.shadows([shape for group in scene.groups for shape in outlines(group)])
     for group in scene.groups:
-        PAINTERS[group.kind](canvas, group)
-    return canvas.finished()
+        paint_group(canvas, group)
+    return canvas.finish()
 
 
 def _fields(canvas: Canvas, ground: str) -> None:
-    """What keeps open land from looking painted: a field of another tone, wheel tracks, scrub."""
+    """Keep open land from looking painted: a field of another tone, wheel tracks, scrub."""
     rng = canvas.rng
     colour, patches, grain = _GROUNDS[ground]
     turn = rng.uniform(-25, 25)
@@ -47,15 +47,15 @@ def _fields(canvas: Canvas, ground: str) -> None:
         tone = shade(colour, rng.choice([0.87, 1.11]))
         x, y = rng.uniform(0, 1, 2)
         field = Item(x, y, rng.uniform(0.5, 1.2), rng.uniform(0.3, 0.8), turn)
-        canvas.cover((tone, patches, grain), local(field, RECTANGLE))
+        canvas.cover((tone, patches, grain), field.place())
     if ground == "concrete":
         for k in range(1, 8):  # joints between its slabs
             canvas.line([(k / 8, 0), (k / 8, 1)], 0.002, shade(colour, 0.9))
             canvas.line([(0, k / 8), (1, k / 8)], 0.002, shade(colour, 0.9))
         return
-    start = Item(rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), 3.0, 0.022, turn + rng.choice([0, 90]))
+    track = Item(rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), 3.0, 0.022, turn + rng.choice([0, 90]))
     for side in (-1, 1):
-        canvas.line(local(start, [(-1, side), (1, side)]), 0.004, shade(colour, 1.07))
+        canvas.line(track.place([(-1, side), (1, side)]), 0.004, shade(colour, 1.07))
     low = shade(colour, 0.72)
     for x, y, spread in rng.random((70, 3)).tolist():
         canvas.disc(x, y, 0.002 + 0.004 * spread, (low[0], low[1] + 4, low[2]))
@@ -66,26 +66,23 @@ def _water(canvas: Canvas) -> Surface:
 
 
 def _shore(canvas: Canvas, shore: Shore) -> None:
-    side = shore.place or ""
-    outside = [inland(side, point, -1.2) for point in (shore.edge[-1], shore.edge[0])]
+    far = shore.inland(-1.2)
+    outside = [far[-1], far[0]]
     water = _water(canvas)
-    if shore.kind == "sea":
-        sand = ((226, 208, 164), 5, 4)
-        canvas.cover(sand, [*(inland(side, point, BEACH_WIDTH) for point in shore.edge), *outside])
-        canvas.cover(water, [*shore.edge, *outside])
-        for step, width in ((-0.004, 0.008), (-0.026, 0.004)):  # breaking waves
-            canvas.line([inland(side, point, step) for point in shore.edge], width, (214, 224, 222))
-        return
-    quay = ((188, 184, 174), 5, 4)
-    canvas.cover(quay, [*(inland(side, point, 0.03) for point in shore.edge), *outside])
+    beach: Surface = (_SAND, 5, 4) if shore.kind == "sea" else ((188, 184, 174), 5, 4)
+    canvas.cover(beach, [*shore.inland(BEACH_WIDTH if shore.kind == "sea" else 0.03), *outside])
     canvas.cover(water, [*shore.edge, *outside])
+    if shore.kind == "sea":
+        for step, width in ((-0.004, 0.008), (-0.026, 0.004)):  # breaking waves
+            canvas.line(shore.inland(step), width, (214, 224, 222))
+        return
     canvas.line(shore.edge, 0.005, (120, 118, 112))
-    canvas.shadows([(local(pier, RECTANGLE), 0.01) for pier in shore.piers])
+    canvas.shadows([(pier.place(), 0.01) for pier in shore.piers])
     for pier in shore.piers:
-        canvas.polygon(local(pier, RECTANGLE), (176, 160, 136))
+        canvas.fill(pier, (176, 160, 136))
         for k in range(1, 18):
             u = -1 + 2 * k / 18
-            canvas.line(local(pier, [(u, -1), (u, 1)]), 0.002, (146, 130, 108))
+            canvas.line(pier.place([(u, -1), (u, 1)]), 0.002, (146, 130, 108))
 
 
 def _ribbon(strip: Strip, share: float = 1.0) -> list[Point]:
@@ -99,18 +96,15 @@ def _parallel(strip: Strip, v: float) -> list[Point]:
     along = np.gradient(points, axis=0)
     along /= np.hypot(along[:, :1], along[:, 1:])
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    shifted = points + normal * (v * strip.width / 2)
-    return [(float(x), float(y)) for x, y in shifted]
+    return [(float(x), float(y)) for x, y in points + normal * (v * strip.width / 2)]
 
 
-def _dashes(canvas: Canvas, strip: Strip, dash: float, width: float, colour: Colour) -> None:
+def _dashes(canvas: Canvas, strip: Strip, dash: float, width: float) -> None:
     points = np.array(strip.path)
     travelled = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     for start in np.arange(0, travelled[-1], 2 * dash):
-        ends = [
-            [float(np.interp(at, travelled, points[:, d])) for d in (0, 1)] for at in (start, start + dash)
-        ]
-        canvas.line([(ends[0][0], ends[0][1]), (ends[1][0], ends[1][1])], width, colour)
+        xs, ys = (np.interp([start, start + dash], travelled, points[:, axis]).tolist() for axis in (0, 1))
+        canvas.line(list(zip(xs, ys, strict=True)), width, _PAINT)
 
 
 def _river(canvas: Canvas, strip: Strip) -> None:
@@ -124,21 +118,19 @@ def _road(canvas: Canvas, strip: Strip) -> None:
     canvas.cover((_ASPHALT, 4, 4), _ribbon(strip, 0.78))
     for v in (-0.68, 0.68):
         canvas.line(_parallel(strip, v), 0.0035, _PAINT)
-    _dashes(canvas, strip, 0.03, 0.005, _PAINT)
+    _dashes(canvas, strip, 0.03, 0.005)
 
 
 def _junction(canvas: Canvas, upright: Strip, level: Strip) -> None:
     x = sum(point[0] for point in upright.path) / len(upright.path)
     y = sum(point[1] for point in level.path) / len(level.path)
-    middle = Item(x, y, upright.width * 0.78, level.width * 0.78)
-    canvas.cover((_ASPHALT, 4, 4), local(middle, RECTANGLE))
-    for way, reach in ((0, upright.width), (1, level.width)):
+    canvas.cover((_ASPHALT, 4, 4), Item(x, y, upright.width * 0.78, level.width * 0.78).place())
+    for angle, reach in ((0.0, upright.width), (90.0, level.width)):
         for sign in (-1, 1):  # zebra crossings
             for k in range(-2, 3):
                 away, across = sign * reach * 0.62, k * 0.013
-                x0, y0 = (x + away, y + across) if way == 0 else (x + across, y + away)
-                bar = Item(x0, y0, 0.018, 0.006, 90.0 * way)
-                canvas.polygon(local(bar, RECTANGLE), _PAINT)
+                at = (x + across, y + away) if angle else (x + away, y + across)
+                canvas.fill(Item(*at, 0.018, 0.006, angle), _PAINT)
 
 
 def _runway(canvas: Canvas, strip: Strip) -> None:
@@ -146,37 +138,7 @@ def _runway(canvas: Canvas, strip: Strip) -> None:
     canvas.cover(((62, 64, 70), 5, 4), _ribbon(strip))
     for v in (-0.86, 0.86):
         canvas.line(_parallel(strip, v), 0.006, _PAINT)
-    _dashes(canvas, strip, 0.055, 0.009, _PAINT)
-    # a threshold's bars near one end
-    for v in (-0.62, -0.42, -0.22, 0.22, 0.42, 0.62):
+    _dashes(canvas, strip, 0.055, 0.009)
+    for v in (-0.62, -0.42, -0.22, 0.22, 0.42, 0.62):  # the bars of a threshold
         line = _parallel(strip, v)
         canvas.line([line[3], line[5]], 0.009, _PAINT)
-
-
-def _pads(canvas: Canvas, group: Group, scene: Scene) -> None:
-    """What lies under a group: an apron, yards, gardens."""
-    x0, y0, x1, y1 = group.box
-    whole = [
-        (x0 - 0.008, y0 - 0.008),
-        (x1 + 0.008, y0 - 0.008),
-        (x1 + 0.008, y1 + 0.008),
-        (x0 - 0.008, y1 + 0.008),
-    ]
-    if group.kind == "planes":
-        canvas.cover(((150, 150, 148), 4, 4), whole)
-        for k in range(1, 6):
-            x = x0 + (x1 - x0) * k / 6
-            canvas.line([(x, y0 - 0.008), (x, y1 + 0.008)], 0.002, (136, 136, 134))
-    elif group.kind in ("buildings", "tanks"):
-        canvas.cover(((158, 152, 140), 6, 5), whole)
-    elif group.kind == "courts":
-        canvas.cover(((150, 146, 134), 4, 4), whole)
-    elif group.kind == "houses":
-        yards = [
-            local(Item(h.x, h.y, h.length + 0.026, h.width + 0.026, h.angle), RECTANGLE) for h in group.items
-        ]
-        tone = shade(_GROUNDS[scene.ground][0], 0.84)
-        canvas.cover(((tone[0] - 8, tone[1] + 6, tone[2] - 10), 8, 8), *yards)
-    elif group.kind == "trees" and len(group.items) > 12:
-        inner = [disc(t.x, t.y, t.length / 2, 10) for t in group.items]
-        canvas.cover(((66, 80, 48), 6, 8), *inner)
