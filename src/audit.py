@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from src.streams import guard_streams
+
 PINS = Path(__file__).parents[1] / "constraints.txt"
 LIMIT_S = 600
 LISTED = 8  # packages that a message names
@@ -111,4 +113,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    guard_streams()
     sys.exit(main(sys.argv[1:]))

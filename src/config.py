@@ -127,7 +127,8 @@ def help_text() -> str:
         lines.append("")
     lines += [
         "Exit status: 0 all runs done; 1 a run failed; 2 a mistake in the command, nothing was run;",
-        "3 a run diverged; 130 interrupted (143 by SIGTERM, 129 by SIGHUP): finished epochs are saved.",
+        "3 a run diverged; 128 + n stopped by signal n (Ctrl-C 130, SIGTERM 143, SIGUSR1 138):",
+        "finished epochs are saved.",
         "",
         "== Values of this command ==",
         "$CONFIG",

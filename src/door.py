@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from src import stops
 from src.job import say_to_terminal
+from src.streams import guard_streams
 from src.words import plain
 
 LONGEST = 2_000  # characters of a line: whatever a file is called, and whatever an error says
@@ -45,8 +46,7 @@ def enter(command: Callable[[list[str]], int], help_text: Callable[[], str], sto
     Raises:
         SystemExit: always.
     """
-    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal's encoding lacks
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    guard_streams()
     arguments = sys.argv[1:]
     if any(argument in ("--help", "-h") for argument in arguments):
         print(help_text())

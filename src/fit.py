@@ -8,10 +8,12 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 
 from src.checkpoints import DamagedCheckpoint, SafeCheckpointIO, read_checkpoint
 from src.config import ALWAYS_NAMED
+from src.devices import device_name, device_of
 from src.recorder import Recorder, RunBar, RunLogger, plain_numbers
 from src.run import Run
 
@@ -21,18 +23,6 @@ TASKS = {"classify": "src.classification.task", "caption": "src.captioning.task"
 def task_of(cfg: DictConfig) -> Any:
     """The module that says what a run of this task consists of."""
     return importlib.import_module(TASKS[cfg.task])
-
-
-def device_mistake(accelerator: str) -> str | None:
-    """Why this machine cannot compute on `accelerator`, or None."""
-    there = {
-        "gpu": torch.cuda.is_available() or torch.backends.mps.is_available(),
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if there.get(accelerator, True):
-        return None
-    return f"accelerator={accelerator}: torch finds none on this machine; accelerator=cpu works everywhere"
 
 
 def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_bar: bool) -> dict[str, Any]:
@@ -60,19 +50,24 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
     data.setup()
     module = task.build_module(cfg, data)
     logger = RunLogger(run.folder)
+    device = device_of(cfg.accelerator)
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]  # Lightning takes what is not given here from them
     trainer = L.Trainer(
-        accelerator=cfg.accelerator,
+        accelerator=device.type,
         devices=1,
         precision=cfg.precision,
         max_epochs=cfg.epochs,
         logger=logger,
         callbacks=[recorder, *([RunBar(run.name, task.MONITOR)] if show_bar else [])],
-        plugins=[SafeCheckpointIO()],
+        # One process, whatever a cluster's variables say; a requeue is the job script's affair.
+        plugins=[SafeCheckpointIO(), LightningEnvironment()],
+        default_root_dir=run.folder,  # inside a SLURM job Lightning loads hpc_ckpt_*.ckpt from there
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        deterministic=_deterministic(cfg.accelerator),
+        deterministic=_deterministic(device),
     )
     trainer.fit(module, datamodule=data, ckpt_path=_resume_from(run, say), weights_only=True)
 
@@ -96,7 +91,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, say: Any, show_b
         **measured,
         **shown,
         "parameters": sum(weight.numel() for weight in module.parameters()),
-        "device": _device_name(trainer),
+        "device": device_name(trainer.strategy.root_device),
         "threads": torch.get_num_threads(),
     }
 
@@ -120,15 +115,10 @@ def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataMo
     return plain_numbers(trainer.callback_metrics)
 
 
-def _deterministic(accelerator: str) -> Any:
+def _deterministic(device: torch.device) -> Any:
     """Bit-equal repetition. A CPU repeats by itself; on a GPU the deterministic kernels are asked for."""
-    if accelerator == "cpu" or not torch.cuda.is_available():
+    if device.type != "cuda":
         return None
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return "warn"  # non-overlapping max-pooling has no other kernel, and adds in one order anyhow
-
-
-def _device_name(trainer: L.Trainer) -> str:
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

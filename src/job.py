@@ -25,7 +25,7 @@ from src.seal import CHANGED
 
 Say = Callable[[str], None]
 SMALL_BATCH = 16
-# 2: a mistake in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
+# 2: a mistake in the command; 128 + n: stopped by signal n (src/stops.py)
 EXIT = {"done": 0, "failed": 1, "diverged": 3}
 
 
@@ -45,8 +45,8 @@ def run_job(
         threads: CPU threads where the settings name none; None for what suits a run that is alone.
 
     Returns:
-        The content of results.json. Where the folder holds a run of other settings or code by now, a failure
-        that is not recorded there.
+        The content of results.json. Where the folder holds a run of other settings by now, a failure that is
+        not recorded there.
 
     Raises:
         KeyboardInterrupt: told to stop (src/stops.py); the same command goes on later.
@@ -58,11 +58,13 @@ def run_job(
             if not cfg.force and run.is_finished():
                 return run.results() or {}
             return record_failure(cfg, run, f"its folder cannot be used: {error}")
-        if not cfg.force and run.is_finished() and run.mismatch(cfg.accept_changed) is None:
+        if not cfg.force and (notice := run.other_code()):
+            say(notice)
+        if not cfg.force and run.is_finished() and run.mismatch() is None:
             return run.results() or {}
         cfg = cfg.copy()
         begun_with = None if cfg.force else run.threads_before()
-        cfg.threads = cfg.threads or begun_with or threads or _threads_alone(cfg)
+        cfg.threads = cfg.threads or begun_with or threads or default_threads(cfg)
         if not cfg.force and (damaged := run.damage()):
             say(f"{run.name}: {', '.join(damaged)} {CHANGED}; written again from the last sound checkpoint")
         if not cfg.force and cfg.on_memory == "halve":
@@ -76,13 +78,16 @@ def run_job(
         return _train(cfg, run, say, show_bar)
 
 
-def _threads_alone(cfg: DictConfig) -> int:
+def default_threads(cfg: DictConfig) -> int:
     """CPU threads of a run that has the machine to itself.
 
-    A small step of the classifier is too short to be shared: at batch 8 two threads were as fast as one on
-    two free cores, and four times slower when something else ran, too.
+    The steps of a classifier at small batches and of a captioner's decoder are too short to be shared: a
+    second thread gains up to a half on free cores, and costs a multiple where something else runs, too
+    (docs/PERFORMANCE.md). A trained encoder's convolutions are long enough.
     """
-    return 1 if cfg.task == "classify" and cfg.batch_size <= SMALL_BATCH else cores()
+    if cfg.task == "classify":
+        return 1 if cfg.batch_size <= SMALL_BATCH else cores()
+    return cores() if cfg.encoder.fine_tune or cfg.encoder.name == "tiny" else 1
 
 
 def one_line(results: dict[str, Any]) -> str:
@@ -211,7 +216,7 @@ def results_of(
         rate: rates[len(rates) // 2] if rates else None,
         "epochs_done": len(rows),
         "settings": run.identity,
-        "code": run.code,
+        "code": run.made_by() or run.code,
         "processor": processor(),
         "versions": versions(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

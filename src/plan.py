@@ -43,19 +43,19 @@ class Plan:
         weights = self.cfg.encoder.weights if self.cfg.task == "caption" else None
         if weights is not None and not Path(weights).is_file():
             return [f"encoder.weights={weights}: there is no such file"]
-        if self.cfg.accelerator not in ("auto", "cpu"):
-            from src.fit import device_mistake  # late: imports torch
+        if self.cfg.accelerator not in ("auto", "cpu") or self.cfg.precision != "32-true":
+            from src.devices import device_mistake  # late: imports torch
 
-            mistake = device_mistake(self.cfg.accelerator)
+            mistake = device_mistake(self.cfg.accelerator, self.cfg.precision)
             found += [mistake] if mistake else []
         if not self.run.is_finished() and (mistake := folder_mistake(self.run.folder)):
             return [*found, mistake]
-        mismatch = None if self.cfg.force else self.run.mismatch(self.cfg.accept_changed)
+        mismatch = None if self.cfg.force else self.run.mismatch()
         return [*found, mismatch] if mismatch else found
 
     def results(self) -> dict[str, Any] | None:
         """results.json, if it is this run's and not another's that a command put into the folder since."""
-        if self.run.mismatch(self.cfg.accept_changed) is not None:
+        if self.run.mismatch() is not None:
             return None
         return self.run.results()
 
@@ -119,7 +119,6 @@ def refuse(mistakes: Iterable[str]) -> None:
         print(f"  {plain(mistake, 2000)}", file=sys.stderr)
     hints = {
         "holds a run of": "force=true starts such runs afresh; another name= keeps both.",
-        "was made by code": "force=true starts such runs afresh; accept_changed=true takes them as they are.",
         "must ": "python -m src.train --help explains every setting.",
     }
     for sign, hint in hints.items():

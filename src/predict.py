@@ -25,8 +25,6 @@ from src.sweep.runs import plain
 from src.trained import CheckpointError, Trained, find_checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
-    import torch
-
     from src.reading import Skipped
 
 PAGE_IMAGES = 200
@@ -100,7 +98,7 @@ def predict(arguments: Sequence[str]) -> int:
     if mistakes:
         return refuse(mistakes)
 
-    from src.fit import device_mistake  # late: torch and Lightning take seconds to import
+    from src.devices import device_mistake  # late: torch takes seconds to import
 
     if mistake := device_mistake(settings.accelerator):
         mistakes.append(mistake)
@@ -170,6 +168,8 @@ def run(settings: PredictSettings, trained: Trained, paths: list[Path], folder: 
 
 def load(settings: PredictSettings, trained: Trained) -> Predictor:
     """What the checkpoint holds, on the accelerator. Raises CheckpointError."""
+    from src.devices import device_of
+
     device = device_of(settings.accelerator)
     if trained.task == "classify":
         from src.classification.predict import load_labeller
@@ -190,15 +190,6 @@ def load(settings: PredictSettings, trained: Trained) -> Predictor:
         )
     except EncoderError as error:
         raise CheckpointError(str(error)) from error
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device of a setting that `device_mistake` has let pass."""
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    wanted = tuple(there) if accelerator in ("auto", "gpu") else (accelerator,)
-    return torch.device(next((name for name in wanted if there.get(name)), "cpu"))
 
 
 def gather(predictor: Predictor, paths: list[Path], settings: PredictSettings) -> Outcome:

@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
-# The files that a run's numbers come from: a change in any of them makes another code version.
-CODE_OF_TASK = {
-    "classify": (
-        "fit.py",
-        "classification/augment.py",
-        "classification/data.py",
-        "classification/module.py",
-        "classification/network.py",
-        "classification/sgd.py",
-        "seeds.py",
-    ),
-    "caption": (
-        "fit.py",
-        "seeds.py",
-        "captioning/data.py",
-        "captioning/decoder.py",
-        "captioning/encoder.py",
-        "captioning/features.py",
-        "captioning/metrics.py",
-        "captioning/module.py",
-        "captioning/position.py",
-        "captioning/recurrence.py",
-        "captioning/search.py",
-        "captioning/vocabulary.py",
-    ),
-}
+# What shows, explains or times results, and makes none of a run's numbers.
+SHOWING = ("bench/*", "filters/*", "report/*", "theory/*", "**/*page*", "**/*plot*", "**/*figure*")
 
 
 @cache
-def code_version(task: str) -> str:
-    """A short hash of the code that a run's numbers come from, and torch's version.
+def code_version() -> str:
+    """A digest of all code but what only shows results, and torch's version."""
+    return f"{digest_of_code(SOURCES)} with torch {version('torch')}"
 
-    Comments, docstrings and layout do not count: the parsed code is hashed.
-    """
+
+def digest_of_code(sources: Path) -> str:
+    """Twelve hexadecimal digits that change with any Python file below `sources`, `SHOWING` apart."""
+    left_out = {path for pattern in SHOWING for path in sources.glob(pattern)}
     digest = hashlib.sha256()
-    for name in CODE_OF_TASK[task]:
-        tree = ast.parse((SOURCES / name).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                node.body = node.body[1:] or [ast.Pass()]
-        digest.update(ast.dump(tree).encode())
-    return f"{digest.hexdigest()[:12]} with torch {version('torch')}"
+    for path in sorted(set(sources.rglob("*.py")) - left_out):
+        digest.update(f"{path.relative_to(sources).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 @cache
@@ -95,6 +71,47 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """CPU cores that this process may use (a container's or a scheduler's share, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+    """CPU cores that this process may use, at least 1.
+
+    The least of its affinity, its CPU quota (cgroup v1 and v2, rounded down) and OMP_NUM_THREADS.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+        environment: where OMP_NUM_THREADS is looked up.
+    """
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    limits += [int(quota) for quota in _quotas(root)]
+    asked = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2": of nested levels
+    if asked.isdecimal() and int(asked) > 0:
+        limits.append(int(asked))
+    return max(1, min(limits))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The CPU quota, in cores, of each control group that this process is in, parents included."""
+    mounted = root / "sys" / "fs" / "cgroup"
+    for line in _words(root / "proc" / "self" / "cgroup", "\n"):
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            mounts = [mounted, mounted / "unified"]
+        elif "cpu" in controllers.split(","):
+            mounts = [mounted / controllers, mounted / "cpu"]
+        else:
+            continue
+        place = Path(group.lstrip("/"))
+        # In a container the path may be the host's, while the mount already is the container's own group.
+        for folder in {mount / inner for mount in mounts for inner in (place, *place.parents)}:
+            quota = _words(folder / "cpu.max") or [
+                *_words(folder / "cpu.cfs_quota_us"),
+                *_words(folder / "cpu.cfs_period_us"),
+            ]
+            if len(quota) == 2 and quota[0] not in ("max", "-1"):
+                yield int(quota[0]) / int(quota[1])
+
+
+def _words(path: Path, between: str | None = None) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").strip().split(between)
+    except OSError:
+        return []

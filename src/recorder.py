@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -32,6 +33,8 @@ class RunLogger(TensorBoardLogger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
+        # A run is one process: with SLURM_PROCID=1 or RANK=1 Lightning would take it for another's helper.
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
 
     def save(self) -> None:
         """Settings stand in config.yaml; no hparams.yaml beside it."""

@@ -50,9 +50,6 @@ class ReproduceSettings:
         default=None,
     )
     sydney: str | None = setting("the same for Sydney-Captions", group="what", default=None)
-    accept_changed: bool = setting(
-        "take finished runs of another code version as they are", group="what", default=False
-    )
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,13 @@ def stages(settings: ReproduceSettings) -> list[Stage]:
     quick = settings.epochs != REPORT_EPOCHS
     suffix = f"-epochs{settings.epochs}" if quick else ""
     sweep = f"fashion_mnist{suffix}"
-    taken = ("accept_changed=true",) if settings.accept_changed else ()
     grid = len(GRID[0].split(",")) * len(GRID[1].split(","))
     # Diverged runs (status 3) are final: they would diverge again.
     found = [
         Stage("data", (*PYTHON, "src.download"), Work(Path(), 0, 0, 0, fixed_s=20)),
         Stage(
             "sweep",
-            (*PYTHON, "src.train", "-m", *GRID, f"epochs={settings.epochs}", f"name={sweep}", *taken),
+            (*PYTHON, "src.train", "-m", *GRID, f"epochs={settings.epochs}", f"name={sweep}"),
             Work(Path("outputs", sweep), grid, settings.epochs, epoch_s=30, fixed_s=60),
             trained,
         ),
@@ -105,7 +101,7 @@ def stages(settings: ReproduceSettings) -> list[Stage]:
         found.append(
             Stage(
                 f"captions on {name.removeprefix('captions_')}",
-                (*PYTHON, "src.train", "-m", f"experiment={experiment}", *where, *changes, *taken),
+                (*PYTHON, "src.train", "-m", f"experiment={experiment}", *where, *changes),
                 Work(folder, runs, own, epoch_s, fixed_s),
                 trained,
                 (*PYTHON, "src.sweep.captions", str(folder)),

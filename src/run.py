@@ -13,12 +13,11 @@ Everything downstream (ranking, report, resume) reads these files and nothing el
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import ALWAYS_NAMED, numbers_of
 from src.files import write_atomically
+from src.own_data import digest_of, stamp_of
 from src.provenance import code_version
+from src.run_name import folder_name
 from src.seal import CHANGED, FILES, KEY, altered, digests_of, seal_is_broken, sealed
 
 # Data sets of the user's own, which may change under the same name: file patterns that tell one from another.
 DIGEST = "data.digest"  # the key in a run's identity
-OWN_DATA = {"idx": "*-ubyte*", "karpathy": "*.json"}
-IDENTITY = ("settings", "code", "threads", "batch_parts")  # the keys of identity.json
+OWN_DATA = {
+    "idx": ("*ubyte*", "*ubyte/*ubyte"),
+    "karpathy": ("*.json",),
+    "coco": ("*.json", "annotations/*.json"),
+    "captions_csv": ("*.txt", "*.csv"),
+}
+IDENTITY = ("settings", "code", "threads", "batch_parts", "data_stamp")  # the keys of identity.json
 # What results.json, written last, knows the checksums of.
 OUTPUTS = ("config.yaml", "metrics.csv", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
 
 
 class RunMismatch(RuntimeError):
-    """A run's folder holds results of other settings or of another code version."""
+    """A run's folder holds results of other settings or of other data."""
 
 
 class FolderGone(RuntimeError):
@@ -68,6 +74,7 @@ class Run:
     identity: dict[str, Any]  # the settings that determine the numbers, flat
     code: str  # code version, torch included
     departures: tuple[str, ...] = ()  # settings that differ from the recipe
+    data_stamp: str | None = None  # of data of the user's own (src/own_data.py)
 
     @property
     def name(self) -> str:
@@ -135,12 +142,8 @@ class Run:
             return [self.results_file.name] if self.results_file.exists() else []
         return altered(self.folder, results)
 
-    def mismatch(self, accept_changed: bool) -> str | None:
-        """Why what the folder holds may not be taken for this run, or None.
-
-        Args:
-            accept_changed: whether another code or torch version is fine.
-        """
+    def mismatch(self) -> str | None:
+        """Why what the folder holds may not be taken for this run, or None."""
         there = self._filed_identity()
         if there is None:
             if not (self.last.exists() or self.best.exists()):
@@ -160,9 +163,23 @@ class Run:
         if differing:
             changes = ", ".join(f"{key} {old.get(key)} there, {new.get(key)} now" for key in differing)
             return f"{self.folder} holds a run of other settings ({changes})"
-        if there.get("code") != self.code and not accept_changed:
-            return f"{self.folder} was made by code version {there.get('code')}, now it is {self.code}"
         return None
+
+    def other_code(self) -> str | None:
+        """What to say where the folder's checkpoints or results are of another code or torch version."""
+        made_by = self.made_by()
+        if made_by is None or made_by == self.code:
+            return None
+        if self.is_finished():
+            return f"{self.name}: made by other code ({made_by}); force=true repeats it"
+        if made_by.endswith(self.code) or not self.last.exists():
+            return None  # said when it began to go on
+        return f"{self.name}: begun by other code ({made_by}), goes on with this ({self.code})"
+
+    def made_by(self) -> str | None:
+        """The code that made what the folder holds; where several did, all of them in order."""
+        made_by = (self._filed_identity() or {}).get("code")
+        return made_by if isinstance(made_by, str) else None
 
     def threads_before(self) -> int | None:
         """CPU threads that an unfinished run began with: with others its last digits would differ."""
@@ -175,6 +192,11 @@ class Run:
         if there is None:
             there = {key: value for key, value in (self.results() or {}).items() if key in IDENTITY} or None
         return there if there is not None and isinstance(there.get("settings"), dict) else None
+
+    def data_digest_before(self, stamp: str | None) -> str | None:
+        """The digest of the data that the run began with, where their stamp says that they are the same."""
+        there = self._filed_identity() or {}
+        return there["settings"].get(DIGEST) if stamp and there.get("data_stamp") == stamp else None
 
     def parts_before(self) -> int:
         """Parts in which an unfinished run computed its batches: with others its last digits would differ."""
@@ -189,18 +211,23 @@ class Run:
         """
         if cfg.force and self.folder.exists():
             shutil.rmtree(self.folder)
-        mismatch = self.mismatch(cfg.accept_changed)
+        mismatch = self.mismatch()
         if mismatch:
             raise RunMismatch(mismatch)
+        code, before = self.code, self.made_by()
+        if before is not None and self.last.exists():
+            code = before if before.endswith(code) else f"{before}, then {code}"
         self.last.parent.mkdir(parents=True, exist_ok=True)
         for left in self.folder.rglob(".*.tmp"):  # by a process that was killed while it wrote
             left.unlink(missing_ok=True)
         self.results_file.unlink(missing_ok=True)  # of a failed try
         self.failure_file.unlink(missing_ok=True)
         write_atomically(self.config_file, OmegaConf.to_yaml(cfg, resolve=True))
-        identity = {"settings": self.identity, "code": self.code, "threads": cfg.threads}
+        identity = {"settings": self.identity, "code": code, "threads": cfg.threads}
         if cfg.batch_parts > 1:
             identity["batch_parts"] = cfg.batch_parts
+        if self.data_stamp is not None:
+            identity["data_stamp"] = self.data_stamp
         write_atomically(self.identity_file, _sealed_json(identity))
 
     def check_there(self) -> None:
@@ -227,11 +254,16 @@ def run_of(cfg: DictConfig, recipe: DictConfig) -> Run:
     identity, usual = numbers_of(cfg), numbers_of(recipe)
     named = [key for key in ALWAYS_NAMED[cfg.task] if key in identity]
     named += [key for key in sorted(identity) if key not in named and identity[key] != usual.get(key)]
-    name = ",".join(f"{key}={_plain(identity[key])}" for key in named)
-    if cfg.data.name in OWN_DATA:
-        identity[DIGEST] = _digest_of(Path(cfg.data.root), OWN_DATA[cfg.data.name])
+    name = folder_name({key: identity[key] for key in named})
     departures = tuple(key for key in named if key not in ALWAYS_NAMED[cfg.task])
-    return Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(cfg.task), departures)
+    run = Run(Path(cfg.output_dir) / cfg.name / name, identity, code_version(), departures)
+    if cfg.data.name not in OWN_DATA:
+        return run
+    root, patterns = Path(cfg.data.root), OWN_DATA[cfg.data.name]
+    files = sorted(path for pattern in patterns for path in root.glob(pattern) if path.is_file())
+    stamp = stamp_of(files)
+    identity[DIGEST] = run.data_digest_before(stamp) or digest_of(files, stamp)
+    return replace(run, data_stamp=stamp)
 
 
 def to_json(content: Mapping[str, Any]) -> str:
@@ -263,18 +295,3 @@ def _read_sealed(path: Path) -> dict[str, Any] | None:
 
 def _sealed_json(content: Mapping[str, Any]) -> str:
     return to_json(sealed(json.loads(to_json(content))))  # of what will be read: a NaN is null by then
-
-
-def _plain(value: Any) -> str:
-    """A value as it stands in a folder's name: no separators of paths or of the name itself."""
-    if isinstance(value, bool):
-        return str(value).lower()  # as on the command line
-    return "".join("_" if sign in '/\\,= \n\t:*?"<>|' else sign for sign in str(value))
-
-
-def _digest_of(folder: Path, pattern: str) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(pattern)):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -28,7 +28,7 @@ ENCODERS = (
 SCHEDULES = ("constant", "cosine")
 ON_MEMORY = ("fail", "halve")
 IMAGE_SETS = ("fashion_mnist", "idx")
-CAPTION_SETS = ("scenes", "karpathy")
+CAPTION_SETS = ("scenes", "karpathy", "coco", "captions_csv")
 
 
 def setting(
@@ -68,10 +68,15 @@ class ImageDataSettings(DataSettings):
     """Labelled images and how they are split."""
 
     name: str = setting(
-        "fashion_mnist, fetched and checked by itself; idx, four files in MNIST's layout at data.root",
+        "fashion_mnist, fetched and checked by itself; idx, four files in MNIST's format at data.root",
         group="data",
         choices=IMAGE_SETS,
     )
+    prefix: str | None = setting(
+        "what its files' names begin with, such as emnist-letters (null: the folder holds one set)",
+        group="data",
+    )
+    transpose: bool = setting("turn rows into columns, as EMNIST's images need", group="data")
     val_size: int = setting("training images set aside for validation", group="data", at_least=1)
     split_seed: int = setting(
         "seed of the train / validation split, apart from `seed`", group="data", at_least=0, at_most=2**32 - 1
@@ -83,11 +88,20 @@ class CaptionDataSettings(DataSettings):
     """Captioned images."""
 
     name: str = setting(
-        "scenes, synthetic and made by itself; karpathy, any set in Karpathy's JSON at data.root",
+        "scenes, synthetic and made by itself; at data.root karpathy, any set in Karpathy's JSON; coco, in "
+        "COCO's annotation files; captions_csv, a table with image and caption",
         group="data",
         choices=CAPTION_SETS,
     )
-    captions: str | None = setting("the JSON file (null: dataset.json in data.root)", group="data")
+    captions: str | None = setting(
+        "the file of captions, relative to data.root (null: by its usual name)", group="data"
+    )
+    split_seed: int | None = setting(
+        "seed by which splits that the data set lacks are drawn (null: they must be there)",
+        group="data",
+        at_least=0,
+        at_most=2**32 - 1,
+    )
     min_count: int = setting(
         "words that occur more rarely in the training captions are unknown", group="data", at_least=1
     )
@@ -129,7 +143,8 @@ class Settings:
         numbers=False,
     )
     threads: int | None = setting(
-        "CPU threads of a run (null: 1 for a sweep's worker or task=classify at small batches, else all)",
+        "CPU threads of a run (null: 1, as a second one gains up to a half on free cores and costs a "
+        "multiple on busy ones; a run alone that classifies at batches above 16 or trains its encoder: all)",
         group="hardware",
         at_least=1,
         numbers=False,
@@ -157,11 +172,6 @@ class Settings:
     output_dir: str = setting("folder that holds all results", group="output", numbers=False)
     force: bool = setting(
         "throw away what a run's folder holds and start afresh", group="output", numbers=False
-    )
-    accept_changed: bool = setting(
-        "take runs of another code or torch version for done, or go on with them",
-        group="output",
-        numbers=False,
     )
     progress: bool = setting("show progress bars on a terminal", group="output", numbers=False)
 

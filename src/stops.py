@@ -1,9 +1,10 @@
-"""Being told to stop: Ctrl-C, a cluster's preemption (SIGTERM), a closed terminal (SIGHUP).
+"""Being told to stop: Ctrl-C, a cluster's preemption (SIGTERM), a closed terminal (SIGHUP), a batch job that
+will soon be over (SIGUSR1, SIGUSR2: `#SBATCH --signal=USR1@90`).
 
-All three raise `Stop` in the main thread, so that code which cleans up after Ctrl-C cleans up after each of
-them, and the process leaves with 128 + the signal's number, as a shell has it: 130, 143, 129. Nothing has to
-be saved in a hurry: what a run needs to go on lies on the disk after every epoch. The few writes that end an
-epoch are not cut short (`held`).
+Each raises `Stop` in the main thread, so that code which cleans up after Ctrl-C cleans up after each of
+them, and the process leaves with 128 + the signal's number, as a shell has it: 130, 143, 129, 138, 140.
+Nothing has to be saved in a hurry: what a run needs to go on lies on the disk after every epoch. The few
+writes that end an epoch are not cut short (`held`). To requeue a job is its script's affair.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from src.streams import guard_streams
+
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # there is no SIGHUP on Windows
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)  # Windows has the first two
+)
 GRACE_S = (
     5.0  # within it a second signal changes nothing (make and a shell both pass theirs on); then it kills
 )
@@ -112,8 +117,9 @@ def door(words: str) -> Iterator[None]:
     """For a short command: stopped in here, it cleans up, prints `words` and leaves with the signal's status.
 
     Raises:
-        SystemExit: 130, 143 or 129.
+        SystemExit: 128 + the signal's number.
     """
+    guard_streams()
     heed()
     try:
         yield

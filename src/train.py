@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from src import stops
+from src.streams import guard_streams
 
 if __name__ == "__main__":
+    guard_streams()
     stops.leave_at_once("Stopped before anything was done; the same command does it.")  # until a run begins
 
 ROOT = Path(__file__).parents[1]

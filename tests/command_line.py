@@ -34,12 +34,18 @@ class Ended:
     err: str
 
 
-def start_train(*arguments: str) -> subprocess.Popen[str]:
-    """`python -m src.train` in a session of its own, so that a test can signal it and all it started."""
+def start_train(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.Popen[str]:
+    """`python -m src.train` in a session of its own, so that a test can signal it and all it started.
+
+    Args:
+        arguments: of the command.
+        folder: the working folder.
+        variables: environment variables.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **NO_GPU},
+        cwd=folder,
+        env={**os.environ, **NO_GPU, "PYTHONPATH": str(ROOT), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,7 +14,8 @@ from src.captioning.baselines import (
     nearest_captions,
     score_baselines,
 )
-from src.captioning.karpathy import CaptionedImage, read_karpathy
+from src.captioning.captioned import CaptionedImage
+from src.captioning.karpathy import read_karpathy
 from src.captioning.metrics import References, score_captions
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"

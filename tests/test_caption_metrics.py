@@ -89,6 +89,8 @@ def test_numbers_worked_by_hand() -> None:
     scores = score_captions([good, bad], [[good], [good]])
     assert scores["bleu4_sentence"] == pytest.approx(0.5)
     assert scores["bleu4"] == pytest.approx(math.exp(1 - 12 / 8) * (5 / 6) ** 0.25)
+    scores = score_captions([["a", "b"], ["a", "c"]], [[["a", "d"]], [["a", "e"]]])
+    assert (scores["bleu4"], scores["bleu4_sentence"]) == (0, 0)  # not 1.8e-231, as NLTK has it
     with pytest.raises(ValueError, match="2 captions cannot be scored with references for 1"):
         score_captions([good, bad], [[good]])
 

@@ -7,11 +7,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.plugins import MixedPrecision
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from src.captioning.data import CaptionData, PairBatch
 from src.captioning.module import Captioner
@@ -213,6 +216,52 @@ def test_clip_norm_scales_the_whole_gradient(on_squares: tuple[str, ...]) -> Non
     gradient = torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None])
     assert float(gradient.double().norm()) == pytest.approx(2.0, rel=2e-3)  # summed in float32 there
     assert float(gradient.max() - gradient.min()) < 1e-6  # scaled, not clamped: all were equal
+
+
+class SlopeOfThree(Captioner):
+    """Whose loss has the gradient 3 everywhere."""
+
+    def training_step(self, *_: Any) -> torch.Tensor:
+        return 3 * sum((weight.sum() for weight in self.decoder.parameters()), torch.zeros(()))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        pass
+
+    def on_train_epoch_end(self) -> None:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("limit", "step"), [("clip=5", 3.0), ("clip=2", 2.0)])
+def test_what_is_clipped_of_fp16_is_the_true_gradient(
+    limit: str, step: float, on_squares: tuple[str, ...]
+) -> None:
+    """Not the one that is scaled by 65,536, as a GPU's GradScaler begins with."""
+    _, plain = batch_and_module(*on_squares, "attention=true", "optimizer=sgd", "lr=1.0", limit)
+    module = SlopeOfThree(**plain.hparams)
+    before = {name: weight.detach().clone() for name, weight in module.decoder.named_parameters()}
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    seen: list[float] = []
+
+    class Reads(L.Callback):
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            seen.append(max(float(w.grad.max()) for w in module.parameters() if w.grad is not None))
+
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        logger=False,
+        callbacks=[Reads()],
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    one_batch: Any = DataLoader([0])  # type: ignore[arg-type]
+    trainer.fit(module, one_batch)
+    assert seen == [3.0]
+    for name, weight in module.decoder.named_parameters():
+        torch.testing.assert_close(weight.detach(), before[name] - step, rtol=1e-6, atol=1e-5)
 
 
 def test_a_trained_encoder_has_its_own_rate(on_squares: tuple[str, ...]) -> None:

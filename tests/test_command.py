@@ -44,7 +44,7 @@ RECIPES = "captions, captions_sydney, captions_ucm, captions_ucm_best, table2, t
         ("augment=rotate", "must be one of none, flip, flip_crop"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
         ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
-        ("data=cifar", "must be one of fashion_mnist, idx, karpathy, scenes"),
+        ("data=cifar", "must be one of captions_csv, coco, fashion_mnist, idx, karpathy, scenes"),
         ("task=draw", "must be one of caption, classify"),
         ("experiment=table3", f"must be one of {RECIPES}"),
     ],
@@ -220,6 +220,32 @@ def test_a_device_that_is_not_there_is_refused(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (mistake,) = plan(*on_idx, "accelerator=cuda").mistakes()
     assert mistake.startswith("accelerator=cuda: torch finds none on this machine")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "instead"),
+    [
+        ("cpu", "16-mixed", "bf16-mixed"),
+        ("mps", "64-true", "32-true"),
+        ("mps", "bf16-mixed", "32-true"),
+        ("cuda", "bf16-true", "32-true"),
+        ("cuda", "16-mixed", None),
+        *((("cpu"), precision, None) for precision in ("32-true", "64-true", "bf16-mixed", "bf16-true")),
+    ],
+)
+def test_a_precision_that_the_device_cannot_do_is_refused(
+    device: str, precision: str, instead: str | None, monkeypatch: pytest.MonkeyPatch, on_idx: tuple[str, ...]
+) -> None:
+    """On an old GPU or macOS, which are made up here."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "Old GPU")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: device == "mps")
+    monkeypatch.setattr("torch.backends.mps.is_macos_or_newer", lambda *_: False)
+    found = plan(*on_idx, "accelerator=auto", f"precision={precision}").mistakes()
+    name = "Old GPU" if device == "cuda" else device
+    expected = f"precision={precision}: {name} cannot compute in it; take precision={instead}"
+    assert found == ([] if instead is None else [expected])
 
 
 @pytest.mark.parametrize(

@@ -163,23 +163,18 @@ def cut_gz(path: Path) -> None:
     path.unlink()
 
 
-def no_gz(path: Path) -> None:
-    path.rename(path.with_name(path.name + ".gz"))
-
-
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (remove, r"is missing \(and so is .*-ubyte\.gz\)"),
-        (cut, r"is damaged: it holds \d+ values, its header says \("),
+        (cut, r"is damaged: it holds \d+ values, its header says \([\d, ]+\)"),
         (lengthen, "is damaged: it holds"),
         (empty, "is not an IDX file"),
         (signed, "is not an IDX file"),
         (only_a_header, "is not an IDX file"),
         (a_folder, "cannot be read: "),
         (cut_gz, "cannot be read: "),
-        (no_gz, "cannot be read: Not a gzipped file"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(

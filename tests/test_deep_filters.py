@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.captioning.karpathy import NamedThing
+from src.captioning.captioned import NamedThing
 from src.filters import deep, deep_study, moving
 from src.filters.image_sets import ImageSet
 

@@ -51,6 +51,8 @@ def is_of(kind: str, value: Any) -> bool:
     """Whether a value is of a type of the contract."""
     if kind.endswith(" or null"):
         return value is None or is_of(kind.removesuffix(" or null"), value)
+    if " or " in kind:
+        return any(is_of(one, value) for one in kind.split(" or "))
     if kind.startswith("list of "):
         return isinstance(value, list) and all(is_of(kind.removeprefix("list of "), item) for item in value)
     if isinstance(value, bool):
@@ -160,7 +162,14 @@ def test_the_contract_has_a_table_for_every_file() -> None:
     assert sum(map(len, CONTRACT.values())) > 110
     assert {kind for table in CONTRACT.values() for kind, _ in table.values()} <= {
         *("text", "integer", "number", "boolean", "object"),
-        *("text or null", "integer or null", "number or null", "list of object", "list of number"),
+        *(
+            "text or null",
+            "integer or null",
+            "number or null",
+            "text or integer",
+            "list of object",
+            "list of number",
+        ),
     }
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from src.captioning.karpathy import CaptionDataError, NamedThing, preflight, read_karpathy
+from src.captioning.captioned import CaptionDataError, NamedThing
+from src.captioning.karpathy import read_karpathy
+from src.captioning.preflight import preflight
 
 NESTED: Any = "deep"  # as deep as JSON is still read
 for _ in range(900):
@@ -102,7 +104,7 @@ def test_another_caption_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ([{"split": "train", "sentences": []}], r"images\[0\] has no key `filename`"),
         ([entry(), {"filename": "b", "split": "train"}], r"images\[1\] \('b'\) has no key `sentences`"),
         ([{"filename": "b", "sentences": []}], r"images\[0\] \('b'\) has no key `split`"),
-        ([entry("")], "empty `filename`"),
+        ([entry("")], "empty file name"),
         ([entry(split="dev")], "unknown split 'dev': it must be one of train, restval, val, test"),
         ([entry(), entry(split="test")], r"lists the image '1\.png' twice"),
         ([entry("a.png", "val"), entry("b.png", "test")], "no image with split train"),
@@ -112,7 +114,7 @@ def test_another_caption_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ),
         ([entry(sentences=[])], r"no caption with a word for 1\.png"),
         ([entry(sentences=[{"sentid": 1}])], "sentence 0 has neither `tokens` nor `raw`"),
-        ([entry(sentences=["A river"])], "sentence 0 has neither"),
+        ([entry(sentences=[7])], "sentence 0 has neither"),
         ([entry(sentences=[{"tokens": "A river"}])], "not a list of words"),
         ([entry(sentences=[{"raw": 7}])], "`raw` that is no text"),
         ([entry(sentences={"raw": "A river"})], "`sentences` that is not a list"),
@@ -136,7 +138,7 @@ def test_another_caption_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ([entry(objects=[{"words": ["a\nb"], "box": [0, 0, 1, 1]}])], "object 0 has no `words`"),
         ([entry(objects=[{"words": ["\ud800"], "box": [0, 0, 1, 1]}])], "object 0 has no `words`"),
         ([entry(objects=[{"words": ["a"], "box": "x" * 10**6}])], r"has the box 'x{20,}\u2026, not"),
-        ([entry("\ud800.png")], "halves of letters in its `filename`"),
+        ([entry("\ud800.png")], "halves of letters in its file name"),
         ([entry(split="x" * 10**6)], "unknown split 'x{20,}\u2026:"),
         ([entry("x" * 10**6, "dev")], "unknown split 'dev'"),
         ([{**entry(), "split": NESTED}], "`split` that is not a text"),

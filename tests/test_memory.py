@@ -96,7 +96,7 @@ def test_a_classifiers_batch_in_parts_gives_the_numbers_of_the_whole(
     assert other.run.identity == asked.run.identity
 
 
-def test_a_batch_in_parts_is_not_stepped_by_hand() -> None:
+def test_a_batch_in_parts_has_the_whole_batchs_gradients() -> None:
     torch.manual_seed(0)
     module = Classifier(dropout=0.0, lr=0.1, batch_size=4)
     module.train()
@@ -105,7 +105,6 @@ def test_a_batch_in_parts_is_not_stepped_by_hand() -> None:
     expected = [weight.grad for weight in module.parameters()]
     module.zero_grad()
     compute_classifier_in_parts(module, 2)
-    assert not module.may_step_by_hand
     module.network(images).square().sum().backward()
     torch.testing.assert_close([weight.grad for weight in module.parameters()], expected)
 

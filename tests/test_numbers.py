@@ -1,5 +1,6 @@
 """NaN and infinities end a run as `diverged`, with step and cause, wherever they turn up."""
 
+import csv
 import json
 import math
 from collections.abc import Iterator
@@ -159,3 +160,29 @@ def test_features_that_are_not_finite_end_a_captioner_at_its_first_step(
     )
     assert results["status"] == "diverged", results["cause"]
     assert results["cause"] == "the training loss became nan at step 1, in epoch 1"
+
+
+def test_a_captioners_losses_are_added_up_and_the_wrong_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_captioned(tmp_path / "squares", train=20, val=2, test=2)  # 60 captions
+    losses: list[float] = []
+    step = Captioner.training_step
+
+    def training_step(self: Captioner, *arguments: Any) -> Tensor:
+        if self.global_step == 69:  # of 120
+            self.decoder.output.bias.data.fill_(math.nan)
+        loss = step(self, *arguments)
+        losses.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(Captioner, "training_step", training_step)
+    results, asked = train(
+        *("task=caption", "data=karpathy", f"data.root={data}", "encoder.name=tiny", "encoder.size=64"),
+        *("accelerator=cpu", "epochs=2", "batch_size=1", f"encoder.cache={tmp_path / 'cache'}"),
+        *("threads=1", f"output_dir={tmp_path / 'out'}"),
+    )
+    assert results["status"] == "diverged", results["cause"]
+    assert results["cause"] == "the training loss became nan at step 70, in epoch 2"
+    (row,) = csv.DictReader(asked.run.metrics_file.open())
+    assert float(row["train_loss"]) == pytest.approx(sum(losses[:60]) / 60, rel=1e-6)

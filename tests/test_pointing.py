@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.captioning.karpathy import CaptionedImage, NamedThing
+from src.captioning.captioned import CaptionedImage, NamedThing
 from src.captioning.pointing import pointing_game
 
 LEFT_HALF = NamedThing(("plane", "planes"), (0.0, 0.0, 0.5, 1.0))

@@ -41,7 +41,7 @@ def table_2(tmp_path: Path) -> Path:
 
 def test_table_2_of_the_report(table_2: Path) -> None:
     rows = parsed(rank(table_2))
-    assert list(rows[0]) == [*COLUMNS, "seconds", "run", "cause"]
+    assert list(rows[0]) == [*COLUMNS, "seconds", "run", "cause", "commit"]
     assert [int(row["rank"]) for row in rows] == list(range(1, 14))
     keys = ("dropout", "lr", "train_loss", "val_acc", "test_acc")
     assert [tuple(float(row[key]) for key in keys) for row in rows] == list(TABLE_2)
@@ -127,6 +127,7 @@ def test_captions_rank_by_validation_bleu4_alone(tmp_path: Path) -> None:
         "seconds",
         "run",
         "cause",
+        "commit",
     ]
     assert [(row["rank"], row["attention"], row["seed"], row["test_bleu4"]) for row in rows] == [
         ("1", "true", "42", "0.1"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,57 @@ def test_odd_values_in_results_are_left_out(tmp_path: Path, change: dict) -> Non
     make_caption_run(tmp_path / "scenes", True, settings={"data.name": "scenes", "beam": 1}, **change)
     found = captions.section(sources(tmp_path))
     assert found.tables[1].rows[0][:3] == ("the captioner", "1", "42")
+
+
+def make_sweep(folder: Path, kind: str) -> None:
+    """A sweep and a caption sweep that came out as nobody hopes."""
+    ended = {"status": kind, "val_acc": None, "test_acc": None, "test_acc_best_val": None, "train_loss": None}
+    cells, captioned = folder / "fashion_mnist", folder / "captions_sydney"
+    if kind == "weak":
+        for lr in (0.1, 0.01):
+            make_run(cells, 0.3, lr, val_acc=0.1, test_acc=0.1, test_acc_best_val=0.1, train_loss=0.0)
+        for attention in (False, True):
+            for seed in (1, 2):
+                scores = {f"test_{name}": 0.0 for name in ("bleu1", "bleu2", "bleu3", "bleu4")}
+                scores |= dict.fromkeys(("test_bleu4_best_val", "test_bleu4_sentence", "test_cider_d"), 0.0)
+                make_caption_run(captioned, attention, seed=seed, val_bleu4=0.0, **scores)
+    elif kind == "single":
+        make_run(cells, 0.3, 0.01, epochs=1)
+        make_caption_run(captioned, True, epochs=1, settings={"beam": 1})
+    elif kind in ("diverged", "failed"):
+        make_run(cells, 0.3, 0.1, **ended)
+        make_caption_run(captioned, True, status=kind)
+    else:  # partial
+        make_run(cells, 0.3, 0.01)
+        make_run(cells, 0.3, 0.1, results=False)
+        make_run(cells, 0.5, 0.1, results=False, epochs=0)
+        make_run(cells, 0.5, 1.0, **{**ended, "status": "diverged"})
+        make_caption_run(captioned, True, settings={"beam": 1})
+        make_caption_run(captioned, False, results=False, epochs=0)
+
+
+@pytest.mark.parametrize("kind", ["weak", "single", "diverged", "failed", "partial"])
+def test_no_section_fails_for_a_sweep_that_came_out_badly(tmp_path: Path, kind: str) -> None:
+    make_sweep(tmp_path, kind)
+    of_runs = ("sweep", "captions", "mistakes", "filters", "synthetic_inputs")
+    found = {name: import_module(f"src.report.{name}").section(sources(tmp_path)) for name in of_runs}
+    assert all(section.missing for section in found.values())  # with what to do
+    if kind in ("weak", "single", "partial"):
+        rows = {name: (value, interval) for name, value, interval in found["sweep"].tables[-1].rows}
+        value, interval = rows["this network, our best run by validation"]
+        # Of 10,000 images; by the formula of Wilson 1927.
+        expected = {"0.1000": "0.0943 to 0.1060", "0.8900": "0.8837 to 0.8960"}
+        assert interval == expected[value]
+
+
+def test_the_interval_is_over_the_images_of_the_test(tmp_path: Path) -> None:
+    settings = {"dropout": 0.5, "lr": 0.01, "seed": 42, "limit_test": 100}
+    make_run(tmp_path / "fashion_mnist", test_acc=0.5, filed={"settings": settings})
+    (*_, published) = sweep.section(sources(tmp_path)).tables
+    assert published.rows[-1][1:] == ("0.5000", "0.4038 to 0.5962")
+    make_run(tmp_path / "own" / "fashion_mnist", filed={"settings": {**settings, "data.name": "idx"}})
+    (*_, published) = sweep.section(sources(tmp_path / "own")).tables
+    assert not any("this network" in row[0] for row in published.rows)  # other images do not compare
 
 
 @pytest.fixture

@@ -191,23 +191,19 @@ def test_the_best_weights_are_there_at_the_end_though_their_file_is_damaged(
         same_numbers(run.folder, reference["0.5"])
 
 
-@pytest.mark.parametrize("key", ["lr", "code"])
-def test_a_folder_of_other_settings_or_code_is_refused(
-    command: tuple[str, ...], unfinished: Plan, tmp_path: Path, key: str
+def test_a_folder_of_other_settings_is_refused_one_of_other_code_goes_on(
+    unfinished: Plan, reference: dict[str, Path]
 ) -> None:
     run = unfinished.run
     filed = json.loads(run.identity_file.read_text())
-    (filed if key == "code" else filed["settings"])[key] = "other"
-    run.identity_file.write_text(json.dumps(sealed(filed)))
+    run.identity_file.write_text(
+        json.dumps(sealed({**filed, "settings": {**filed["settings"], "lr": "other"}}))
+    )
     (mistake,) = unfinished.mistakes()
-    words = {
-        "lr": "holds a run of other settings (lr other there, 0.01 now)",
-        "code": "was made by code version other",
-    }
-    assert mistake.startswith(f"{run.folder} {words[key]}")
-    if key == "code":
-        ended = run_train(*command, "dropout=0.5", f"output_dir={tmp_path}")
-        assert ended.status == 2
-        assert mistake in ended.err
-        assert "accept_changed=true takes them as they are" in ended.err
-        assert not run.results_file.exists()
+    assert mistake.startswith(f"{run.folder} holds a run of other settings (lr other there, 0.01 now)")
+    run.identity_file.write_text(json.dumps(sealed({**filed, "code": "other"})))
+    assert unfinished.mistakes() == []
+    (said,) = train_here(unfinished)
+    assert said == f"{run.name}: begun by other code (other), goes on with this ({run.code})"
+    assert json.loads(run.results_file.read_text())["code"] == f"other, then {run.code}"
+    assert rows_of(run.folder) == rows_of(reference["0.5"])

@@ -1,19 +1,22 @@
 """A run's name, identity, code version and lock."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig
 
-from src import provenance
+from src import own_data
 from src.config import mistakes_in, numbers_of
-from src.job import run_job
-from src.provenance import CODE_OF_TASK, code_version
+from src.job import default_threads, run_job
+from src.provenance import cores, digest_of_code
 from src.run import Run, RunMismatch, run_of, to_json
 from tests.command_line import ROOT, Plan, plan
 
@@ -52,8 +55,21 @@ def test_a_name_is_one_folder_whatever_the_values() -> None:
     cfg = plan().cfg
     cfg.augment = "../a,b=c d*\n"
     run = run_of(cfg, plan().cfg)
-    assert run.name == "dropout=0.3,lr=0.01,augment=.._a_b_c_d__"
+    assert run.name.startswith("dropout=0.3,lr=0.01,augment=a_b_c_d__-")
     assert run.folder.parent == Path("outputs/fashion_mnist")
+
+
+def test_a_long_name_or_a_path_in_it_ends_in_a_digest(tmp_path: Path) -> None:
+    on_scenes = ("task=caption", "encoder.name=resnet18", f"output_dir={tmp_path}")
+    weights = [plan(*on_scenes, f"encoder.weights={place}/w.pth") for place in ("/home/a", "/home/b")]
+    names = [asked.run.name for asked in weights]
+    assert names[0] != names[1]
+    assert all("encoder.weights=w.pth-" in name and "home" not in name for name in names)
+    long = [plan(*on_scenes, f"encoder.weights='/x/{'é' * 100}.pth'", f"seed={seed}") for seed in (1, 2)]
+    assert long[0].run.name != long[1].run.name
+    assert all(len(asked.run.name.encode()) <= 200 for asked in long)
+    started(long[0])
+    assert f"weights: /x/{'é' * 100}.pth" in long[0].run.config_file.read_text(encoding="utf-8")
 
 
 def started(asked: Plan) -> Run:
@@ -61,35 +77,62 @@ def started(asked: Plan) -> Run:
     return asked.run
 
 
-def test_a_folder_of_other_settings_or_code_is_not_taken(base: tuple[str, ...]) -> None:
+def test_a_folder_of_other_settings_is_not_taken(base: tuple[str, ...]) -> None:
     run = started(plan(*base))
-    assert run.mismatch(accept_changed=False) is None
+    assert run.mismatch() is None
     other = Run(run.folder, {**run.identity, "lr": 0.5, "new": 1}, run.code)
     expected = f"{run.folder} holds a run of other settings (lr 0.01 there, 0.5 now, new None there, 1 now)"
-    assert other.mismatch(accept_changed=True) == expected
-    changed = Run(run.folder, run.identity, "abc")
-    assert (
-        changed.mismatch(accept_changed=False)
-        == f"{run.folder} was made by code version {run.code}, now it is abc"
-    )
-    assert changed.mismatch(accept_changed=True) is None
-    cfg = plan(*base).cfg
-    with pytest.raises(RunMismatch, match="was made by code version"):
-        changed.start(cfg)
-    cfg.accept_changed = True
-    changed.start(cfg)
+    assert other.mismatch() == expected
+    with pytest.raises(RunMismatch, match="holds a run of other settings"):
+        other.start(plan(*base).cfg)
 
 
-def test_changed_data_of_ones_own_are_other_settings(base: tuple[str, ...], tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "train-images-idx3-ubyte").write_bytes(b"1")
-    overrides = (*base, f"data.root={data}")
-    run = started(plan(*overrides))
-    (data / "train-images-idx3-ubyte").write_bytes(b"2")
-    again = plan(*overrides).run
-    assert again.folder == run.folder
-    assert "of other data: the files in data.root have changed" in (again.mismatch(accept_changed=True) or "")
+def test_other_code_is_said_and_goes_on(base: tuple[str, ...]) -> None:
+    asked = plan(*base)
+    run = started(asked)
+    assert run.other_code() is None
+    changed = replace(run, code="abc")
+    assert changed.other_code() is None  # nothing is kept of it
+    run.last.write_bytes(b"a checkpoint")
+    assert changed.mismatch() is None
+    assert changed.other_code() == f"{run.name}: begun by other code ({run.code}), goes on with this (abc)"
+    changed.start(asked.cfg)
+    assert changed.other_code() is None
+    assert changed.made_by() == f"{run.code}, then abc"
+    run.last.unlink()
+    changed.finish({"status": "done"})
+    expected = f"{run.name}: made by other code ({run.code}, then abc); force=true repeats it"
+    assert run.other_code() == expected
+    said: list[str] = []
+    assert run_job(asked.cfg, run, said.append, show_bar=False)["status"] == "done"
+    assert said == [expected]
+
+
+def test_data_of_ones_own_are_read_once_and_changed_ones_are_other_settings(
+    base: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "data" / "train-images-idx3-ubyte"
+    file.parent.mkdir()
+    overrides = (*base, f"data.root={file.parent}")
+
+    def with_data(content: bytes, age_s: float) -> Run:
+        file.write_bytes(content)
+        os.utime(file, (time.time() - age_s,) * 2)
+        return plan(*overrides).run
+
+    run = with_data(b"1", age_s=60)
+    run.start(plan(*overrides).cfg)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", pytest.fail)  # neither another run of the sweep
+        assert plan(*overrides, "lr=0.5").run.identity["data.digest"] == run.identity["data.digest"]
+        own_data.forget()  # nor another process
+        assert plan(*overrides).run == run
+    changed = with_data(b"2", age_s=30)
+    assert changed.folder == run.folder
+    assert "of other data: the files in data.root have changed" in (changed.mismatch() or "")
+    # What changed only just now may change again without a later time.
+    assert with_data(b"3", age_s=0).identity != with_data(b"4", age_s=0).identity
+    assert with_data(b"1", age_s=0).mismatch() is None
 
 
 @pytest.mark.parametrize(
@@ -121,33 +164,81 @@ def test_force_empties_the_folder_and_a_start_clears_the_last_failure(base: tupl
     ]
 
 
-def test_the_code_version_counts_code_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_code_version_counts_all_code_but_what_only_shows(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    before = digest_of_code(tmp_path / "src")
+
+    def changes(name: str) -> bool:
+        file = tmp_path / "src" / name
+        code = file.read_bytes()
+        file.write_bytes(code + b"\nx = 1\n")
+        changed = digest_of_code(tmp_path / "src") != before
+        file.write_bytes(code)
+        return changed
+
+    numbers = ["karpathy", "folding", "scenes/drawing", "vocabulary"]
+    numbers = [f"captioning/{name}.py" for name in numbers if (ROOT / f"src/captioning/{name}.py").exists()]
+    assert len(numbers) >= 3
+    for name in (*numbers, "fit.py", "images.py", "population/network.py", "classification/sgd.py"):
+        assert changes(name), name
+    for name in ("page.py", "report/sweep.py", "sweep/plots.py", "bench/rounds.py"):
+        assert not changes(name), name
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "expected"),
+    [
+        ({}, {"OMP_NUM_THREADS": "1"}, 1),
+        ({}, {"OMP_NUM_THREADS": "1,4"}, 1),
+        ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "100000 100000"}, {}, 1),
+        # The limit of a parent, while the process's own group has none.
+        (
+            {
+                "proc/self/cgroup": "0::/job/step",
+                "sys/fs/cgroup/job/cpu.max": "150000 100000",
+                "sys/fs/cgroup/job/step/cpu.max": "max 100000",
+            },
+            {},
+            1,
+        ),
+        # Version 1 in a container: the path is the host's, its group is mounted at the top.
+        (
+            {
+                "proc/self/cgroup": "4:memory:/docker/a\n3:cpu,cpuacct:/docker/a\n0::/",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000",
+            },
+            {},
+            1,
+        ),
+        ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "max 100000"}, {}, None),
+        (
+            {
+                "proc/self/cgroup": "1:cpu:/",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            {"OMP_NUM_THREADS": "many"},
+            None,
+        ),
+    ],
+)
+def test_cores_are_the_share_that_this_process_has(
+    tmp_path: Path, files: dict[str, str], environment: dict[str, str], expected: int | None
 ) -> None:
-    for part in CODE_OF_TASK["classify"]:
-        target = tmp_path / part
-        target.parent.mkdir(exist_ok=True)
-        target.write_text((ROOT / "src" / part).read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(provenance, "SOURCES", tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    allowed = len(os.sched_getaffinity(0))
+    assert cores(tmp_path, environment) == (expected or allowed)
 
-    def now() -> str:
-        code_version.cache_clear()
-        return code_version("classify")
 
-    before = now()
-    file = tmp_path / "classification" / "network.py"
-    code = file.read_text(encoding="utf-8")
-    docstring = '"""Class scores (B, K), before the softmax, of images (B, C, H, W)."""'
-    assert docstring in code
-    file.write_text("# a comment\n\n" + code.replace(docstring, '"""Other words."""'), encoding="utf-8")
-    assert now() == before
-    file.write_text(code.replace(docstring, ""), encoding="utf-8")
-    assert now() == before
-    file.write_text(code.replace("F.relu(self.dense2(x))", "F.gelu(self.dense2(x))"), encoding="utf-8")
-    assert now() != before
-    file.write_text(code, encoding="utf-8")
-    assert now() == before
-    code_version.cache_clear()
+def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for overrides in ((), ("task=caption",), ("task=caption", "attention=true", "batch_size=32")):
+        assert default_threads(plan(*overrides).cfg) == 1
+    for overrides in (("batch_size=128",), ("task=caption", "encoder.name=tiny")):
+        assert default_threads(plan(*overrides).cfg) == cores()
 
 
 def test_json_is_strict_and_keeps_every_digit() -> None:

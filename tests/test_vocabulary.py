@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.captioning.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, tokenize
+from src.captioning.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, clean, tokenize
 
 SYDNEY = Path(__file__).parents[1].parent / "shared" / "data" / "sydney_captions" / "dataset.json"
 words = st.lists(st.sampled_from(["a", "river", "two", "boats", "blue-green", "<pad>", "<end>"]), max_size=9)
@@ -47,13 +47,28 @@ def test_the_protocol_numbers_on_sydney() -> None:
             "\u0939\u093f\u0928\u094d\u0926\u0940 \u0928\u0926\u0940\u0964",
             "\u0939\u093f\u0928\u094d\u0926\u0940 \u0928\u0926\u0940",
         ),
+        # Han, kana and Thai by character with its marks; numbers and Latin words among them stay whole
+        ("\u4e00\u67b6A380\u98de\u673a\u3002", "\u4e00 \u67b6 a380 \u98de \u673a"),
+        ("\u30b3\u30fc\u30d2\u30fc\u304b\u3099", "\u30b3 \u30fc \u30d2 \u30fc \u304c"),
+        ("\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48", "\u0e17\u0e35\u0e48 \u0e19\u0e35\u0e48"),
+        ("\ud55c\uad6d\uc5b4 \ubb38\uc7a5.", "\ud55c\uad6d\uc5b4 \ubb38\uc7a5"),
+        # a zero-width non-joiner, a soft hyphen, a final joiner (Malayalam); a lone one is no word
+        (
+            "\u0645\u06cc\u200c\u0634\u0648\u062f co\u00adast",
+            "\u0645\u06cc\u200c\u0634\u0648\u062f co\u00adast",
+        ),
+        ("\u0d05\u0d28\u0d4d\u200d, \u200d \u00ad\u200c'", "\u0d05\u0d28\u0d4d\u200d"),
     ],
 )
 def test_tokens(raw: str, tokens: str) -> None:
     assert tokenize(raw) == tokens.split()
 
 
-@given(st.text(max_size=40))
+def test_words_that_a_data_set_tells_apart_stay_whole() -> None:
+    assert clean("\u8fd9\u91cc \u6709 \u98de\u673a \u3002") == ["\u8fd9\u91cc", "\u6709", "\u98de\u673a"]
+
+
+@given(st.text(max_size=40) | st.text("a-'\u200d\u00ad\u4e00\u304b\u3099\u0e17\u0e35 ", max_size=12))
 def test_tokens_are_plain_and_final(raw: str) -> None:
     tokens = tokenize(raw)
     assert all(token and not set(token) & set(' \t\n.,;:!?"<>()') for token in tokens)
@@ -67,6 +82,8 @@ def test_numbers_by_frequency_and_minimum_count() -> None:
     assert Vocabulary.from_captions(reversed(captions)) == Vocabulary.from_captions(captions)
     assert Vocabulary.from_captions(captions, min_count=2).words == (*SPECIAL, "c", "b")
     assert Vocabulary.from_captions([["a", "<end>"]]).words == (*SPECIAL, "a")
+    with pytest.raises(ValueError, match=r"min_count=4 leaves no word: .* 4 words occurs more than 3 times"):
+        Vocabulary.from_captions(captions, min_count=4)
     with pytest.raises(ValueError, match="min_count=0 is below 1"):
         Vocabulary.from_captions(captions, min_count=0)
 

@@ -30,6 +30,7 @@ from src.bench.rounds import where as _where
 from src.files import write_atomically
 from src.provenance import cores
 from src.run import to_json
+from src.streams import guard_streams
 
 PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # of one run; the first one warms up
@@ -297,4 +298,5 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 if __name__ == "__main__":
+    guard_streams()
     main()

@@ -78,7 +78,13 @@ def settings(root: Path, cache: Path, batch: int = 32) -> DictConfig:
     """What `CaptionData` reads of a composed configuration."""
     return OmegaConf.create(
         {
-            "data": {"name": "karpathy", "root": str(root), "captions": None, "min_count": 1},
+            "data": {
+                "name": "karpathy",
+                "root": str(root),
+                "captions": None,
+                "split_seed": None,
+                "min_count": 1,
+            },
             "limit_train": None,
             "limit_val": None,
             "limit_test": None,
@@ -93,6 +99,7 @@ def settings(root: Path, cache: Path, batch: int = 32) -> DictConfig:
             "attention": True,
             "batch_size": batch,
             "seed": 42,
+            "max_words": 20,
         }
     )
 

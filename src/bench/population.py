@@ -18,8 +18,8 @@ from torch import Tensor
 
 from src.classification.network import ConvNet
 from src.classification.sgd import sgd_steps
+from src.devices import device_name, device_of
 from src.population.files import stack_of
-from src.population.group import device_name, device_of
 from src.population.training import Knobs, Population
 from src.provenance import cores
 

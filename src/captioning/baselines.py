@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from src.captioning.karpathy import CaptionedImage
+from src.captioning.captioned import CaptionedImage
 from src.captioning.metrics import ORDER, References, ngrams, score_captions
 
 Caption = tuple[str, ...]

@@ -5,11 +5,9 @@ Dimension letters: B batch, N images, L regions, T steps, D feature, S side in p
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,15 +18,27 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
+from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
+from src.captioning.captions_csv import read_captions_csv
+from src.captioning.coco import read_coco
 from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.features import digests_of, features_of, images_of
-from src.captioning.karpathy import CaptionDataError, CaptionedImage, preflight, read_karpathy
+from src.captioning.inputs import Inputs
+from src.captioning.karpathy import read_karpathy
+from src.captioning.preflight import preflight
 from src.captioning.vocabulary import PAD, Vocabulary
+from src.devices import device_of
 from src.scenes import make_scenes
 from src.seeds import epoch_order
 
 EVALUATION_BATCH = 50  # images
 SPLITS = ("train", "val", "test")
+READERS = {
+    "scenes": read_karpathy,
+    "karpathy": read_karpathy,
+    "coco": read_coco,
+    "captions_csv": read_captions_csv,
+}
 
 
 class PairBatch(NamedTuple):
@@ -110,7 +120,7 @@ class Images:
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
         for first in range(0, len(self.split.images), EVALUATION_BATCH):
             rows = np.arange(first, min(first + EVALUATION_BATCH, len(self.split.images)))
-            (pairs,) = np.nonzero(np.isin(self.split.owners, rows))
+            pairs = np.arange(*np.searchsorted(self.split.owners, (first, first + EVALUATION_BATCH)))
             yield ImageBatch(
                 self.split.look(rows, device),
                 rows.tolist(),
@@ -119,52 +129,8 @@ class Images:
             )
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Checksums of all that a run's numbers come from and its settings do not hold.
-
-    Attributes:
-        captions: of file names, splits, captions and things.
-        images: (N,) int64, the first 8 bytes of each file's SHA-256.
-        encoder: of its weights as they were read.
-        paths: of the images.
-    """
-
-    captions: str
-    images: Tensor
-    encoder: str
-    paths: tuple[Path, ...]
-
-    @classmethod
-    def of(cls, images: Sequence[CaptionedImage], digests: Sequence[str], encoder: Encoder) -> Inputs:
-        said = [
-            [one.filename, one.split, one.captions, [(t.words, t.box) for t in one.things]] for one in images
-        ]
-        return cls(
-            hashlib.sha256(json.dumps(said).encode()).hexdigest(),
-            torch.tensor([int(digest[:16], 16) - 2**63 for digest in digests]),
-            encoder.digest,
-            tuple(one.path for one in images),
-        )
-
-    def change_since(self, state: Mapping[str, Any]) -> str:
-        """What differs from a checkpoint's `state` ("the image a.jpg has changed"), or ""."""
-        if state.get("captions", self.captions) != self.captions:
-            return "the captions have changed"
-        if state.get("encoder", self.encoder) != self.encoder:
-            return "the encoder's weights have changed"
-        images = state.get("images", self.images)
-        if len(images) != len(self.images):
-            return "the number of images has changed"
-        (rows,) = (images != self.images).nonzero(as_tuple=True)
-        if not len(rows):
-            return ""
-        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        return f"the image {self.paths[int(rows[0])]}{more} {'have' if more else 'has'} changed"
-
-
 class CaptionData(L.LightningDataModule):
-    """A data set in Karpathy's layout, or the built-in scenes.
+    """A data set of one of the forms in `READERS`.
 
     Args:
         cfg: the composed settings (src/settings.py).
@@ -180,6 +146,7 @@ class CaptionData(L.LightningDataModule):
         self.vocabulary: Vocabulary
         self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
         self.inputs: Inputs
+        self.remarks: list[str] = []  # what a person should know of the data, once `setup` has read them
 
     @property
     def encoder_is_trained(self) -> bool:
@@ -213,14 +180,16 @@ class CaptionData(L.LightningDataModule):
         """Read the captions, look at every image, compute or open the features.
 
         Raises:
-            CaptionDataError: the JSON or images cannot be used.
+            CaptionDataError: captions or images cannot be used.
             EncoderError: its weights are not to be had.
             CannotStore: the features find no place.
         """
         if self.splits:
             return
         cfg = self.cfg
-        found = read_karpathy(cfg.data.root, cfg.data.captions)
+        found = READERS[cfg.data.name](cfg.data.root, cfg.data.captions)
+        if cfg.data.split_seed is not None:
+            found = with_every_split(found, cfg.data.split_seed)
         limits = {"train": cfg.limit_train, "val": cfg.limit_val, "test": cfg.limit_test}
         images = {name: [image for image in found if image.split == name][: limits[name]] for name in SPLITS}
         for name, of_split in images.items():
@@ -231,6 +200,10 @@ class CaptionData(L.LightningDataModule):
         preflight(every, record=cache / "looked_at.json")
         captions = [caption for image in images["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, cfg.data.min_count)
+        self.remarks = _remarks(captions, cfg.max_words)
+        if multiprocessing.parent_process() is None:  # a sweep's parent tells them once, for all its workers
+            for remark in self.remarks:
+                self.say(remark)
         weights = Path(cfg.encoder.weights) if cfg.encoder.weights else None
         self.encoder = build_encoder(cfg.encoder.name, cfg.encoder.size, weights)
         paths = [image.path for image in every]
@@ -245,7 +218,7 @@ class CaptionData(L.LightningDataModule):
                 paths,
                 self.encoder,
                 cache,
-                device=_device(cfg),
+                device=device_of(cfg.accelerator),
                 say=self.say,
                 show_bar=self.show_bar,
                 digests=digests,
@@ -291,18 +264,23 @@ class CaptionData(L.LightningDataModule):
         return Images(self, self.splits["test"])
 
 
+def _remarks(captions: list[tuple[str, ...]], max_words: int) -> list[str]:
+    lengths = [len(caption) + 1 for caption in captions]  # with its end
+    longer = sum(length > max_words for length in lengths)
+    if not longer:
+        return []
+    return [
+        f"{longer:,} of {len(captions):,} training captions are longer than max_words={max_words}, the "
+        f"longest has {max(lengths)} with its end: none will be written so long, unless max_words is raised"
+    ]
+
+
 def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
     """(N, L, D) -> (N, D) in float32, a block of images at a time."""
     parts = [
         features[first : first + block].mean(1, dtype=np.float32) for first in range(0, len(features), block)
     ]
     return np.concatenate(parts)
-
-
-def _device(cfg: DictConfig) -> str:
-    """Where features are computed: where the run will compute."""
-    wants_gpu = cfg.accelerator in ("auto", "gpu", "cuda")
-    return "cuda" if wants_gpu and torch.cuda.is_available() else "cpu"
 
 
 def _move(bar: tqdm, done: int) -> None:

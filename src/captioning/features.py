@@ -38,6 +38,7 @@ from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preproc
 from src.captioning.folding import fold
 from src.files import replacing
 from src.images import BrokenImage, read_rgb
+from src.provenance import cores
 
 # Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose
 # maps do not fit its cache, and than threads that share an image, and gives the same bits for any number.
@@ -64,9 +65,10 @@ def features_of(
 ) -> np.memmap:
     """The regions of every image, (N, L, D) in float16, read-only; computed only if they are not stored.
 
-    Of several processes that ask at once one computes, the others wait. On a CPU neither how many threads
-    work (torch.get_num_threads(), an image each) nor an image's neighbours change a bit. A GPU or another CPU
-    rounds differently, which float16 hides mostly but not wholly. The encoder itself is left as it is.
+    Of several processes that ask at once one computes, the others wait. On a CPU it takes every core, a core
+    an image, whatever the run's `threads`; neither their number nor an image's neighbours change a bit. A GPU
+    or another CPU rounds differently, which float16 hides mostly but not wholly. The encoder itself is left
+    as it is.
 
     Args:
         paths: the image files; their order is the rows' order.
@@ -157,7 +159,7 @@ def _regions(
 
     threads = torch.get_num_threads()
     # torch's number of threads is partly one of each thread, partly the process's: hence the restoring.
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             torch.set_num_threads(1)
             example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)

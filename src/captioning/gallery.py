@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -214,15 +214,21 @@ def _draw_image(axes: Axes, item: GalleryItem) -> None:
         axes.text(x0, y0, thing.name, fontsize=5.5, color="white", va="top", bbox=plate, parse_math=False)
 
 
-def write_coco_results(path: Path, captions: Sequence[tuple[int | str, str]]) -> None:
+def write_coco_results(
+    path: Path, captions: Sequence[tuple[int | str, str]], filenames: Sequence[str] | None = None
+) -> None:
     """Write captions in COCO's results format: `[{"image_id": 42, "caption": "a plane"}, ...]`.
 
     Args:
         path: of the JSON file, written atomically.
         captions: pairs of the image's id, or its file name where it has none, and its caption.
+        filenames: of the images, kept as `file_name`, which readers of the format pass over.
 
     Raises:
         OSError: the file cannot be written.
     """
-    lines = (json.dumps({"image_id": image, "caption": caption}) for image, caption in captions)
+    entries: list[dict[str, Any]] = [{"image_id": image, "caption": caption} for image, caption in captions]
+    for entry, filename in zip(entries, filenames or (), strict=False):
+        entry["file_name"] = filename
+    lines = map(json.dumps, entries)
     write_atomically(path, "[\n" + ",\n".join(lines) + "\n]\n")

@@ -2,82 +2,44 @@
 
     {"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"tokens": [...], "raw": "..."}, ...]}]}
 
-Beside it lies the folder `images/`. Optional keys of an image: `filepath` (a folder, as in COCO's), `class`
-(its scene) and `objects`, the things its captions name and where they are, as the built-in scenes have them:
-[{"words": ["plane", "planes"], "box": [x0, y0, x1, y1]}], in fractions of width and height.
+Beside it lies the folder `images/`. Optional keys of an image: `filepath` (a folder, as in COCO's), `cocoid`
+(COCO's number of it), `class` (its scene) and `objects`, the things its captions name and where they are, as
+the built-in scenes have them: [{"words": ["plane", "planes"], "box": [x0, y0, x1, y1]}], in fractions of
+width and height.
+
+NeuralTalk's JSON (cocotalk) is read, too, where it holds the captions:
+
+    {"images": [{"file_path": "val2014/1.jpg", "id": 391895, "split": "train", "captions": ["...", ...]}]}
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-from src.captioning.vocabulary import tokenize
-from src.files import write_atomically
-from src.images import MAX_PIXELS, BrokenImage, read_rgb
-from src.paths import exists, is_file
+from src.captioning.captioned import (
+    SPLITS,
+    CaptionDataError,
+    CaptionedImage,
+    NamedThing,
+    checked,
+    image_path,
+    read_json,
+    value_of,
+)
+from src.captioning.vocabulary import clean, tokenize
+from src.paths import is_file
 from src.words import plain, quoted
 
-SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
-LARGEST_FILE = (
-    2**30
-)  # bytes; COCO's, the largest in use, take 0.15 GB, and reading takes ten times as much memory
-_LISTED = 20  # names in one message; the others are counted
-
-
-class CaptionDataError(ValueError):
-    """Caption data that cannot be used, and why."""
-
-
-@dataclass(frozen=True)
-class NamedThing:
-    """What a caption can name, and where it is.
-
-    Attributes:
-        words: the tokens that stand for it ("plane", "planes").
-        box: x0, y0, x1, y1 as fractions of the image's width and height, from its upper left corner.
-    """
-
-    words: tuple[str, ...]
-    box: tuple[float, float, float, float]
-
-    @property
-    def name(self) -> str:
-        """The first of its words."""
-        return self.words[0]
-
-
-@dataclass(frozen=True)
-class CaptionedImage:
-    """One image with its captions.
-
-    Attributes:
-        filename: as in the JSON.
-        path: where the file should be (`preflight` looks).
-        split: "train", "val" or "test".
-        captions: one or more, tokenized, none empty.
-        things: what they name, where that is known.
-        group: the image's class, where that is known.
-    """
-
-    filename: str
-    path: Path
-    split: str
-    captions: tuple[tuple[str, ...], ...]
-    things: tuple[NamedThing, ...] = ()
-    group: str | None = None
+LAYOUT = "dataset.json and images/"
 
 
 def read_karpathy(root: str | Path, captions: str | None = None) -> list[CaptionedImage]:
     """Read all images of a data set, in the JSON's order. The image files are not opened: see `preflight`.
 
     Captions are taken from `tokens`, which data sets corrected by hand (Sydney's `raw` has misspellings
-    that its `tokens` have not), else from `raw`. Empty ones are dropped; `restval` counts as train.
+    that its `tokens` have not) and which are words as they stand, else from `raw`, split by `tokenize`.
+    Empty ones are dropped; `restval` counts as train.
 
     Args:
         root: the data set's folder, with `dataset.json` and `images/`.
@@ -90,100 +52,63 @@ def read_karpathy(root: str | Path, captions: str | None = None) -> list[Caption
     source = root / "dataset.json" if captions is None else root / captions
     if captions is not None and not is_file(source) and is_file(Path(captions)):
         source = Path(captions)
-    entries, name = _entries(source), plain(str(source), 1000)
-    images: list[CaptionedImage] = []
-    wordless: list[str] = []
-    seen: dict[Path, str] = {}
-    for number, entry in enumerate(entries):
-        image = _image(entry, root, f"{name}, images[{number}]")
-        if image.path in seen:
-            raise CaptionDataError(
-                f"{name} lists the image {quoted(image.filename)} twice: keep one entry of it"
-            )
-        seen[image.path] = image.filename
-        if not image.captions:
-            wordless.append(plain(image.filename, 100))
-        images.append(image)
-    if wordless:
-        raise CaptionDataError(
-            f"{name} has no caption with a word for {_listed(wordless)}: caption them or take them out"
-        )
-    if not any(image.split == "train" for image in images):
-        raise CaptionDataError(f"{name} has no image with split train or restval: nothing could be learned")
-    return images
-
-
-def _entries(source: Path) -> list[Any]:
-    """The list under `images`."""
     name = plain(str(source), 1000)
-    try:
-        if exists(source) and not source.is_file():  # reading a pipe would wait for ever
-            raise CaptionDataError(f"the caption file {name} cannot be read: it is no file")
-        if source.stat().st_size > LARGEST_FILE:
-            raise CaptionDataError(
-                f"the caption file {name} is larger than {LARGEST_FILE // 2**20:,} MiB: split it"
-            )
-        content = json.loads(source.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
-    except CaptionDataError:
-        raise
-    except FileNotFoundError as error:
-        raise CaptionDataError(
-            f"there is no caption file {name}: data.root names a folder with dataset.json and images/"
-        ) from error
-    except OSError as error:
-        raise CaptionDataError(
-            f"the caption file {name} cannot be read: {error.strerror or error}"
-        ) from error
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8
-        raise CaptionDataError(f"the caption file {name} is not JSON: {plain(str(error))}") from error
-    entries = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise CaptionDataError(f"the caption file {name} has no list `images` with an entry in it")
-    return entries
+    content = read_json(source, LAYOUT)
+    if "annotations" in content:
+        raise CaptionDataError(f"{name} is an annotation file of COCO's: read it with data=coco")
+    return checked(images_in(content, root, name), name)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Python would take the last of two equal keys: an image would change its split unseen."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"an object has the key {quoted(twice)} twice")
-    return found
+def images_in(content: dict[str, Any], root: Path, name: str) -> list[CaptionedImage]:
+    """The images of a JSON object that was read from the file `name`.
+
+    Raises:
+        CaptionDataError: an entry cannot be used.
+    """
+    return [
+        _image(entry, root, f"{name}, images[{number}]") for number, entry in enumerate(content["images"])
+    ]
 
 
 def _image(entry: Any, root: Path, where: str) -> CaptionedImage:
     """One entry of the JSON; `where` begins the messages about it."""
     if not isinstance(entry, dict):
         raise CaptionDataError(f"{where} is not an object with filename, split and sentences")
-    filename = _value(entry, "filename", str, where)
-    if not filename:
-        raise CaptionDataError(f"{where} has an empty `filename`")
+    talk = "file_path" in entry and "filename" not in entry  # cocotalk
+    filename = value_of(entry, "file_path" if talk else "filename", str, where)
     where = f"{where} ({quoted(filename, 100)})"
-    if any("\ud800" <= letter <= "\udfff" for letter in filename):
-        raise CaptionDataError(f"{where} has halves of letters in its `filename`: rename the file in UTF-8")
-    split = _value(entry, "split", str, where)
+    split = value_of(entry, "split", str, where)
     if split not in SPLITS:
         raise CaptionDataError(
             f"{where} has the unknown split {quoted(split)}: it must be one of {', '.join(SPLITS)}"
         )
-    sentences = _value(entry, "sentences", list, where)
+    if talk and not {"captions", "sentences"} & entry.keys():
+        raise CaptionDataError(
+            f"{where} has neither `captions` nor `sentences` (those of a cocotalk.json lie in its "
+            "cocotalk_label.h5, which is not read): use the JSON that it was made from (dataset_coco.json)"
+        )
+    sentences = value_of(entry, "captions" if talk and "captions" in entry else "sentences", list, where)
     captions = (
         _caption(sentence, f"{where}, sentence {number}") for number, sentence in enumerate(sentences)
     )
-    folder = _value(entry, "filepath", str, where) if entry.get("filepath") is not None else ""
-    things = _value(entry, "objects", list, where) if entry.get("objects") is not None else []
+    folder = value_of(entry, "filepath", str, where) if entry.get("filepath") is not None else ""
+    things = value_of(entry, "objects", list, where) if entry.get("objects") is not None else []
+    number = entry.get("id" if talk else "cocoid")
     return CaptionedImage(
         filename=filename,
-        path=_path(root, folder, filename, where),
+        path=image_path(root, (f"images/{folder}", folder, "images"), filename, where),
         split=SPLITS[split],
         captions=tuple(caption for caption in captions if caption),
         things=tuple(_thing(thing, f"{where}, object {number}") for number, thing in enumerate(things)),
         group=None if entry.get("class") is None else plain(entry["class"]),
+        id=number if isinstance(number, int) and not isinstance(number, bool) else None,
     )
 
 
 def _caption(sentence: Any, where: str) -> tuple[str, ...]:
     """The tokens of one sentence; none where it is empty."""
+    if isinstance(sentence, str):  # cocotalk's
+        sentence = {"raw": sentence}
     if not isinstance(sentence, dict) or not ("tokens" in sentence or "raw" in sentence):
         raise CaptionDataError(f"{where} has neither `tokens` nor `raw`")
     tokens, raw = sentence.get("tokens") or [], sentence.get("raw") or ""
@@ -191,7 +116,7 @@ def _caption(sentence: Any, where: str) -> tuple[str, ...]:
         raise CaptionDataError(f"{where} has `tokens` that are not a list of words")
     if not isinstance(raw, str):
         raise CaptionDataError(f"{where} has a `raw` that is no text")
-    return tuple(tokenize(" ".join(tokens)) or tokenize(raw))
+    return tuple(clean(" ".join(tokens)) or tokenize(raw))
 
 
 def _thing(thing: Any, where: str) -> NamedThing:
@@ -211,105 +136,3 @@ def _thing(thing: Any, where: str) -> NamedThing:
 
 def _is_word(word: Any) -> bool:
     return isinstance(word, str) and bool(word) and word.isprintable()  # it is drawn beside its box
-
-
-def _value(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
-    if key not in entry:
-        raise CaptionDataError(f"{where} has no key `{key}`")
-    if not isinstance(entry[key], kind):
-        name = "a list" if kind is list else "a text"
-        raise CaptionDataError(f"{where} has a `{key}` that is not {name}: {quoted(entry[key])}")
-    return entry[key]
-
-
-def _path(root: Path, folder: str, filename: str, where: str) -> Path:
-    """Where the image lies: with or without `images/`, with or without its `filepath`."""
-    for part in (folder, filename):
-        # Windows' rules, too: a backslash or a drive must not lead out of the folder there.
-        parts = {*PurePosixPath(part).parts, *PureWindowsPath(part).parts}
-        rooted = PurePosixPath(part).is_absolute() or PureWindowsPath(part).anchor
-        if ".." in parts or rooted or "\0" in part:
-            raise CaptionDataError(
-                f"{where} leads out of the data set's folder by {quoted(part)}: it may not"
-            )
-    places = [root / "images" / folder / filename, root / folder / filename, root / "images" / filename]
-    return next((place for place in places if is_file(place)), places[0])
-
-
-def preflight(
-    images: Iterable[CaptionedImage | Path],
-    *,
-    record: Path | None = None,
-    workers: int = 4,
-    max_pixels: int = MAX_PIXELS,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Open every image file once, so that a broken one is known before hours are spent.
-
-    Args:
-        record: a JSON file that keeps which files, by size and time of change, were found good; those are
-            not opened again. Missing or damaged, it is made anew.
-        workers: threads (decoders leave Python's lock).
-        max_pixels: as `src.images.read_rgb`.
-        progress: is told how many files are done and how many there are to open.
-
-    Raises:
-        CaptionDataError: naming the files that are missing, truncated, too large or no images: the first
-            twenty, and the number of the others.
-    """
-    paths = list(dict.fromkeys(image if isinstance(image, Path) else image.path for image in images))
-    known = _read_record(record)
-    stamps = {path: _stamp(path, max_pixels) for path in paths}
-    todo = [path for path in paths if stamps[path] is None or known.get(_key(path)) != stamps[path]]
-
-    def fault(path: Path) -> str | None:
-        try:
-            read_rgb(path, max_pixels)
-        except BrokenImage as error:
-            return str(error)
-        return None
-
-    faults: list[str] = []
-    good: dict[str, Any] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        for done, (path, said) in enumerate(zip(todo, pool.map(fault, todo), strict=True), start=1):
-            if said is None:
-                good[_key(path)] = stamps[path]
-            else:
-                faults.append(said)
-            if progress is not None:
-                progress(done, len(todo))
-    if record is not None and good:
-        write_atomically(record, json.dumps({**known, **good}))
-    if faults:
-        raise CaptionDataError(
-            f"{len(faults)} of {len(paths)} images cannot be used: {_listed(faults, '; ')}"
-        )
-
-
-def _key(path: Path) -> str:
-    return str(path.absolute())
-
-
-def _stamp(path: Path, max_pixels: int) -> list[int] | None:
-    """What changes when the file, or what is asked of it, does; None where there is no file."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return [status.st_size, status.st_mtime_ns, max_pixels]
-
-
-def _read_record(record: Path | None) -> dict[str, Any]:
-    if record is None:
-        return {}
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _listed(names: Sequence[str], separator: str = ", ") -> str:
-    rest = len(names) - _LISTED
-    return separator.join(names[:_LISTED]) + (f"{separator}and {rest} more" if rest > 0 else "")

@@ -21,8 +21,11 @@ from src.captioning.metrics import score_captions
 from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
+from src.optimizers import build_optimizer
 from src.run import Diverged
 from src.seeds import epoch_seed
+
+LOSSES_A_READ = 32  # training steps
 
 Words = tuple[str, ...]
 
@@ -98,6 +101,7 @@ class Captioner(L.LightningModule):
         # The protocol's training loss: the mean over every batch since the first epoch, never reset.
         self.running_loss_sum, self.running_batches = 0.0, 0
         self.epoch_loss_sum, self.epoch_batches = 0.0, 0
+        self.unread_losses: list[Tensor] = []  # of the last steps, on the device
         self.validation_loss_sum, self.validation_words = 0.0, 0
 
     def regions(self, seen: Tensor) -> Tensor:
@@ -114,17 +118,7 @@ class Captioner(L.LightningModule):
         if self.encoder is not None:
             weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
             groups.append({"params": weights, "lr": settings["encoder_lr"] or settings["lr"]})
-        options: dict[str, Any] = {
-            "lr": settings["lr"],
-            "weight_decay": settings["weight_decay"],
-            "fused": True,
-        }
-        optimizer: torch.optim.Optimizer
-        if settings["optimizer"] == "sgd":
-            optimizer = torch.optim.SGD(groups, momentum=settings["momentum"], **options)
-        else:
-            kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings["optimizer"]]
-            optimizer = kind(groups, **options)
+        optimizer = build_optimizer(self, groups)
         if settings["schedule"] == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -141,33 +135,43 @@ class Captioner(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(epoch_seed(self.hparams["seed"], self.current_epoch, "dropout"))
         self.epoch_loss_sum, self.epoch_batches = 0.0, 0
+        self.unread_losses = []
 
     def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
-        """The batch's loss.
-
-        Raises:
-            Diverged: it is NaN or infinite.
-        """
+        """The batch's loss."""
         inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]  # (B, T)
         scores, alphas = self.decoder(self.regions(batch.seen), inputs, sampling=self._sampling())
         smoothing = self.hparams["label_smoothing"]
         loss = F.cross_entropy(
             scores.flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing
         )
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise Diverged(
-                f"the training loss became {value}", self.current_epoch + 1, self.trainer.global_step + 1
-            )
-        self.running_loss_sum += value
-        self.running_batches += 1
-        self.epoch_loss_sum += value
-        self.epoch_batches += 1
+        self.unread_losses.append(loss.detach())
         penalty = self.hparams["attention_penalty"]
         if penalty and alphas is not None:
             spent = (alphas * (targets != PAD).unsqueeze(2)).sum(1)  # (B, T, L) -> (B, L)
             loss = loss + penalty * (1 - spent).square().sum(1).mean()
         return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        # Many at a time: reading each would make a GPU wait at every step. All before the validation.
+        if len(self.unread_losses) >= LOSSES_A_READ or self.trainer.is_last_batch:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        """Add up the last steps' losses.
+
+        Raises:
+            Diverged: one is NaN or infinite.
+        """
+        values = torch.stack(self.unread_losses).tolist()
+        self.unread_losses = []
+        for step, value in enumerate(values, self.trainer.global_step - len(values) + 1):
+            if not math.isfinite(value):
+                raise Diverged(f"the training loss became {value}", self.current_epoch + 1, step)
+            self.running_loss_sum += value
+            self.epoch_loss_sum += value
+        self.running_batches += len(values)
+        self.epoch_batches += len(values)
 
     def _sampling(self) -> float:
         epochs = self.trainer.max_epochs or 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from src.captioning.karpathy import CaptionedImage, NamedThing
+from src.captioning.captioned import CaptionedImage, NamedThing
 
 LARGEST = 0.5  # share of the regions that a word's boxes may cover
 

@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from src import page
 from src.captioning.attention_maps import attention_figure
+from src.captioning.captioned import CaptionedImage
 from src.captioning.data import CaptionData
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
-from src.captioning.karpathy import CaptionedImage
 from src.captioning.metrics import score_captions, sentence_bleu4
 from src.captioning.module import Captioner
 from src.figures import save
@@ -36,8 +36,14 @@ def show_captions(
     images = data.splits["test"].images
     written = module.written["test"]
     items = [_item(module, image, row) for row, image in enumerate(images)]
-    write_coco_results(folder / "captions.json", [(item.filename, item.text) for item in items])
-    picked = picked_rows([image.filename for image in images], data.cfg.gallery)
+    files = [item.filename for item in items]
+    ids = [image.id for image in images if image.id is not None]
+    if len(ids) == len(items):  # a number an image, which COCO's tools ask for
+        with_ids = [(number, item.text) for number, item in zip(ids, items, strict=True)]
+        write_coco_results(folder / "captions.json", with_ids, files)
+    else:
+        write_coco_results(folder / "captions.json", [(item.filename, item.text) for item in items])
+    picked = picked_rows(files, data.cfg.gallery)
     chosen = [items[row] for row in picked]
     others = [item for row, item in enumerate(items) if row not in picked]
     synthetic = data.cfg.data.name == "scenes"

@@ -15,20 +15,58 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 
 
+JOINERS = "\u200c\u200d\u00ad"  # zero-width non-joiner and joiner, soft hyphen: part of a word's spelling
+# Characters of scripts that put no spaces between words: Han with its iteration marks, kana, then Thai, Lao,
+# Myanmar, Khmer.
+_UNSPACED = re.compile(
+    "[\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001aff0-\U0001b16f"
+    "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\ua9e0-\ua9fe\uaa60-\uaa7f\u1780-\u17ff]"
+)
+
+
 def tokenize(raw: str) -> list[str]:
     """Words in lower case, punctuation dropped: "A blue-green T-junction." -> a, blue-green, t-junction.
 
-    A hyphen or an apostrophe inside a word belongs to its spelling and stays; any other sign of
-    punctuation, symbol or control character parts words.
+    Spaces and all signs of punctuation, symbols and control characters part words. A hyphen, an apostrophe, a
+    zero-width joiner or non-joiner or a soft hyphen inside a word belongs to its spelling and stays. In
+    scripts that are written without spaces (Chinese and Japanese, Thai, Lao, Khmer, Myanmar) each character
+    with its combining marks is a word.
     """
-    text = re.sub("[-']{2,}", " ", unicodedata.normalize("NFC", raw).replace("\u2019", "'"))
-    words = "".join(sign if _is_of_a_word(sign) else " " for sign in text.lower()).split()
-    return [word for word in (word.strip("-'") for word in words) if word]
+    return clean(_spaced_out(raw) if _UNSPACED.search(raw) else raw)
 
 
-def _is_of_a_word(sign: str) -> bool:
-    # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
-    return sign in "-'" or unicodedata.category(sign)[0] not in "PSC"
+def clean(text: str) -> list[str]:
+    """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
+    text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
+    words = re.sub("[-']{2,}", " ", text.translate(_WORD_SIGNS)).split()
+    # A joiner ends words of some scripts (Malayalam's chillus); none begins with one.
+    return [word for word in (word.lstrip(f"-'{JOINERS}").rstrip("-'\u200c\u00ad") for word in words) if word]
+
+
+def _spaced_out(text: str) -> str:
+    """Spaces around every character of a script without spaces, and the marks that follow it."""
+    spaced, alone = [], False
+    for sign in unicodedata.normalize("NFC", text):
+        if sign not in JOINERS and unicodedata.category(sign)[0] != "M":
+            before, alone = alone, _UNSPACED.match(sign) is not None
+            spaced.append(" " if before or alone else "")
+        spaced.append(sign)
+    return "".join(spaced)
+
+
+class _Signs(dict[int, str]):
+    """What stands for a sign in words, by its code: itself or, where it parts words, a space."""
+
+    def __missing__(self, code: int) -> str:
+        sign = chr(code)
+        # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
+        part = sign not in "-'" + JOINERS and unicodedata.category(sign)[0] in "PSC"
+        self[code] = " " if part else sign
+        return self[code]
+
+
+_WORD_SIGNS = _Signs()
 
 
 class Vocabulary:
@@ -59,11 +97,16 @@ class Vocabulary:
         """The words that these tokenized captions use at least `min_count` times, the most frequent first.
 
         Raises:
-            ValueError: min_count is below 1.
+            ValueError: min_count is below 1, or above every word's count.
         """
         if min_count < 1:
             raise ValueError(f"min_count={min_count} is below 1, the count of a word that occurs once")
         counts = Counter(word for caption in captions for word in caption if word not in SPECIAL)
+        if counts and min_count > max(counts.values()):
+            raise ValueError(
+                f"data.min_count={min_count} leaves no word: none of the training captions' "
+                f"{len(counts):,} words occurs more than {max(counts.values()):,} times; set it so or less"
+            )
         # Words of one count by the alphabet: the numbers depend on no order of captions.
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return cls([*SPECIAL, *(word for word, count in ranked if count >= min_count)])

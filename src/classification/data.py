@@ -7,9 +7,7 @@ many optimizer steps a chunk as it holds batches.
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from src.classification.idx import count_classes, find_idx, read_idx
 from src.download import FILES, DataUnavailable, fetch_fashion_mnist
 from src.seeds import epoch_order
 
@@ -57,33 +56,6 @@ def train_val_split(size: int, val_size: int, seed: int) -> tuple[np.ndarray, np
     return order[val_size:], order[:val_size]
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """Read one file of MNIST's IDX format (unsigned bytes, big-endian sizes), plain or `.gz`.
-
-    Raises:
-        DataUnavailable: the file is missing, cut off, or of another format.
-    """
-    packed = path.with_name(path.name + ".gz")
-    try:
-        if path.exists():
-            data = path.read_bytes()
-        elif packed.exists():
-            data = gzip.decompress(packed.read_bytes())
-        else:
-            raise DataUnavailable(f"the data file {path} is missing (and so is {packed.name})")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataUnavailable(f"the data file {path} cannot be read: {error}") from error
-    if len(data) < 4 or data[:3] != b"\0\0\x08" or len(data) < 4 + 4 * data[3]:
-        raise DataUnavailable(
-            f"{path} is not an IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist)"
-        )
-    shape = tuple(np.frombuffer(data, ">u4", count=data[3], offset=4).astype(np.int64))
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
-    if values.size != int(np.prod(shape)):
-        raise DataUnavailable(f"{path} is damaged: it holds {values.size} values, its header says {shape}")
-    return values.reshape(shape)
-
-
 class Chunks:
     """An epoch over resident images, in chunks of (images (N, 1, H, W) uint8, labels (N,) int64).
 
@@ -108,7 +80,7 @@ class Chunks:
 
 
 class ImageData(L.LightningDataModule):
-    """Fashion-MNIST, or own data in the same file format, for `Classifier`.
+    """Fashion-MNIST, or own data in the same file format (src/classification/idx.py), for `Classifier`.
 
     Args:
         cfg: the composed settings (src/config.py).
@@ -134,14 +106,18 @@ class ImageData(L.LightningDataModule):
         """Read and split the images, on the CPU; they move to the model's device when training starts.
 
         Raises:
-            DataUnavailable: a file is missing or damaged.
+            DataUnavailable: a file is missing or damaged, or a label is far beyond the others.
             ValueError: a split would be empty.
         """
         if self.parts:
             return
-        root = Path(self.cfg.data.root)
-        folder = root / "FashionMNIST" / "raw" if self.cfg.data.name == "fashion_mnist" else root
-        train_images, train_labels, test_images, test_labels = (read_idx(folder / name) for name in FILES)
+        folder = Path(self.cfg.data.root)
+        if self.cfg.data.name == "fashion_mnist":
+            folder = folder / "FashionMNIST" / "raw"
+            files = [folder / name for name in FILES]
+        else:
+            files = [*find_idx(folder, self.cfg.data.prefix)]
+        train_images, train_labels, test_images, test_labels = map(read_idx, files)
         for images, labels, what in (
             (train_images, train_labels, "train"),
             (test_images, test_labels, "t10k"),
@@ -154,6 +130,11 @@ class ImageData(L.LightningDataModule):
             raise DataUnavailable(
                 f"{folder}: training images are {train_images.shape[1:]}, test images {test_images.shape[1:]}"
             )
+        if not len(train_labels) or not len(test_labels):
+            raise DataUnavailable(f"{folder}: the training images or the test images are none")
+        self.classes = count_classes({files[1]: train_labels, files[3]: test_labels})
+        if self.cfg.data.transpose:
+            train_images, test_images = (images.transpose(0, 2, 1) for images in (train_images, test_images))
         train, val = train_val_split(len(train_labels), self.cfg.data.val_size, self.cfg.data.split_seed)
         cfg = self.cfg
         self.parts = {
@@ -162,7 +143,6 @@ class ImageData(L.LightningDataModule):
             "test": _tensors(test_images, test_labels, np.arange(len(test_labels))[: cfg.limit_test]),
         }
         self.image_size = (1, *train_images.shape[1:])
-        self.classes = int(max(train_labels.max(), test_labels.max())) + 1
 
     def to_device(self, device: torch.device) -> None:
         """Move all images and labels to where the model runs."""

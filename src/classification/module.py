@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from src.classification import augment, sgd
 from src.classification.network import ConvNet
+from src.optimizers import build_optimizer, scales_gradients
 from src.run import Diverged
 from src.seeds import epoch_seed
 
@@ -63,7 +64,6 @@ class Classifier(L.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.steps_are_watched = True
-        self.may_step_by_hand = True  # a batch computed in parts may not
         # The protocol's training loss: the mean over every batch since the first epoch, never reset.
         self.running_loss_sum = 0.0
         self.running_batches = 0
@@ -75,17 +75,10 @@ class Classifier(L.LightningModule):
         return self.network(scaled(images, self.dtype))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        settings: dict[str, Any] = {"lr": self.hparams["lr"], "weight_decay": self.hparams["weight_decay"]}
-        if self.hparams["optimizer"] == "sgd":
-            # fused: one pass over all weights instead of one call a tensor
-            return torch.optim.SGD(
-                self.parameters(), momentum=self.hparams["momentum"], fused=True, **settings
-            )
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.hparams["optimizer"]]
-        return kind(self.parameters(), fused=True, **settings)
+        return build_optimizer(self, self.parameters())
 
     def on_train_start(self) -> None:
-        self.steps_are_watched = _steps_are_watched(self.trainer)
+        self.steps_are_watched = _steps_are_watched(self.trainer, self)
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(epoch_seed(self.hparams["seed"], self.current_epoch, "dropout"))
@@ -103,7 +96,8 @@ class Classifier(L.LightningModule):
         pixels = scaled(augment.BY_NAME[self.hparams["augment"]](images), self.dtype)
         batch = self.hparams["batch_size"]
         first_step = self.global_step
-        take = self._steps_by_hand if self._can_step_by_hand() else self._steps
+        by_hand = not self.steps_are_watched and sgd.applies(self.network, optimizer.optimizer, batch)
+        take = self._steps_by_hand if by_hand else self._steps
         # One read a chunk: reading each loss would make a GPU wait at every step.
         values = take(optimizer, pixels, labels, batch).tolist()
         total = math.fsum(values) if all(map(math.isfinite, values)) else math.nan
@@ -144,15 +138,6 @@ class Classifier(L.LightningModule):
             optimizer._on_after_step()
         return losses
 
-    def _can_step_by_hand(self) -> bool:
-        """Whether nobody looks at a gradient; a GPU gains nothing, its kernels' launches cost the same."""
-        plain = self.hparams["optimizer"] == "sgd" and not (
-            self.hparams["momentum"] or self.hparams["weight_decay"]
-        )
-        exact = self.trainer.precision == "32-true" and self.device.type == "cpu"
-        small = self.hparams["batch_size"] <= sgd.LARGEST_BATCH
-        return plain and exact and small and self.may_step_by_hand and not self.steps_are_watched
-
     def on_train_epoch_end(self) -> None:
         self.log("train_loss", self.running_loss_sum / self.running_batches, logger=False)
         self.log("train_loss_epoch", self.epoch_loss_sum / self.epoch_batches, logger=False)
@@ -183,19 +168,23 @@ class Classifier(L.LightningModule):
         self.running_loss_sum, self.running_batches = checkpoint["running_loss"]
 
 
-def _steps_are_watched(trainer: L.Trainer) -> bool:
-    """Whether a callback listens to single steps, or fp16's gradients are scaled.
+def _steps_are_watched(trainer: L.Trainer, module: Classifier) -> bool:
+    """Whether a callback or a subclass's hook listens to single steps, or fp16's gradients are scaled.
 
     Only then must a step go through Lightning's own backward and optimizer step, which cost about a
     tenth of a step at batch 8.
     """
-    hooks = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
+    listeners = [(L.Callback, callback) for callback in trainer.callbacks]  # type: ignore[attr-defined]
     listens = any(
-        getattr(type(callback), hook) is not getattr(L.Callback, hook)
-        for callback in [*trainer.callbacks]  # type: ignore[attr-defined]
-        for hook in hooks
+        getattr(type(listener), hook) is not getattr(base, hook)
+        for base, listener in [*listeners, (L.LightningModule, module)]
+        for hook in ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
     )
-    return listens or getattr(trainer.precision_plugin, "scaler", None) is not None
+    overridden = any(
+        getattr(type(module), name) is not getattr(L.LightningModule, name)
+        for name in ("backward", "manual_backward", "optimizer_step")
+    )
+    return listens or overridden or scales_gradients(trainer)
 
 
 def scaled(images: Tensor, dtype: torch.dtype | str = torch.float32) -> Tensor:

@@ -1,4 +1,4 @@
-"""Plain SGD on `ConvNet`, differentiated by hand: what a CPU takes at small batches.
+"""Plain SGD on `ConvNet`, differentiated by hand: what a CPU takes at small batches, where `applies` says so.
 
 At batch 8 autograd's own work, gradients that are written to be read once, and a convolution of one channel
 cost as much as the arithmetic. Here every gradient carries the factor -lr from the loss on, so that each
@@ -13,14 +13,87 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Linear
+from torch.nn import Conv2d, Dropout, Linear, Module, Parameter
+from torch.nn.modules.module import _has_any_global_hook
 
 from src.classification.network import ConvNet
 
 LARGEST_BATCH = 16  # above it, autograd on whole layers is as fast
 BLOCK = 2**20  # bytes of a weight's rows that a core keeps at hand (its L2 cache) between two products
 
+LAYERS = {
+    "conv1": Conv2d,
+    "conv2": Conv2d,
+    "dense1": Linear,
+    "dense2": Linear,
+    "dense3": Linear,
+    "dropout": Dropout,
+}
+WEIGHTS = {f"{name}.{kind}" for name in LAYERS if name != "dropout" for kind in ("weight", "bias")}
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 aten = torch.ops.aten
+
+
+def applies(network: Module, optimizer: torch.optim.Optimizer, batch: int) -> bool:
+    """Whether `sgd_steps` gives the numbers of autograd and `optimizer`, and faster.
+
+    Anything but an unchanged `ConvNet` under plain SGD, in float32 on a CPU, whose layers, weights and steps
+    nobody listens to, is left to autograd.
+    """
+    return (
+        batch <= LARGEST_BATCH
+        and not torch.is_autocast_enabled("cpu")
+        and _is_plain_network(network)
+        and _is_plain_sgd(optimizer, network)
+    )
+
+
+def _is_plain_network(network: Module) -> bool:
+    modules, weights = list(network.modules()), dict(network.named_parameters())
+    return (
+        type(network) is ConvNet
+        and network.training
+        and {name: type(layer) for name, layer in network.named_modules() if name} == LAYERS
+        and _has_geometry(network.conv1, padding=1)
+        and _has_geometry(network.conv2, padding=0)
+        and network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+        and not _has_any_global_hook()
+        and not any(vars(module)[hooks] for module in modules for hooks in HOOKS)
+        and not any("forward" in vars(module) for module in modules)
+        and weights.keys() == WEIGHTS
+        and not list(network.buffers())
+        and all(_is_plain_weight(weight) for weight in weights.values())
+    )
+
+
+def _has_geometry(conv: Conv2d, padding: int) -> bool:
+    found = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+    return found == ((3, 3), (1, 1), (padding, padding), (1, 1), 1, "zeros")
+
+
+def _is_plain_weight(weight: Parameter) -> bool:
+    return (
+        type(weight) is Parameter
+        and weight.requires_grad
+        and weight.dtype == torch.float32
+        and weight.device.type == "cpu"
+        and not weight._backward_hooks
+        and not weight._post_accumulate_grad_hooks
+    )
+
+
+def _is_plain_sgd(optimizer: torch.optim.Optimizer, network: Module) -> bool:
+    if type(optimizer) is not torch.optim.SGD or len(optimizer.param_groups) != 1:
+        return False
+    (group,) = optimizer.param_groups
+    stepped = {id(weight) for weight in group["params"]}
+    return (
+        not any(group[name] for name in ("momentum", "weight_decay", "maximize", "differentiable"))
+        and stepped == {id(weight) for weight in network.parameters()}
+        and not optimizer._optimizer_step_pre_hooks
+        and not optimizer._optimizer_step_post_hooks
+    )
 
 
 @torch.no_grad()
@@ -39,7 +112,7 @@ def sgd_steps(network: ConvNet, pixels: Tensor, labels: Tensor, batch: int, lr: 
     Returns:
         (S,) each batch's loss before its step.
     """
-    padded = F.pad(pixels, (1, 1, 1, 1))  # (N, C, H+2, W+2)
+    padded = F.pad(pixels, (1, 1, 1, 1)).contiguous()  # (N, C, H+2, W+2)
     return torch.stack(
         [_step(network, x, y, lr) for x, y in zip(padded.split(batch), labels.split(batch), strict=True)]
     )

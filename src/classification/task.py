@@ -13,7 +13,6 @@ from torchvision.utils import make_grid
 
 from src.classification.data import ImageData
 from src.classification.module import Classifier
-from src.classification.packed import refuse_bombs
 from src.classification.parts import compute_in_parts
 from src.config import FIGURES, RATES
 from src.filters.kernels import ACROSS, protocol_kernels
@@ -39,13 +38,7 @@ TAGS = {
 
 
 def build_data(cfg: DictConfig, say: Any = None, show_bar: bool = False) -> ImageData:
-    """The DataModule of a configuration; this one has nothing to say.
-
-    Raises:
-        DataUnavailable: a packed file of one's own data unpacks to more than it promises.
-    """
-    if cfg.data.name == "idx":
-        refuse_bombs(Path(cfg.data.root))
+    """The DataModule of a configuration; this one has nothing to say."""
     return ImageData(cfg)
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from src.captioning.karpathy import NamedThing
+from src.captioning.captioned import NamedThing
 from src.filters.synthesis import layer_outputs
 
 BATCH = 8

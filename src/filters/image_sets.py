@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from src.captioning.encoder import preprocess
-from src.captioning.karpathy import CaptionedImage, NamedThing, read_karpathy
+from src.captioning.captioned import CaptionedImage, NamedThing
+from src.captioning.karpathy import read_karpathy
 from src.images import read_rgb
 from src.scenes import make_scenes
 

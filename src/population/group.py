@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from src.classification import task
 from src.classification.data import ImageData
+from src.devices import device_name, device_of
 from src.job import Say, locked, quiet, record_failure, results_of
 from src.memory import set_free, shortage
 from src.plan import Plan
@@ -69,6 +70,8 @@ def train_group(plans: Sequence[Plan], data: ImageData, say: Say, ended: Ended) 
                 continue
             own = plan.cfg.copy()
             own.threads = torch.get_num_threads()
+            if not own.force and (notice := plan.run.other_code()):
+                say(notice)
             try:
                 plan.run.start(own)
             except OSError as error:
@@ -273,20 +276,6 @@ class _Group:
             elif cause:
                 cause += f"batch_size={max(self.cfg.batch_size // 2, 1)}"
             self.ended(self.plans[member], member.give_up(error, cause))
-
-
-def device_of(accelerator: str) -> torch.device:
-    """Where a population trains: the first of what `accelerator` names."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """As a separate run's results.json has it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 @contextmanager

@@ -74,7 +74,9 @@ def _gallery_captions(run: Path) -> dict[str, str]:
         if "captions.json" in altered(run, results):
             return {}
         entries = json.loads((run / "captions.json").read_text("utf-8"))
-        captions = {str(entry["image_id"]): str(entry["caption"]) for entry in entries}
+        captions = {
+            str(entry.get("file_name", entry["image_id"])): str(entry["caption"]) for entry in entries
+        }
         gallery = read_settings(run / "config.yaml").get("gallery") or []
         files = list(captions)
         rows = picked_rows(files, [str(name) for name in gallery]) if files else []

@@ -4,9 +4,10 @@ import torch.utils.tensorboard  # noqa: F401
 
 import src.classification.task
 import src.fit  # noqa: F401
-from src.provenance import CODE_OF_TASK, code_version, commit
+from src.provenance import code_version, commit
+from src.streams import guard_streams
 
+guard_streams()
 # Both are remembered, and inherited by every run.
 commit()
-for task in CODE_OF_TASK:
-    code_version(task)
+code_version()

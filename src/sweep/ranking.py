@@ -64,20 +64,22 @@ def write(ranking: Ranking) -> list[Path]:
 
 
 def report(folder: Path, console: "Console | None" = None, plots: bool = True) -> list[Path]:
-    """Rank the sweep in `folder`, write the ranking, print it and draw the plots; return the files' paths.
+    """Rank the sweep in `folder`, write the ranking, draw the plots, print it; return the files' paths.
 
     Raises SweepError as `rank` does, and OSError when a file cannot be written.
     """
     ranking = rank(folder)
     for place in (folder, folder / "plots"):
         remove_leftovers(place)
-    paths = write(ranking)
     console = console or console_for(sys.stdout)
-    show(ranking, console)
-    if plots:
-        from src.sweep.plots import draw  # here, since matplotlib takes long to import
+    try:
+        paths = write(ranking)
+        if plots:
+            from src.sweep.plots import draw  # here, since matplotlib takes long to import
 
-        paths += draw(folder / "plots", ranking.task, [row.run for row in ranking.rows], ranking.extra)
+            paths += draw(folder / "plots", ranking.task, [row.run for row in ranking.rows], ranking.extra)
+    finally:  # a disk that is full must not hide the numbers
+        show(ranking, console)
     console.print(
         "Files:", *(str(path) for path in paths), sep="\n  ", markup=False, highlight=False, soft_wrap=True
     )
@@ -114,7 +116,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # A run's name may hold letters that the output's encoding lacks.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     with stops.door("Stopped; each file is either the new one or the old one, the same command ranks again."):
         sys.exit(main())

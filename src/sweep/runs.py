@@ -84,6 +84,8 @@ class RunFiles:
     # From results.json; while there is none, the configuration's keys, nested ones joined by dots.
     settings: Mapping[str, object] = field(default_factory=dict)
     has_results: bool = False
+    code: str = ""  # the code version that made it, as results.json says
+    commit: str = ""
     history: tuple[Epoch, ...] = ()
 
 
@@ -193,8 +195,17 @@ def _with_results(run: RunFiles, results: Mapping[str, object], history_problem:
     cause = plain(results.get("cause"))
     if history_problem:
         cause = f"{cause}; {history_problem}" if cause else f"{history_problem}; its curves are not drawn"
+    versions = results.get("versions")
     return replace(
-        run, status=str(status), cause=cause, task=task, numbers=numbers, settings=settings, has_results=True
+        run,
+        status=str(status),
+        cause=cause,
+        task=task,
+        numbers=numbers,
+        settings=settings,
+        has_results=True,
+        code=plain(results.get("code"), 200),
+        commit=plain(versions.get("commit") if isinstance(versions, dict) else None, 60),
     )
 
 

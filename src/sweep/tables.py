@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src import findings
+from src.provenance import code_version
 from src.sweep.runs import STATUSES, RunFiles, Task, plain
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ def to_csv(ranking: Ranking) -> str:
     """The ranking as CSV: numbers in full precision, an empty cell where there is none, lines end in LF."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*ranking.columns.values(), "run", "cause"])
+    writer.writerow([*ranking.columns.values(), "run", "cause", "commit"])
     for row in ranking.rows:
         values = [ranking.value(row, column) for column in ranking.columns]
         cells = [repr(v) if isinstance(v, float) else plain(v, 10_000) for v in values]
-        writer.writerow([*cells, row.run.name, row.run.cause])
+        writer.writerow([*cells, row.run.name, row.run.cause, row.run.commit])
     return file.getvalue()
 
 
@@ -154,8 +155,14 @@ def best_lines(ranking: Ranking) -> list[str]:
 
 
 def notes(ranking: Ranking) -> list[str]:
-    """Why runs have no rank, or what else their files are short of, a line a run."""
-    return [f"{r.run.name}: {r.run.status}, {r.run.cause}" for r in ranking.rows if r.run.cause]
+    """Why runs have no rank, or what else their files are short of, a line a run; which code made others."""
+    causes = [f"{r.run.name}: {r.run.status}, {r.run.cause}" for r in ranking.rows if r.run.cause]
+    others = [row.run for row in ranking.rows if row.run.code and row.run.code != code_version()]
+    if not others:
+        return causes
+    commits = ", ".join(sorted({run.commit or "unknown" for run in others}))
+    count = "1 run" if len(others) == 1 else f"{len(others)} runs"
+    return [*causes, f"Made by other code: commit {commits}, {count}; force=true repeats them."]
 
 
 def show(ranking: Ranking, console: "Console") -> None:

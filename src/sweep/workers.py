@@ -31,6 +31,7 @@ from src import stops
 from src.job import one_line, record_death, results_of, run_job, say_to_terminal
 from src.plan import Plan, folder_mistake, plan_of, refuse
 from src.provenance import cores
+from src.run import Run
 
 POLL_S = 0.5
 
@@ -141,7 +142,7 @@ class _Sweep:
                         plan = waiting.pop(0)
                         self.stale.discard(plan.run.folder)
                         threads = 1 if slots > 1 else None
-                        arguments = (plan.cfg, plan.recipe, threads, slot % gpus if gpus else None)
+                        arguments = (plan.cfg, plan.run, threads, slot % gpus if gpus else None)
                         self.active[slot] = (plan, self._start(_work, arguments))
                 wait([process.sentinel for _, process in self.active.values()], timeout=POLL_S)
                 bar.n = self._epochs_done()
@@ -191,7 +192,7 @@ class _Sweep:
     def _reap(self, plan: Plan, process: ForkServerProcess) -> None:
         self.ended += 1
         results = plan.results()
-        mismatch = plan.run.mismatch(plan.cfg.accept_changed)
+        mismatch = plan.run.mismatch()
         if mismatch is not None:  # the folder is another command's by now: nothing of ours goes into it
             results = results_of(plan.cfg, plan.run, status="failed", cause=mismatch, measured={}, rows=[])
         results = results or record_death(plan.cfg, plan.run, process.exitcode or 0)
@@ -206,14 +207,14 @@ class _Sweep:
         return sum(plan.epochs_done() for plan in self.plans if plan.run.folder not in self.stale)
 
 
-def _work(cfg: DictConfig, recipe: DictConfig, threads: int | None, gpu: int | None) -> None:
+def _work(cfg: DictConfig, run: Run, threads: int | None, gpu: int | None) -> None:
     """One run, in a process of its own."""
     _obey_parent()
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     try:
-        run_job(cfg, Plan(cfg, recipe).run, say_to_terminal, show_bar=False, threads=threads)
+        run_job(cfg, run, say_to_terminal, show_bar=False, threads=threads)
     except KeyboardInterrupt as error:
         raise SystemExit(stops.status_of(error)) from None
 
@@ -221,23 +222,21 @@ def _work(cfg: DictConfig, recipe: DictConfig, threads: int | None, gpu: int | N
 def _prepare(cfg: DictConfig, answer: Any) -> None:
     """Fetch the data; answer with the number of usable GPUs, or with what went wrong."""
     _obey_parent()
-    import torch
-
+    from src.devices import gpu_count
     from src.fit import task_of
 
     try:
         data = task_of(cfg).build_data(cfg, say_to_terminal, cfg.progress)
         data.prepare_data()
         data.setup()
+        for remark in getattr(data, "remarks", ()):
+            say_to_terminal(remark)
     except (OSError, RuntimeError, ValueError) as error:  # all of ours are among them
         answer.send(str(error))
         return
     except KeyboardInterrupt as error:
         raise SystemExit(stops.status_of(error)) from None
-    gpus = torch.cuda.device_count() if cfg.accelerator in ("auto", "gpu", "cuda") else 0
-    if not gpus and cfg.accelerator in ("auto", "gpu", "mps"):
-        gpus = int(torch.backends.mps.is_available())
-    answer.send(gpus)
+    answer.send(gpu_count(cfg.accelerator))
 
 
 def _obey_parent() -> None:

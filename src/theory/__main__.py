@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from src.findings import Statement
 from src.paths import exists
+from src.streams import guard_streams
 from src.sweep.ranking import console_for
 from src.sweep.runs import plain
 from src.theory.terminal import show_statements, show_table
@@ -221,5 +222,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    guard_streams()
     sys.exit(main())

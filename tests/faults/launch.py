@@ -61,12 +61,11 @@ def preload() -> None:
     import src.population.group
     import src.sweep.plots
     import src.train  # noqa: F401
-    from src.provenance import CODE_OF_TASK, code_version, commit
+    from src.provenance import code_version, commit
 
     torch.set_num_threads(1)
     commit()
-    for task in CODE_OF_TASK:
-        code_version(task)
+    code_version()
 
 
 def run(command: Command, folder: Path, moment: Moment | None = None) -> Ended:

@@ -65,7 +65,7 @@ REPORT = (
     ("sweep=outputs/fashion_mnist", "captions=outputs/scenes,outputs/captions_ucm", "data=data", "seed=1"),
     ("only=parameters,mistakes", "out=outputs/report", 'captions=[a, "b,c"]'),
 )
-REPRODUCE = (("epochs=1", "accept_changed=true"), ("epochs=15", "ucm=folder", "sydney=folder"))
+REPRODUCE = (("epochs=1", "ucm=folder"), ("epochs=15", "ucm=folder", "sydney=folder"))
 FILTERS = (
     ("checkpoint=outputs/fashion_mnist", "image=SHOE.png", "out=FOLDER", "top=3"),
     ("checkpoint=run", "layer=conv2", "filters=3,17", "top=12", "invert=true"),
@@ -197,7 +197,7 @@ TARGETS: Sequence[Target] = (
     ),
     _command("predict", PREDICT, list(fields_of(predict_command.PredictSettings)), put_predict),
     _command("report", REPORT, list(fields_of(report_command.ReportSettings)), put_report),
-    _command("reproduce", REPRODUCE, ("epochs", "ucm", "sydney", "accept_changed"), put_reproduce),
+    _command("reproduce", REPRODUCE, ("epochs", "ucm", "sydney"), put_reproduce),
     _command("filters", FILTERS, list(filters_command.KNOWN), put_filters),
     _command("layers", LAYERS, ("input", "conv", "linear", "maxpool", "stride"), put_layers),
     Target("layer file", make_layer_file, put_layer_file),

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from src.captioning.karpathy import CaptionDataError, preflight, read_karpathy
+from src.captioning.captioned import CaptionDataError
+from src.captioning.karpathy import read_karpathy
+from src.captioning.preflight import preflight
 from src.images import BrokenImage, NoImages, find_images, read_rgb
 from src.trained import CheckpointError, open_checkpoint, rebuilt
 from tests.fuzz import mutations

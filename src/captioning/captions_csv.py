@@ -1,0 +1,138 @@
+"""Captioned images in a table, a row a caption, as Kaggle has Flickr8k and Flickr30k.
+
+    image,caption                                  image_name| comment_number| comment
+    1000268201.jpg,"A child , climbing stairs ."   1000092795.jpg| 0| Two young guys with shaggy hair .
+
+The first line names the columns; what parts them, one of | , ; and the tabulator, is taken from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from src.captioning.captioned import (
+    SPLITS,
+    CaptionDataError,
+    CaptionedImage,
+    checked,
+    image_path,
+    listed,
+    read_bytes,
+)
+from src.captioning.vocabulary import tokenize
+from src.paths import is_dir, is_file
+from src.words import plain, quoted
+
+LAYOUT = "captions.txt, captions.csv or results.csv, and the images"
+FILES = ("captions.txt", "captions.csv", "results.csv")
+IMAGE_COLUMNS = ("image", "image_name", "filename", "file_name", "file", "img")
+CAPTION_COLUMNS = ("caption", "comment", "captions", "text", "sentence", "raw")
+
+
+def read_captions_csv(root: str | Path, captions: str | None = None) -> list[CaptionedImage]:
+    """Read all images of a data set, in the table's order. The image files are not opened: see `preflight`.
+
+    A column `split` is heeded; without one every image is for training until splits are drawn
+    (`captioned.with_every_split`). The images lie in `images/`, in the folder, or in another folder of it.
+
+    Args:
+        root: the data set's folder, with one of `FILES`.
+        captions: another file, relative to `root` or to the working folder.
+
+    Raises:
+        CaptionDataError: the file is missing or malformed, or a row cannot be used.
+    """
+    root = Path(root)
+    source = _source(root, captions)
+    name = plain(str(source), 1000)
+    try:
+        text = read_bytes(source, LAYOUT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CaptionDataError(f"the caption file {name} is not in UTF-8: {error}") from error
+    header, _, _ = text.partition("\n")
+    separator = max("|,;\t", key=header.count)
+    # Flickr30k's table with bars does not quote: quotation marks there are the captions' own.
+    unquoted = separator == "|"
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+    )
+    columns = [column.strip().lower() for column in next(rows, [])]
+    image_column, caption_column = _column(columns, IMAGE_COLUMNS), _column(columns, CAPTION_COLUMNS)
+    if image_column is None or caption_column is None:
+        raise CaptionDataError(
+            f"the first line of {name} must name a column {IMAGE_COLUMNS[0]} and a column "
+            f"{CAPTION_COLUMNS[0]}, not {quoted(header.strip())}"
+        )
+    split_column = _column(columns, ("split",))
+    written: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    splits: dict[str, str] = {}
+    try:
+        for row in filter(any, rows):
+            where = f"{name}, line {rows.line_num}"
+            cells = _cells(row, len(columns), caption_column, separator, where)
+            filename = cells[image_column].strip()
+            words = tuple(tokenize(cells[caption_column]))
+            written[filename] += [words] if words else []
+            split = "train" if split_column is None else cells[split_column].strip()
+            if split not in SPLITS or splits.setdefault(filename, split) != split:
+                raise CaptionDataError(
+                    f"{where} has the split {quoted(split)}: it must be one of {', '.join(SPLITS)}, and the "
+                    "same in every row of an image"
+                )
+    except csv.Error as error:  # a quotation mark that opens and does not close
+        raise CaptionDataError(f"{name}, line {rows.line_num}, is not CSV: {error}") from error
+    if not written:
+        raise CaptionDataError(f"the caption file {name} has no row below its first line")
+    folders = ("images", "", *_folders(root))
+    images = [
+        CaptionedImage(
+            filename=filename,
+            path=image_path(root, folders, filename, f"{name}, the image {quoted(filename, 100)}"),
+            split=SPLITS[splits[filename]],
+            captions=tuple(of_image),
+        )
+        for filename, of_image in written.items()
+    ]
+    return checked(images, name)
+
+
+def _source(root: Path, captions: str | None) -> Path:
+    if captions is not None:
+        return Path(captions) if not is_file(root / captions) and is_file(Path(captions)) else root / captions
+    found = [root / file for file in FILES if is_file(root / file)]
+    if len(found) > 1:
+        raise CaptionDataError(
+            f"{plain(str(root), 1000)} holds {listed([file.name for file in found])}: pick one with "
+            f"data.captions={found[0].name}"
+        )
+    return found[0] if found else root / FILES[0]
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if is_dir(root) else []
+
+
+def _column(columns: list[str], names: tuple[str, ...]) -> int | None:
+    return next((columns.index(name) for name in names if name in columns), None)
+
+
+def _cells(row: list[str], width: int, caption: int, separator: str, where: str) -> list[str]:
+    """A row's cells, as many as there are columns.
+
+    A caption in the last column may hold the separator unquoted. In a row of Flickr30k the bar between a
+    caption's number and the caption is missing.
+    """
+    if len(row) > width and caption == width - 1:
+        return [*row[:caption], separator.join(row[caption:])]
+    merged = re.fullmatch(r"\s*(\d+)\s+(\D.*)", row[-1])
+    if len(row) == width - 1 and caption == width - 1 and merged:
+        return [*row[:-1], *merged.groups()]
+    if len(row) != width:
+        raise CaptionDataError(f"{where} has {len(row)} cells, the first line {width}: quote the caption")
+    return row
