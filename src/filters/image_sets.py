@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.captioning.encoder import preprocess
 from src.captioning.captioned import CaptionedImage, NamedThing
+from src.captioning.encoder import preprocess
 from src.captioning.karpathy import read_karpathy
 from src.images import read_rgb
 from src.scenes import make_scenes
