@@ -1,6 +1,6 @@
 """The set as files, in the layout of Karpathy's splits: dataset.json and images/00000.png, ...
 
-`scenes.json`, the first file, says which set the folder is for; `SHA256SUMS`, the last one, in the format of
+dataset.json, the first file, says which set the folder is for; SHA256SUMS, the last one, in the format of
 sha256sum, makes it a finished one. Damaged files are drawn again.
 """
 
@@ -28,7 +28,7 @@ from src.scenes.scene import Scene
 VERSION = 1  # of what the seeds give
 SIZES = (128, 256)
 FEWEST, MOST = 10, 100_000  # a test and a validation image at least; five digits in a file's name
-SETTINGS, CHECKSUMS = "scenes.json", "SHA256SUMS"
+DATASET, CHECKSUMS = "dataset.json", "SHA256SUMS"
 
 # Image i draws from separate streams: no part of a scene depends on how much another one drew.
 _SCENE, _PAINT, _WORDS = range(3)
@@ -71,23 +71,21 @@ def make_scenes(
         damaged = _damaged(folder, generator)
         if damaged == []:
             return
-        write_atomically(folder / SETTINGS, json.dumps(generator) + "\n")
         for name in damaged or ():
             logging.getLogger(__name__).warning("%s is damaged or missing: drawn again", folder / name)
-            (folder / name).unlink(missing_ok=True)
-        sums = {}
+            if name != DATASET:  # it is written over, and says whose folder this is until then
+                (folder / name).unlink(missing_ok=True)
+        images = [scene_entry(seed, index) for index in range(count)]
+        content = {"dataset": "scenes", "synthetic": True, "generator": generator, "images": images}
+        write_atomically(folder / DATASET, json.dumps(content, separators=(",", ":")) + "\n")
         for index in range(count):
             path = folder / "images" / file_name(index)
             if not path.exists():
                 write_atomically(path, _png(seed, index, size))
                 if progress is not None:
                     progress(index + 1)
-            sums[f"images/{path.name}"] = _sha256(path)
-        images = [scene_entry(seed, index) for index in range(count)]
-        content = {"dataset": "scenes", "synthetic": True, "generator": generator, "images": images}
-        write_atomically(folder / "dataset.json", json.dumps(content, separators=(",", ":")) + "\n")
-        sums["dataset.json"] = _sha256(folder / "dataset.json")
-        write_atomically(folder / CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sums))
+        sums = [f"{_sha256(folder / name)}  {name}\n" for name in _files(count)]
+        write_atomically(folder / CHECKSUMS, "".join(sums))
 
 
 def scene_of(seed: int, index: int) -> Scene:
@@ -128,16 +126,11 @@ def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
     """The files of a finished set that are not what was drawn; None for an unfinished set."""
     if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return None
-    there: Any = None
-    for source in (SETTINGS, "dataset.json"):  # where one is damaged, the other tells
-        with contextlib.suppress(OSError, ValueError):
-            content = json.loads((folder / source).read_text(encoding="utf-8"))
-            there = there or (content.get("generator") if source == "dataset.json" else content)
-    if there != generator:
-        try:
-            held = "{count} scenes of {size} pixels, seed {seed}, version {version}".format(**there)
-        except (TypeError, LookupError):
-            held = "another data set"
+    held = "another data set"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        there = json.loads((folder / DATASET).read_text(encoding="utf-8"))["generator"]
+        held = "{count} scenes of {size} pixels, seed {seed}, version {version}".format(**there)
+    if held != "{count} scenes of {size} pixels, seed {seed}, version {version}".format(**generator):
         raise ScenesMismatch(
             f"{folder} already holds {held}: delete it, choose another folder, or ask for what it holds"
         )
@@ -145,10 +138,12 @@ def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
         return None
     lines = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    names = ["dataset.json", *(f"images/{file_name(index)}" for index in range(generator["count"]))]
-    return [
-        name for name in names if not (folder / name).exists() or _sha256(folder / name) != sums.get(name)
-    ]
+    paths = {name: folder / name for name in _files(generator["count"])}
+    return [name for name, path in paths.items() if not path.exists() or _sha256(path) != sums.get(name)]
+
+
+def _files(count: int) -> list[str]:
+    return [DATASET, *(f"images/{file_name(index)}" for index in range(count))]
 
 
 def _sha256(path: Path) -> str:

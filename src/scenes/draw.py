@@ -16,7 +16,14 @@ _GROUNDS: dict[str, Surface] = {
 _WATERS: tuple[Colour, ...] = ((46, 82, 104), (54, 92, 92), (38, 74, 116))
 _ASPHALT: Colour = (84, 85, 90)
 _PAINT: Colour = (232, 232, 226)
-_SAND: Colour = (226, 208, 164)
+# Surfaces of a strip and their share of its width.
+_SURFACES: dict[str, tuple[tuple[Surface, float], ...]] = {
+    "river": ((((104, 112, 70), 10, 8), 1.22), (((188, 172, 134), 5, 4), 1.07)),
+    "road": ((((176, 172, 162), 4, 4), 1.0), ((_ASPHALT, 4, 4), 0.78)),
+    "runway": ((((110, 138, 74), 8, 6), 1.4), (((62, 64, 70), 5, 4), 1.0)),
+}
+# The edge lines' place and width, the dashes' length and width.
+_MARKINGS = {"road": (0.68, 0.0035, 0.03, 0.005), "runway": (0.86, 0.006, 0.055, 0.009)}
 
 
 def paint(scene: Scene, size: int, rng: Rng) -> np.ndarray:
@@ -27,7 +34,7 @@ def paint(scene: Scene, size: int, rng: Rng) -> np.ndarray:
     if scene.shore:
         _shore(canvas, scene.shore)
     for strip in scene.strips:
-        {"river": _river, "road": _road, "runway": _runway}[strip.kind](canvas, strip)
+        _strip(canvas, strip)
     if len(scene.strips) == 2:
         _junction(canvas, *scene.strips)
     for group in scene.groups:
@@ -69,7 +76,7 @@ def _shore(canvas: Canvas, shore: Shore) -> None:
     far = shore.inland(-1.2)
     outside = [far[-1], far[0]]
     water = _water(canvas)
-    beach: Surface = (_SAND, 5, 4) if shore.kind == "sea" else ((188, 184, 174), 5, 4)
+    beach: Surface = ((226, 208, 164), 5, 4) if shore.kind == "sea" else ((188, 184, 174), 5, 4)
     canvas.cover(beach, [*shore.inland(BEACH_WIDTH if shore.kind == "sea" else 0.03), *outside])
     canvas.cover(water, [*shore.edge, *outside])
     if shore.kind == "sea":
@@ -85,9 +92,26 @@ def _shore(canvas: Canvas, shore: Shore) -> None:
             canvas.line(pier.place([(u, -1), (u, 1)]), 0.002, (146, 130, 108))
 
 
-def _ribbon(strip: Strip, share: float = 1.0) -> list[Point]:
-    """The outline of a strip, or of its middle part."""
-    return [*_parallel(strip, -share), *reversed(_parallel(strip, share))]
+def _strip(canvas: Canvas, strip: Strip) -> None:
+    def ribbon(share: float) -> list[Point]:
+        return [*_parallel(strip, -share), *reversed(_parallel(strip, share))]
+
+    for surface, share in _SURFACES[strip.kind]:
+        canvas.cover(surface, ribbon(share))
+    if strip.kind == "river":
+        canvas.cover(_water(canvas), ribbon(1.0))
+        return
+    edge, width, dash, dash_width = _MARKINGS[strip.kind]
+    for v in (-edge, edge):
+        canvas.line(_parallel(strip, v), width, _PAINT)
+    points = np.array(strip.path)
+    travelled = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    for start in np.arange(0, travelled[-1], 2 * dash):
+        xs, ys = (np.interp([start, start + dash], travelled, points[:, axis]).tolist() for axis in (0, 1))
+        canvas.line(list(zip(xs, ys, strict=True)), dash_width, _PAINT)
+    for v in (-0.62, -0.42, -0.22, 0.22, 0.42, 0.62) if strip.kind == "runway" else ():  # a threshold's bars
+        line = _parallel(strip, v)
+        canvas.line([line[3], line[5]], 0.009, _PAINT)
 
 
 def _parallel(strip: Strip, v: float) -> list[Point]:
@@ -97,28 +121,6 @@ def _parallel(strip: Strip, v: float) -> list[Point]:
     along /= np.hypot(along[:, :1], along[:, 1:])
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
     return [(float(x), float(y)) for x, y in points + normal * (v * strip.width / 2)]
-
-
-def _dashes(canvas: Canvas, strip: Strip, dash: float, width: float) -> None:
-    points = np.array(strip.path)
-    travelled = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    for start in np.arange(0, travelled[-1], 2 * dash):
-        xs, ys = (np.interp([start, start + dash], travelled, points[:, axis]).tolist() for axis in (0, 1))
-        canvas.line(list(zip(xs, ys, strict=True)), width, _PAINT)
-
-
-def _river(canvas: Canvas, strip: Strip) -> None:
-    canvas.cover(((104, 112, 70), 10, 8), _ribbon(strip, 1.22))
-    canvas.cover(((188, 172, 134), 5, 4), _ribbon(strip, 1.07))
-    canvas.cover(_water(canvas), _ribbon(strip))
-
-
-def _road(canvas: Canvas, strip: Strip) -> None:
-    canvas.cover(((176, 172, 162), 4, 4), _ribbon(strip))
-    canvas.cover((_ASPHALT, 4, 4), _ribbon(strip, 0.78))
-    for v in (-0.68, 0.68):
-        canvas.line(_parallel(strip, v), 0.0035, _PAINT)
-    _dashes(canvas, strip, 0.03, 0.005)
 
 
 def _junction(canvas: Canvas, upright: Strip, level: Strip) -> None:
@@ -131,14 +133,3 @@ def _junction(canvas: Canvas, upright: Strip, level: Strip) -> None:
                 away, across = sign * reach * 0.62, k * 0.013
                 at = (x + across, y + away) if angle else (x + away, y + across)
                 canvas.fill(Item(*at, 0.018, 0.006, angle), _PAINT)
-
-
-def _runway(canvas: Canvas, strip: Strip) -> None:
-    canvas.cover(((110, 138, 74), 8, 6), _ribbon(strip, 1.4))
-    canvas.cover(((62, 64, 70), 5, 4), _ribbon(strip))
-    for v in (-0.86, 0.86):
-        canvas.line(_parallel(strip, v), 0.006, _PAINT)
-    _dashes(canvas, strip, 0.055, 0.009)
-    for v in (-0.62, -0.42, -0.22, 0.22, 0.42, 0.62):  # the bars of a threshold
-        line = _parallel(strip, v)
-        canvas.line([line[3], line[5]], 0.009, _PAINT)
