@@ -16,8 +16,7 @@ from src.scenes import ScenesMismatch, make_scenes
 from src.scenes.captions import NOUNS, NUMBERS, describe, objects_of
 from src.scenes.dataset import scene_of
 from src.scenes.draw import paint
-from src.scenes.items import PALETTES
-from src.scenes.scene import MANY, Box, Group, Scene, SceneObject
+from src.scenes.scene import MANY, Box, Group, Scene, SceneObject, gap
 
 KIND_OF = {noun: kind for kind, nouns in NOUNS.items() for noun in nouns}
 COLOURS = "red|blue|gray|brown|white|green|yellow"
@@ -26,12 +25,10 @@ COUNTED = re.compile(
     rf"((?: (?:small|large|colorful|storage|tennis|factory|{COLOURS}))*) "
     r"(boats?|planes?|airplanes?|tanks?|courts?|buildings?|warehouses?|houses|homes|trees)\b"
 )
-PLACE = re.compile(
-    r"\b(?:in|on|at) the ((?:upper|lower) (?:left|right) corner|left|right|top|bottom|middle|center)\b"
-)
+PLACE = re.compile(r"\b(?:in|on|at) the ((?:upper |lower )?(?:left|right)|top|bottom|middle|center)\b")
 RELATION = re.compile(
-    r"\b((?:on|to) the left of|(?:on|to) the right of|above|below|beside|near|next to|on|in|at) "
-    r"the (river|stream|road|street|runway|airstrip|harbor|port|sea|ocean|beach|pier)\b"
+    r"\b((?:on|to) the (?:left|right) of|above|below|beside|near|next to|on|in|at) "
+    rf"the ({'|'.join(KIND_OF)})\b"
 )
 
 
@@ -53,66 +50,57 @@ def subject(scene: Scene, text: str, at: int) -> Box:
 
 
 def test_captions_are_true() -> None:
-    checked, words = [0, 0, 0], set()
-    scenes = [(i, scene_of(3, i)) for i in range(150)]
-    for scene, caption in ((s, text) for i, s in scenes for text in describe(s, np.random.default_rng(i))):
-        words |= set(caption.split())
+    checked = [0, 0, 0]
+    scenes = [(scene_of(3, i), np.random.default_rng(i)) for i in range(150)]
+    for scene, caption in ((scene, text) for scene, rng in scenes for text in describe(scene, rng)):
         named = {KIND_OF[word] for word in caption.split() if word in KIND_OF}
-        assert named, caption
-        assert named <= {one.kind for one in objects_of(scene)}, caption
+        assert set() < named <= {one.kind for one in objects_of(scene)}, caption
         assert re.fullmatch(r"[a-z]+( [a-z]+){2,19}", caption), caption
         assert not re.search(r"\b(is|are)( and|$)| (and|with)$|\ba [aeiou]|\ban [^aeiou]", caption), caption
         for number, adjectives, word in COUNTED.findall(caption):
             group = of_kind(scene, KIND_OF[word])
             assert isinstance(group, Group)
-            exact = {"a": 1, "an": 1} | {name: n for n, name in enumerate(NUMBERS)}
-            allowed = {"several": range(4, MANY + 1), "some": range(5, MANY + 1)}.get(
-                number, range(MANY, 100)
-            )
-            assert len(group.items) in ([exact[number]] if number in exact else allowed), caption
+            ranges = {"a": (1, 1), "an": (1, 1), "several": (4, MANY), "some": (5, MANY)}
+            ranges |= {name: (n, n) for n, name in enumerate(NUMBERS)}
+            fewest, most = ranges.get(number, (MANY, 100))
+            assert fewest <= len(group.items) <= most, caption
             for colour in re.findall(COLOURS.replace("|green", ""), adjectives):
                 assert {item.colour for item in group.items} == {colour}, caption
             checked[0] += 1
-        text = caption
+        # As seen from the strip ("on its left"), or from another group ("on the left of two tanks").
+        strip = scene.strips[0].kind if scene.strips else ""
+        text = re.sub(r"on its (left|right)", rf"on the \1 of the {strip}", caption)
+        text = re.sub(r"(above|below) it\b", rf"\1 the {strip}", text)
+        text = re.sub(rf"(left|right) of (?!the )(?:\w+ )*?(?=({'|'.join(KIND_OF)})\b)", r"\1 of the ", text)
         while match := RELATION.search(text):
             box, other = subject(scene, text, match.start()), of_kind(scene, KIND_OF[match[2]]).box
-            apart = max(box[0] - other[2], other[0] - box[2], box[1] - other[3], other[1] - box[3])
+            apart = gap(box, other)
             sides = {"left": box[2] <= other[0], "right": box[0] >= other[2]}
             sides |= {"above": box[3] <= other[1], "below": box[1] >= other[3]}
             side = next((side for side in sides if side in match[1]), None)
             assert sides[side] if side else apart <= (0 if match[1] in ("on", "in") else 0.15), caption
             text = text[: match.start()] + text[match.end() :]
             checked[1] += 1
-        text = re.sub(r"on its (left|right)|(on|to) the (left|right) of (?!the ).*", "", text)
         for match in PLACE.finditer(text):
             box = subject(scene, text, match.start())
             x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             sides = {"left": x < 0.35, "right": x > 0.65, "top|upper": y < 0.35, "bottom|lower": y > 0.65}
             assert all(bool(re.search(side, match[1])) == holds for side, holds in sides.items()), caption
             checked[2] += 1
-    assert 100 <= len(words) <= 250
     assert np.all(np.array(checked) > [400, 130, 500]), checked
 
 
-def test_pictures_show_the_items_in_their_boxes_in_their_colours() -> None:
-    right = total = 0
+def test_pictures_show_the_items_in_their_boxes() -> None:
     for index in range(12):
         scene = scene_of(5, index)
         full = paint(scene, 128, np.random.default_rng(index)).astype(int)
         empty = paint(replace(scene, groups=()), 128, np.random.default_rng(index)).astype(int)
         changed = np.abs(full - empty).max(axis=2) > 12  # (size, size)
         for group in scene.groups:
-            for item in group.items if group.kind in PALETTES else ():
-                x, y = round(item.x * 128), round(item.y * 128)
-                seen = np.median(full[y - 2 : y + 2, x - 2 : x + 2].reshape(-1, 3), axis=0)
-                distances = {name: np.abs(seen - rgb).sum() for name, rgb in PALETTES[group.kind].items()}
-                right += min(distances, key=lambda name: distances[name]) == item.colour
-                total += 1
             x0, y0, x1, y1 = (max(0, round(128 * edge)) for edge in group.box)
             assert changed[y0:y1, x0:x1].mean() > 0.2, (index, group.kind)
             changed[max(0, y0 - 6) : y1 + 6, max(0, x0 - 6) : x1 + 6] = False  # shadows and pads
         assert not changed.any(), index
-    assert right / total > 0.95, (right, total)
 
 
 def test_seeds_give_the_same_pictures_and_captions_as_ever(small: Path) -> None:
@@ -126,9 +114,7 @@ def test_seeds_give_the_same_pictures_and_captions_as_ever(small: Path) -> None:
     assert [image["split"] for image in content["images"]] == (["train"] * 8 + ["val", "test"]) * 3
 
 
-def test_a_set_is_left_alone_completed_or_mended(
-    small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_sets_are_mended(small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     drawn: list[int] = []
     make_scenes(small, count=30, size=128, seed=1, progress=drawn.append)
     assert not drawn  # it is finished
