@@ -52,7 +52,7 @@ def subject(scene: Scene, text: str, at: int) -> Box:
 def test_captions_are_true() -> None:
     checked = [0, 0, 0]
     scenes = [(scene_of(3, i), np.random.default_rng(i)) for i in range(150)]
-    for scene, caption in ((scene, text) for scene, rng in scenes for text in describe(scene, rng)):
+    for scene, caption in ((one, text) for one, rng in scenes for text in describe(one, rng)):
         named = {KIND_OF[word] for word in caption.split() if word in KIND_OF}
         assert set() < named <= {one.kind for one in objects_of(scene)}, caption
         assert re.fullmatch(r"[a-z]+( [a-z]+){2,19}", caption), caption
