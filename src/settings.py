@@ -254,7 +254,7 @@ class CaptionSettings(Settings):
         "report the test with as many beams, too (null: no)", group="decoding", at_least=1, at_most=50
     )
     max_words: int = setting("longest caption, its end included", group="decoding", at_least=1, at_most=200)
-    gallery: list[str] = setting(  # noqa: RUF009  it gives a field
+    gallery: list[str] = setting(
         "file names of test images for the gallery's picture ([]: six, evenly spaced)",
         group="output",
         numbers=False,
