@@ -52,6 +52,12 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def settings_of(config: Any) -> dict[str, Any]:
+    """A config.yaml's settings under the names of a fingerprint."""
+    found = flat(config)
+    return {key.removeprefix("choices."): rounded(value) for key, value in found.items()}
+
+
 def rounded(value: Any) -> Any:
     """Floats to 12 significant digits: a range's 0.30000000000000004 is 0.3."""
     return float(f"{value:.12g}") if isinstance(value, float) else value
