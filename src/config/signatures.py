@@ -43,6 +43,11 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
     return found
 
 
+def takes(target: str, argument: str) -> bool:
+    """Whether a target has an argument of that name."""
+    return argument in inspect.signature(pkgutil.resolve_name(target)).parameters
+
+
 def signature_errors(target: Any, arguments: typing.Mapping[str, Any], prefix: str = "") -> list[str]:
     """Arguments that `target` does not take by name or by type."""
     name = getattr(target, "__qualname__", str(target))
