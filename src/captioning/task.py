@@ -131,7 +131,7 @@ def log_artifacts(
     training = [caption for image in data.splits["train"].images for caption in image.captions]
     references = [image.captions for image in images]
     beam, penalty = module.hparams["beam"], module.hparams["length_penalty"]
-    means = {"train_means": data.means.get("train"), "means": data.means.get("test")}
+    means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
         "signatures": {score: signature(score, references, beam, penalty) for score in SCORES},
         "distinct_captions": distinct_captions(captions),
