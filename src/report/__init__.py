@@ -1,1 +1,0 @@
-"""The page that walks through the report, made from finished runs: `python -m src.report`."""
