@@ -123,7 +123,8 @@ def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     for package, letters in complete(figure).items():
         if package not in _reported:
             _reported.add(package)
-            logger.warning("No installed font has the letters %s: %s (Debian, Ubuntu) has", letters[:10], package)
+            text = "No installed font has the letters %s: that of the package %s has (Debian, Ubuntu)"
+            logger.warning(text, letters[:10], package)
     buffer = io.BytesIO()
     with look(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing")  # said above

@@ -44,7 +44,7 @@ def render(template: str, **context: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` on one line, without control characters, lone surrogates (of file names), changes of direction."""
+    """`text` on one line, without control characters, lone surrogates and changes of direction."""
     return "".join(" " if c.isspace() else "\N{REPLACEMENT CHARACTER}" if _is_odd(c) else c for c in text)
 
 

@@ -1,0 +1,89 @@
+"""Draw a classifier's filters and what they answer to: `python -m src.filters outputs/fashion_mnist`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from src.config import setting
+from src.entry_point import UserError, entry_point
+
+if TYPE_CHECKING:
+    from src.findings import Picture
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class FilterSettings:
+    """Settings of `python -m src.filters`."""
+
+    checkpoint: str = setting("of a classifier; or a run's or a sweep's folder", path=True)
+    image: str | None = setting("draw the activation maps of this image", default=None, path=True)
+    layer: str | None = setting(
+        "convolution whose top training images are drawn (null: the second)", default=None
+    )
+    out: str = setting("folder for the pictures, as PNG and SVG", default="outputs/filters", path=True)
+
+
+@entry_point("filters", FilterSettings, positional="checkpoint")
+def main(cfg: DictConfig) -> None:
+    """Draw kernels, activation maps, top activating training images and synthetic inputs of a classifier."""
+    from src import figures
+
+    for picture in _pictures(cfg):
+        for path in figures.save(picture.figure, Path(cfg.out).expanduser() / picture.name):
+            sys.stdout.write(f"{path}\n")
+
+
+def _pictures(cfg: DictConfig) -> Iterator[Picture]:
+    from src.classification.module import Classifier
+    from src.classification.task import data_of_run
+    from src.filters import pictures
+    from src.filters.kernels import convolutions
+    from src.images import read_rgb
+    from src.run.trained import load_trained
+
+    trained = load_trained(cfg.checkpoint)
+    module = trained.module
+    layers = list(convolutions(module.network)) if isinstance(module, Classifier) else []
+    if not isinstance(module, Classifier) or not layers:
+        raise UserError(
+            f"{trained.path} holds no classifier with 2-d convolutions, whose filters could be drawn"
+        )
+    layer = cfg.layer or layers[:2][-1]
+    if layer not in layers:
+        raise UserError(f"layer={layer}: the network's convolutions are {', '.join(layers)}")
+    size = tuple(module.hparams["image_size"])
+    yield from pictures.kernel_pictures(module)
+    if cfg.image is not None:
+        image = as_network_input(read_rgb(Path(cfg.image).expanduser()), size)
+        yield pictures.map_picture(module, image, Path(cfg.image).name)
+    yield pictures.synthetic_picture(module, size)
+    folder = trained.path.parent.parent
+    if (folder / "config.yaml").is_file():
+        images, _, indices = data_of_run(folder).splits["train"]
+        yield pictures.top_picture(module, layer, images[indices])
+    else:
+        logger.info("%s lies in no run's folder: its training images are not known", trained.path)
+
+
+def as_network_input(image: Image.Image, size: tuple[int, int, int]) -> Tensor:
+    """An RGB image as uint8 of `size` (C, H, W): the whole of it, centred, on black."""
+    channels, height, width = size
+    fitted = ImageOps.pad(image.convert("L" if channels == 1 else "RGB"), (width, height))
+    return torch.from_numpy(np.atleast_3d(np.array(fitted))).permute(2, 0, 1)
+
+
+if __name__ == "__main__":
+    main()
