@@ -10,70 +10,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from src.scenes.scene import FOREST, MANY, Group, Rng, Scene, SceneObject, Shore, Strip, gap, hull, side_of
+from src.scenes.words import (
+    BACKGROUND,
+    BESIDE,
+    COUNTED,
+    ITS_SIDE,
+    NOUNS,
+    NUMBERS,
+    PARTICIPLES,
+    SIDE_OF,
+    STRIP_VERBS,
+)
 
 Option = TypeVar("Option")
 
 CAPTIONS = 5
 MOST_WORDS = 20  # 22 tokens with the start and the end
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
-NOUNS: dict[str, tuple[str, ...]] = {
-    "houses": ("houses", "homes", "area"),
-    "buildings": ("building", "buildings", "warehouse", "warehouses", "factory", "site"),
-    "tanks": ("tank", "tanks"),
-    "courts": ("court", "courts"),
-    "trees": ("trees", "forest", "woods"),
-    "lawn": ("lawn", "grass"),
-    "parking": ("parking", "lot", "car", "park", "cars"),
-    "planes": ("plane", "planes", "airplane", "airplanes"),
-    "boats": ("boat", "boats"),
-    "river": ("river", "stream"),
-    "road": ("road", "roads", "street", "streets"),
-    "runway": ("runway", "airstrip"),
-    "harbor": ("harbor", "port"),
-    "sea": ("sea", "ocean"),
-    "beach": ("beach",),
-    "pier": ("pier",),
-}
 _ATTENTION = (1.0, 0.8, 0.65, 0.5, 0.4)  # how likely an object is named, the most striking first
 _NEAR = 0.14  # objects so far apart are still beside each other
-_BESIDE = {"beside": 0.5, "near": 0.3, "next to": 0.2}
-_ITS_SIDE = {"left": "on its left", "right": "on its right", "above": "above it", "below": "below it"}
-_SIDE_OF: dict[str, dict[str, float]] = {
-    "left": {"on the left of": 0.7, "to the left of": 0.3},
-    "right": {"on the right of": 0.7, "to the right of": 0.3},
-    "above": {"above": 1.0},
-    "below": {"below": 1.0},
-}
-_BACKGROUND = {
-    "river": {"a river": 0.75, "a winding river": 0.15, "a stream": 0.1},
-    "road": {"a road": 0.7, "a straight road": 0.2, "a street": 0.1},
-    "runway": {"a runway": 0.75, "a long runway": 0.15, "an airstrip": 0.1},
-    "harbor": {"a harbor": 0.8, "a port": 0.2},
-    "sea": {"the sea": 0.8, "the ocean": 0.2},
-}
-_STRIP_VERBS = {
-    "river": {"flows": 0.45, "runs": 0.55},
-    "road": {"goes": 0.4, "runs": 0.6},
-    "runway": {"runs": 0.7, "goes": 0.3},
-}
-_PARTICIPLES: dict[str, dict[str, float]] = {
-    "planes": {"parked": 0.7, "": 0.3},
-    "boats in a harbor": {"docked": 0.5, "moored": 0.2, "": 0.3},
-    "boats": {"sailing": 0.5, "": 0.5},
-    "many houses": {"arranged neatly": 0.3, "": 0.7},
-}
-_COUNTED = {  # singular and plural
-    "houses": {("house", "houses"): 0.9, ("home", "homes"): 0.1},
-    "buildings": {
-        ("building", "buildings"): 0.65,
-        ("factory building", "factory buildings"): 0.15,
-        ("warehouse", "warehouses"): 0.2,
-    },
-    "tanks": {("storage tank", "storage tanks"): 0.75, ("tank", "tanks"): 0.25},
-    "courts": {("tennis court", "tennis courts"): 1.0},
-    "planes": {("plane", "planes"): 0.75, ("airplane", "airplanes"): 0.25},
-    "boats": {("boat", "boats"): 1.0},
-}
 
 
 def objects_of(scene: Scene) -> list[SceneObject]:
@@ -171,7 +125,7 @@ class _Grammar:
         text = f"{self.clause(strip)} with"
         for k, group in enumerate(groups):
             side = sides.get(group) if strip.axis != "diagonal" else None
-            beside = _ITS_SIDE[side] if side is not None and self.happens(0.7) else ""
+            beside = ITS_SIDE[side] if side is not None and self.happens(0.7) else ""
             where = beside or (self.place(group.place) if group.place else "")
             text += f"{' and' if k else ''} {self.noun(group)[0]} {where}"
         return text
@@ -213,8 +167,8 @@ class _Grammar:
             way = self.choose({"across the picture": 0.3, "through the picture": 0.3, ends: 0.4})
             if strip.place and self.happens(0.55):
                 return self.lies(strip)
-        noun = self.choose(_BACKGROUND[strip.kind])
-        return f"{noun} {self.choose(_STRIP_VERBS[strip.kind])} {way}"
+        noun = self.choose(BACKGROUND[strip.kind])
+        return f"{noun} {self.choose(STRIP_VERBS[strip.kind])} {way}"
 
     def shore_clause(self, shore: Shore) -> str:
         text = self.lies(shore)
@@ -223,7 +177,7 @@ class _Grammar:
         return text
 
     def lies(self, one: SceneObject) -> str:
-        noun = self.choose(_BACKGROUND[one.kind])
+        noun = self.choose(BACKGROUND[one.kind])
         return f"{noun} {self.choose({'is': 0.7, 'lies': 0.3})} {self.place(one.place or '')}"
 
     def noun(self, group: Group) -> tuple[str, str]:
@@ -263,7 +217,7 @@ class _Grammar:
             number = "several" if count > 3 and self.happens(0.08) else NUMBERS[count]
         if group.kind == "houses" and colour and self.happens(0.2):
             return f"{number} houses with {colour} roofs", "are"
-        noun = self.choose(_COUNTED[group.kind])[count > 1]
+        noun = self.choose(COUNTED[group.kind])[count > 1]
         if group.kind == "boats" and self.happens(0.12):
             number += " small"
         elif group.kind == "buildings" and self.happens(0.2):
@@ -290,7 +244,7 @@ class _Grammar:
             kind = "many houses"
         elif kind == "boats" and shore and shore.kind == "harbor":
             kind = "boats in a harbor"
-        return self.choose(_PARTICIPLES.get(kind, {"": 1.0}))
+        return self.choose(PARTICIPLES.get(kind, {"": 1.0}))
 
     def where(self, group: Group) -> str:
         """A place, a relation, both or none."""
@@ -324,11 +278,11 @@ class _Grammar:
             return f"{on} the {self.short(other)}"
         side = None if shore else side_of(group.box, other.box)
         if side is not None and self.happens(0.5):
-            return f"{self.choose(_SIDE_OF[side])} the {self.short(other)}"
+            return f"{self.choose(SIDE_OF[side])} the {self.short(other)}"
         if gap(group.box, other.box) > _NEAR:
             return ""
         beach = other.kind == "sea" and self.happens(0.5)
-        return f"{self.choose(_BESIDE)} the {'beach' if beach else self.short(other)}"
+        return f"{self.choose(BESIDE)} the {'beach' if beach else self.short(other)}"
 
     def short(self, one: SceneObject) -> str:
         """The noun alone, for a strip or water that is taken as known."""

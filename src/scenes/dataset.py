@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
+from src.entry_point import UserError
 from src.files import write_atomically
 from src.scenes.captions import boxes_of, describe
 from src.scenes.draw import paint
@@ -34,7 +35,7 @@ DATASET, CHECKSUMS = "dataset.json", "SHA256SUMS"
 _SCENE, _PAINT, _WORDS = range(3)
 
 
-class ScenesMismatch(RuntimeError):
+class ScenesMismatch(UserError):
     """The folder holds something other than the set that was asked for."""
 
 
