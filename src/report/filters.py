@@ -1,0 +1,85 @@
+"""Question 5: what the classifier's filters look like, and what a deep network's late filters answer to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from src.findings import Picture, Section, Statement, Table
+from src.report.sources import Missing, Sources
+
+CLASSIFIER = Section(
+    "filters",
+    "Convolution filters of the classifier",
+    "What do the learned filters look like? The report says that first-layer kernels pick up edges, orientation and "
+    "simple contrast, and that deeper kernels combine them.",
+    command="python -m src.filters outputs/fashion_mnist image=PHOTO.png",
+)
+LATE = Section(
+    "late-filters",
+    "Late filters of a deep network",
+    "The report shows with a deep network how a late filter answers to one kind of object wherever it stands in the "
+    "image. Does it?",
+    answer=(
+        "One object of five kinds stands at nine places of a meadow. For each kind the filter is chosen there that "
+        "tells it best from the others; it is judged on another meadow. The network is efficientnet_lite0 with "
+        "ImageNet weights.",
+    ),
+    command="make report",
+)
+SIDE = 192  # pixels of the drawn images
+
+
+def classifier(sources: Sources) -> Section:
+    """Kernels, activation maps, top activations and synthetic inputs of the best run."""
+    from src.filters import pictures
+    from src.filters.kernels import convolutions
+
+    module = sources.classifier
+    layers = list(convolutions(module.network))
+    if not layers:
+        return replace(CLASSIFIER, missing=("The best run's network has no 2-d convolution.",))
+    found, missing = pictures.kernel_pictures(module), []
+    found.append(pictures.synthetic_picture(module, tuple(module.hparams["image_size"])))
+    try:
+        found.append(pictures.map_picture(module, sources.images("test")[0][0], "the first test image"))
+        found.append(pictures.top_picture(module, layers[:2][-1], sources.images("train")[0]))
+    except Missing as error:
+        missing.append(str(error))
+    return replace(CLASSIFIER, pictures=tuple(found), missing=tuple(missing))
+
+
+def late(sources: Sources) -> Section:
+    """The one statement on late filters."""
+    from src.captioning.encoder import build_encoder
+    from src.filters.late import KINDS, PLACES, late_figure, selectivity
+
+    first, last = selectivity(build_encoder("efficientnet_lite0", SIDE), SIDE)
+    shares = [sum(one.share) / len(KINDS) for one in (first, last)]
+    chance = 1 / len(KINDS)
+    statement = Statement(
+        f"of the {len(PLACES)} images that excite a late filter most, the share that show its kind, at any place",
+        f"{shares[1]:.0%} (the first convolution's filters {shares[0]:.0%}, chance {chance:.0%})",
+        "more than half, and more than the first convolution's filters",
+        shares[1] > max(0.5, shares[0]),
+    )
+    rows = [
+        (
+            kind,
+            str(int(last.filters[k])),
+            f"{last.share[k]:.2f}",
+            f"{first.share[k]:.2f}",
+            f"{last.distance[k]:.0f}",
+        )
+        for k, kind in enumerate(KINDS)
+    ]
+    columns = ("kind", "late filter", "share of its kind", "first convolution's", "peak to object (pixels)")
+    title = "Late filters' maps over objects at several places of an unseen background"
+    alt = "Heat lies on the circled object wherever it stands, a row for each of three kinds."
+    return replace(
+        LATE,
+        statements=(statement,),
+        tables=(
+            Table("Filters chosen for a kind of object", columns, tuple(rows), f"Images of {SIDE} pixels."),
+        ),
+        pictures=(Picture("late-filters", title, alt, late_figure(last, SIDE, title)),),
+    )
