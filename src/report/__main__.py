@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 import platform
 import shlex
 import sys
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 THEORY, CLASSIFIER, CAPTIONER = "Theory", "The classifier", "The captioner"
-# Function below src.report -> heading and title. Imported one by one: a broken one costs its own section alone.
+# Function below src.report -> heading and title. Imported one by one: a broken one costs no other section.
 SECTIONS = {
     "theory.parameters": (THEORY, "Counting parameters"),
     "theory.self_attention": (THEORY, "Self-attention"),
@@ -99,13 +100,15 @@ def make_entry(name: str, sources: Sources, folder: Path) -> Entry:
 
 def facts(cfg: DictConfig) -> dict[str, str]:
     """How the page was made, for its foot."""
-    from src.run.provenance import commit
+    from src.run.provenance import processor, provenance
 
+    known = provenance()
     return {
         "Command": shlex.join(["python", "-m", "src.report", *sys.argv[1:]]),
         "Date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-        "Commit": str(commit()),
-        "Python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
+        "Commit": f"{known['commit']}{' with changes' if known['dirty'] else ''}",
+        "Versions": ", ".join(f"{name} {value}" for name, value in known["versions"].items()),
+        "Hardware": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "Sweep": cfg.sweep,
         "Captions": ", ".join(cfg.captions),
     }

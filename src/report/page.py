@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from src import figures
+from src.files import write_atomically
 from src.findings import Comparison, Section, Table, Value
 from src.page import Embedded, drawing, render
 
@@ -38,12 +39,12 @@ class Entry:
 
 
 def embedded_pictures(section: Section, folder: Path) -> tuple[tuple[str, str, Embedded], ...]:
-    """Write the section's figures into `folder` as PNG and SVG; title, text and picture of each for the page."""
+    """Write the section's figures into `folder` as PNG; title, text and picture of each for the page."""
     found = []
     for picture in section.pictures:
-        figures.save(picture.figure, folder / picture.name)
         picture.figure.suptitle("")  # the page says it in words
         data = figures.rendered(picture.figure, "png", dpi=figures.DPI, bbox_inches="tight", pad_inches=0.08)
+        write_atomically(folder / f"{picture.name}.png", data)
         found.append((picture.title, picture.alt, drawing(Image.open(io.BytesIO(data)))))
     for title, path in section.images:
         with Image.open(path) as image:
