@@ -84,7 +84,8 @@ def drawing(image: Image.Image, widest: int = 1600) -> Embedded:
     """A figure as PNG, or as JPEG where it is of many colours and becomes much smaller."""
     image = image.convert("RGB")
     image.thumbnail((widest, 4 * widest), Image.Resampling.LANCZOS)
-    png = _encoded(image, "PNG", optimize=True)
+    few = image.getcolors(256) is not None
+    png = _encoded(image.quantize(256, dither=Image.Dither.NONE) if few else image, "PNG")
     if len(png) > PLAIN_PNG:
         jpeg = _encoded(image, "JPEG", quality=88, subsampling=0)
         if len(jpeg) < 0.6 * len(png):

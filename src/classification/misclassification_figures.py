@@ -44,7 +44,7 @@ def confusion_figure(found: Misclassifications, names: Sequence[str], title: str
 
 
 def errors_figure(found: Misclassifications, images: Tensor, names: Sequence[str], title: str) -> Figure:
-    """The most confident errors with predicted and true class and their probabilities; images (N, C, H, W)."""
+    """The most confident errors with predicted and true class and probabilities; images (N, C, H, W)."""
     shown = found.errors[:SHOWN].tolist()
     down = max(1, -(-len(shown) // ACROSS))
     with figures.look():

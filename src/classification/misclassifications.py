@@ -84,10 +84,10 @@ def misclassifications(probabilities: Tensor, labels: Tensor) -> Misclassificati
 
 
 def calibration(highest: np.ndarray, right: np.ndarray, bins: int = BINS, draws: int = 400) -> Calibration:
-    """Accuracy beside confidence (Guo, Pleiss, Sun, Weinberger 2017, "On calibration of modern neural networks").
+    """Accuracy beside confidence (Guo et al. 2017, "On calibration of modern neural networks").
 
-    The error by chance is simulated (Broecker and Smith 2007): each image is right with just the probability that
-    it was given.
+    The error by chance is simulated (Broecker and Smith 2007): each image is right with just the probability
+    that it was given.
 
     Args:
         highest: probability of the predicted class, (N,).

@@ -48,8 +48,8 @@ def gradient_ascent(
     """Images (B, C, H, W) that excite their filters, grown from noise around the middle of the valid range.
 
     A step is `rate` x span x (g / rms(g) - variation x TV'), and shrinks evenly to nothing. g is the
-    activation's gradient, without its size, which differs by orders between layers; TV' is the gradient of the
-    sum of absolute differences of neighbouring pixels.
+    activation's gradient, without its size, which differs by orders between layers; TV' is that of the sum of
+    absolute differences of neighbouring pixels.
 
     Args:
         activation: differentiable; see `Activation`.

@@ -1,4 +1,4 @@
-"""Question 6: the captioner without and with attention, over seeds, beside baselines and published results."""
+"""Question 6: the captioner without and with attention, beside baselines and published results."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ COMMANDS = {
 SECTION = Section(
     "captions",
     "Captions without and with attention",
-    "Train a captioner whose LSTM sees the image's mean feature, and one that attends to its regions, on aerial "
-    "images. Compare their BLEU-4, draw training loss and validation BLEU-4 by epoch, and show the captions of test "
-    "images with what attention looked at.",
+    "Train a captioner whose LSTM sees the image's mean feature, and one that attends to its regions, on "
+    "aerial images. Compare their BLEU-4, draw training loss and validation BLEU-4 by epoch, and show the "
+    "captions of test images with what attention looked at.",
     answer=("Images and captions of the scenes are synthetic: a program draws and writes them.",),
 )
 
 
 def section(sources: Sources) -> Section:
     """Every caption sweep of `sources.captions` that has finished runs."""
-    found, sydney = replace(SECTION, command="\n".join(map(command_of, sources.captions))), {}
+    found = replace(SECTION, command="\n".join(map(command_of, sources.captions)))
+    sydney: dict[str, list[RunRecord]] = {}
     for folder in sources.captions:
         try:
             ranking = ranking_of(folder, command_of(folder))

@@ -10,19 +10,19 @@ from src.report.sources import Missing, Sources
 CLASSIFIER = Section(
     "filters",
     "Convolution filters of the classifier",
-    "What do the learned filters look like? The report says that first-layer kernels pick up edges, orientation and "
-    "simple contrast, and that deeper kernels combine them.",
+    "What do the learned filters look like? The report says that first-layer kernels pick up edges, "
+    "orientation and simple contrast, and that deeper kernels combine them.",
     command="python -m src.filters outputs/fashion_mnist image=PHOTO.png",
 )
 LATE = Section(
     "late-filters",
     "Late filters of a deep network",
-    "The report shows with a deep network how a late filter answers to one kind of object wherever it stands in the "
-    "image. Does it?",
+    "The report shows with a deep network how a late filter answers to one kind of object wherever it "
+    "stands in the image. Does it?",
     answer=(
-        "One object of five kinds stands at nine places of a meadow. For each kind the filter is chosen there that "
-        "tells it best from the others; it is judged on another meadow. The network is efficientnet_lite0 with "
-        "ImageNet weights.",
+        "One object of five kinds stands at nine places of a meadow. For each kind the filter is chosen "
+        "there that tells it best from the others; it is judged on another meadow. The network is "
+        "efficientnet_lite0 with ImageNet weights.",
     ),
     command="make report",
 )

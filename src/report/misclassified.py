@@ -14,11 +14,11 @@ ROUNDING = 0.0003  # share of images whose class may flip on another machine, wh
 SECTION = Section(
     "misclassified",
     "Misclassifications of the best run",
-    "Which classes does the best classifier of the sweep mix up, how sure is it when it is wrong, and can its "
-    "probabilities be taken at their word?",
+    "Which classes does the best classifier of the sweep mix up, how sure is it when it is wrong, and can "
+    "its probabilities be taken at their word?",
     answer=(
-        "Expected calibration error (Guo et al. 2017): the gap between accuracy and mean confidence in bins of equal "
-        "width, weighted by their images.",
+        "Expected calibration error (Guo et al. 2017): the gap between accuracy and mean confidence in bins "
+        "of equal width, weighted by their images.",
     ),
     command="make sweep",
 )

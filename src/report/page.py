@@ -83,7 +83,7 @@ def percent(item: Comparison) -> str:
     if not isinstance(item.report, int | float) or not isinstance(item.ours, int | float) or not item.report:
         return ""
     share = (item.ours - item.report) / abs(item.report)
-    return f"({100 * share:+,.1f} %)" if math.isfinite(share) else ""
+    return f"({100 * share:+,.1f} %)" if share and math.isfinite(share) else ""
 
 
 def numeric_columns(table: Table) -> list[bool]:

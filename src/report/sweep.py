@@ -22,8 +22,9 @@ COMMAND = "make sweep"
 SECTION = Section(
     "sweep",
     "Dropout and learning rate (the report's Table 2)",
-    "Train the classifier for dropout 0.1 to 0.8 and learning rates 0.1, 0.01 and 0.001, rank the configurations by "
-    "validation accuracy, and draw training loss and validation accuracy by epoch of the best one.",
+    "Train the classifier for dropout 0.1 to 0.8 and learning rates 0.1, 0.01 and 0.001, rank the "
+    "configurations by validation accuracy, and draw training loss and validation accuracy by epoch of the "
+    "best one.",
     command=COMMAND,
 )
 
@@ -44,8 +45,9 @@ def section(sources: Sources) -> Section:
         noise = []
         missing.append(str(error))
     note = (
-        "Ranked by validation accuracy after the last epoch; the test set chooses nothing. Train loss is the running "
-        "mean over every batch since the first epoch: it tells how fast a run learned, not where it ended."
+        "Ranked by validation accuracy after the last epoch; the test set chooses nothing. Train loss is "
+        "the running mean over every batch since the first epoch: it tells how fast a run learned, not "
+        "where it ended."
     )
     best = ranking.rows[0][1]
     tables = (
@@ -87,7 +89,7 @@ def _comparisons(cells: dict[Cell, RunRecord]) -> tuple[Comparison, ...]:
     """The best configuration, then the 13 cells, one metric after the other."""
     best = [next(iter(of), None) for of in (REPORT, cells)]
     shown = [f"dropout {cell[0]:g}, lr {cell[1]:g}" if cell else None for cell in best]
-    found = [Comparison("the best configuration", *shown)]
+    found = [Comparison("the best configuration", shown[0], shown[1])]
     for key, name in METRICS.items():
         for cell, theirs in REPORT.items():
             ours = cells[cell].number(key) if cell in cells else None

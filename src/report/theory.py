@@ -1,4 +1,4 @@
-"""Questions 1 to 3: the theory's findings, with the sweep's classifier and its test images where there are some."""
+"""Questions 1 to 3: the theory's findings, with the sweep's classifier and its test images."""
 
 from __future__ import annotations
 
