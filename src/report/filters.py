@@ -57,7 +57,7 @@ def late(sources: Sources) -> Section:
     shares = [sum(one.share) / len(KINDS) for one in (first, last)]
     chance = 1 / len(KINDS)
     statement = Statement(
-        f"of the {len(PLACES)} images that excite a late filter most, the share that show its kind, at any place",
+        f"of the {len(PLACES)} images that excite a late filter most, the share that show its kind",
         f"{shares[1]:.0%} (the first convolution's filters {shares[0]:.0%}, chance {chance:.0%})",
         "more than half, and more than the first convolution's filters",
         shares[1] > max(0.5, shares[0]),

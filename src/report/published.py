@@ -106,7 +106,7 @@ def sydney_solutions(ours: Sequence[float | None]) -> Table:
 
 
 def published_captions(data: str, runs: Mapping[str, Sequence[RunRecord]]) -> Table:
-    """Published corpus BLEU-4 and CIDEr of a data set in CAPTIONS, the highest first, with ours over seeds."""
+    """Published corpus BLEU-4 and CIDEr on a data set, the highest first, with ours over seeds."""
     rows = [(bleu, (name, f"{bleu:.3f}", f"{cider:.2f}")) for name, (bleu, cider) in CAPTIONS[data].items()]
     for name, of in runs.items():
         scores = [run.number("test_bleu4") for run in of]
