@@ -1,4 +1,4 @@
-"""Filters: kernels as the report draws them, layers read by hooks, top images, synthetic inputs, late filters."""
+"""Filters: kernels as the report draws them, layers read by hooks, top images, synthetic inputs."""
 
 import sys
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_layer_outputs_of_any_module() -> None:
     found = layer_outputs(network, torch.tensor([[1.0, -2.0]]), ["0.1", "0.0"])
     assert found["0.0"].tolist() == [[1.0, -2.0]]
     assert found["0.1"].tolist() == [[1.0, 0.0]]
-    with pytest.raises(ValueError, match="no layer 'outer': it has 0, 0.0, 0.1, 1"):
+    with pytest.raises(ValueError, match=r"no layer 'outer': it has 0, 0\.0, 0\.1, 1"):
         layer_outputs(network, torch.ones(1, 2), ["outer"])
     assert not any(part._forward_hooks for part in network.modules())
 
@@ -90,7 +90,7 @@ def test_window_lies_within_the_receptive_field(layer: str, side: int) -> None:
     module, image = classifier(), scaled(images(1))
     place = torch.tensor([5, 7])
     top, left, bottom, right = input_window(module.network, layer, image, 2, place)
-    first = {"conv1": (4, 6), "conv2": (9, 13)}[layer]  # conv2: pooled 5, 7 begin at pixel 10, 14, less padding
+    first = {"conv1": (4, 6), "conv2": (9, 13)}[layer]  # conv2: pixels 10, 14, less padding
     assert first[0] <= top < bottom <= first[0] + side
     assert first[1] <= left < right <= first[1] + side
     changed = image.clone()
@@ -106,7 +106,9 @@ def test_gradient_ascent_reaches_the_exact_optimum_of_the_first_layer() -> None:
     activation = unit(network, "conv1", range(16))
     found = gradient_ascent(activation, (16, 1, 28, 28), rate=0.3)
     assert 0 <= found.min() <= found.max() <= 1
-    best = network.conv1.bias + network.conv1.weight.clamp_min(0).sum((1, 2, 3))  # type: ignore[operator, union-attr]
+    conv1 = convolutions(network)["conv1"]
+    assert conv1.bias is not None
+    best = conv1.bias + conv1.weight.clamp_min(0).sum((1, 2, 3))
     torch.testing.assert_close(activation(found), best, atol=1e-3, rtol=0)
 
 
@@ -126,7 +128,8 @@ def test_objects_stand_where_they_should() -> None:
     for kind in range(len(KINDS)):
         background = drawn[kind].median(0).values
         for place, (x, y) in enumerate(PLACES):
-            rows, columns = ((drawn[kind, place] - background).abs().amax(0) > 30).nonzero().float().mean(0) / 96
+            changed = (drawn[kind, place] - background).abs().amax(0) > 30
+            rows, columns = changed.nonzero().float().mean(0) / 96
             assert abs(columns - x) < 0.06, KINDS[kind]
             assert abs(rows - y) < 0.06, KINDS[kind]
 
@@ -159,7 +162,13 @@ def test_command_line(
     out = f"out={tmp_path / 'out'}"
     assert draw(monkeypatch, str(run), out, f"image={tmp_path / 'photo.png'}") == 0
     names = {path.stem for path in (tmp_path / "out").glob("*.png")}
-    assert names == {"kernels-conv1", "kernels-conv2", "activations-photo-png", "synthetic-inputs", "top-conv2"}
+    assert names == {
+        "kernels-conv1",
+        "kernels-conv2",
+        "activations-photo-png",
+        "synthetic-inputs",
+        "top-conv2",
+    }
 
     assert draw(monkeypatch, str(run), out, "layer=conv9") == 1
     assert "layer=conv9: the network's convolutions are conv1, conv2" in capsys.readouterr().err

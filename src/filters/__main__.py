@@ -75,7 +75,7 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
         images, _, indices = data_of_run(folder).splits["train"]
         yield pictures.top_picture(module, layer, images[indices])
     else:
-        logger.info("%s lies in no run's folder: its training images are not known", trained.path)
+        logger.info("%s lies in no run's folder: its training images are unknown", trained.path)
 
 
 def as_network_input(image: Image.Image, size: tuple[int, int, int]) -> Tensor:

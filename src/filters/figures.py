@@ -93,9 +93,7 @@ def top_figure(rows: Mapping[str, tuple[Tensor, Sequence[Sequence[int]]]], title
     """A row a filter: images (K, C, H, W), each with a frame around pixels: top, left, bottom, right."""
     most = max((len(images) for images, _ in rows.values()), default=1)
     with figures.look():
-        figure, axes_of = figures.subplots(max(len(rows), 1), most, height=0.6 + 0.98 * max(len(rows), 1))
-        for axes in axes_of.flat:
-            axes.set_axis_off()
+        figure, axes_of = image_grid(max(len(rows), 1), most, 0.98)
         for line, (label, (images, frames)) in zip(axes_of, rows.items(), strict=False):
             for axes, image, (top, left, bottom, right) in zip(line, images, frames, strict=False):
                 show_image(axes, image)
@@ -115,15 +113,25 @@ def synthetic_figure(groups: Sequence[tuple[Sequence[str], Tensor]], title: str)
         for start in range(0, len(names), ACROSS)
     ]
     with figures.look():
-        figure, axes_of = figures.subplots(len(lines), ACROSS, height=0.6 + 1.12 * len(lines))
-        for axes in axes_of.flat:
-            axes.set_axis_off()
+        figure, axes_of = image_grid(len(lines), ACROSS, 1.12)
         for line, (names, images) in zip(axes_of, lines, strict=True):
             for axes, name, image in zip(line, names, images, strict=False):
                 show_image(axes, 255 * image)
                 axes.set_title(name, loc="center", fontsize=8, pad=2)
         figures.title(figure, title)
     return figure
+
+
+def image_grid(rows: int, columns: int, row_height: float) -> tuple[Figure, np.ndarray]:
+    """A figure for images, with fixed margins: constrained layout takes seconds for so many axes."""
+    height = 0.55 + row_height * rows
+    figure, axes_of = figures.subplots(rows, columns, height=height)
+    figure.set_layout_engine("none")
+    margins = {"left": 0.01, "bottom": 0.02, "right": 0.99, "top": 1 - 0.55 / height}
+    axes_of[0, 0].get_gridspec().update(**margins, wspace=0.05, hspace=0.25)
+    for axes in axes_of.flat:
+        axes.set_axis_off()
+    return figure, axes_of
 
 
 def show_image(axes: Axes, image: Tensor, **options: Any) -> None:

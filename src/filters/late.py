@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from src import figures
 from src.filters.activations import layer_outputs
-from src.filters.figures import FRAME, show_image
+from src.filters.figures import FRAME, image_grid, show_image
 from src.filters.kernels import convolutions
 from src.scenes.draw import paint
 from src.scenes.groups import RECIPES
@@ -102,7 +102,7 @@ def late_figure(late: Selectivity, side: int, title: str, rows: int = 3, columns
     images = object_images(side, JUDGING)
     order = sorted(range(len(KINDS)), key=lambda kind: -late.share[kind])[:rows]
     with figures.look():
-        figure, axes_of = figures.subplots(len(order), columns, height=0.5 + 1.62 * len(order))
+        figure, axes_of = image_grid(len(order), columns, 1.75)
         for line, kind in zip(axes_of, order, strict=True):
             for axes, place in zip(
                 line, np.linspace(0, len(PLACES) - 1, columns).round().astype(int), strict=True

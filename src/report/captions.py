@@ -106,7 +106,7 @@ def _with_sweep(found: Section, ranking: Ranking, runs: dict[str, list[RunRecord
 
 
 def _attention_helps(runs: dict[str, list[RunRecord]], name: str) -> Iterator[Statement]:
-    """For each decoder, where two seeds at least can tell: whether it is ahead of the LSTM without attention."""
+    """For each decoder with two seeds at least, whether it is ahead of the LSTM without attention."""
     scores = {
         decoder: [score for run in of if (score := run.number("test_bleu4")) is not None]
         for decoder, of in runs.items()
