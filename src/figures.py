@@ -117,8 +117,7 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
 def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     """The figure as a file of that kind ("png", "svg"); `options` go to `Figure.savefig`.
 
-    Letters that the look's font lacks take an installed font that has them; where none has, a line of the log
-    names the package of one, once.
+    Letters that the look's font lacks take an installed font that has them; if none has, the log names one.
     """
     for package, letters in complete(figure).items():
         if package not in _reported:

@@ -1,8 +1,4 @@
-"""HTML pages: one jinja2 environment for all of them, and the pictures within.
-
-Templates lie beside the code that fills them and are named by their path below `src/`. Texts are escaped
-whatever a caption or a file name holds.
-"""
+"""HTML pages: one jinja2 environment; templates are named by their path below `src/`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("answer " * 50,),
         tuple(Comparison(f"number {k}", 10_298 * k, 0.5, note="w" * 90) for k in range(9)),
         (Statement("what " * 20, "m" * 90, "e" * 90, True), Statement("other", "1", "2", False)),
-        (Table("Wide", tuple(f"column {k}" for k in range(12)), (("cell",) * 12,), "note"),),
+        (Table("Wide", tuple(f"val acc {k}" for k in range(13)), (("0.9063",) * 13,), "note"),),
         (Picture("curves", "Curves", "Two points.", figure),),
         slip="slip " * 30,
         command="python -m src.report " + "only=parameters," * 20,

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +16,7 @@ from torch import Tensor
 
 from src.config import setting
 from src.entry_point import UserError, entry_point
-
-if TYPE_CHECKING:
-    from src.findings import Picture
+from src.findings import Picture
 
 logger = logging.getLogger(__name__)
 

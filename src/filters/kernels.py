@@ -32,11 +32,7 @@ def protocol_kernels(weight: Tensor) -> Tensor:
 
 
 def mosaic(tiles: Tensor, across: int, gap: int = 1) -> Tensor:
-    """Tiles (N, h, w) in rows of `across`, with `gap` pixels of NaN between and around them.
-
-    Returns:
-        (rows * (h + gap) + gap, across * (w + gap) + gap); the last row may hold fewer tiles.
-    """
+    """Tiles (N, h, w) in rows of `across`, with `gap` pixels of NaN between and around them."""
     count, height, width = tiles.shape
     rows = -(-count // across)
     sheet = tiles.new_full((rows * (height + gap) + gap, across * (width + gap) + gap), torch.nan)

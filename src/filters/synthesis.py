@@ -65,7 +65,8 @@ def gradient_ascent(
     low, high = limits
     span = high - low
     images = (low + high) / 2 + 0.05 * span * torch.randn(tuple(shape), generator=generator)
-    amplitudes = _frequencies(shape[-2], shape[-1]).pow(-smoothing)
+    frequencies = torch.hypot(torch.fft.fftfreq(shape[2])[:, None], torch.fft.rfftfreq(shape[3]))
+    amplitudes = frequencies.clamp_min(1 / max(shape[2:])).pow(-smoothing)
     for step in range(steps):
         dy, dx = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
         shifted = images.roll((dy, dx), (2, 3)).requires_grad_()
@@ -87,9 +88,3 @@ def _variation_gradient(images: Tensor) -> Tensor:
         found.narrow(axis, 1, size - 1).add_(signs)
         found.narrow(axis, 0, size - 1).sub_(signs)
     return found
-
-
-def _frequencies(height: int, width: int) -> Tensor:
-    """Those of `rfft2`, (H, W // 2 + 1); 0 counts as the lowest but it."""
-    down, across = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
-    return torch.hypot(down[:, None], across[None, :]).clamp_min(1 / max(height, width))
