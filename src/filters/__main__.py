@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,12 +61,11 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
     layer = cfg.layer or layers[:2][-1]
     if layer not in layers:
         raise UserError(f"layer={layer}: the network's convolutions are {', '.join(layers)}")
-    size = tuple(module.hparams["image_size"])
     yield from pictures.kernel_pictures(module)
     if cfg.image is not None:
-        image = as_network_input(read_rgb(Path(cfg.image).expanduser()), size)
+        image = as_network_input(read_rgb(Path(cfg.image).expanduser()), module.hparams["image_size"])
         yield pictures.map_picture(module, image, Path(cfg.image).name)
-    yield pictures.synthetic_picture(module, size)
+    yield pictures.synthetic_picture(module)
     folder = trained.path.parent.parent
     if (folder / "config.yaml").is_file():
         images, _, indices = data_of_run(folder).splits["train"]
@@ -75,7 +74,7 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
         logger.info("%s lies in no run's folder: its training images are unknown", trained.path)
 
 
-def as_network_input(image: Image.Image, size: tuple[int, int, int]) -> Tensor:
+def as_network_input(image: Image.Image, size: Sequence[int]) -> Tensor:
     """An RGB image as uint8 of `size` (C, H, W): the whole of it, centred, on black."""
     channels, height, width = size
     fitted = ImageOps.pad(image.convert("L" if channels == 1 else "RGB"), (width, height))

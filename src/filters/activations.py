@@ -1,7 +1,6 @@
 """What the layers of any network answer to images, and which images excite a filter most.
 
-Layers are read by forward hooks, which serve any nn.Module; torchvision's `create_feature_extractor` has to
-trace the network, which fails where its code branches on values.
+Layers are read by forward hooks, which serve any nn.Module.
 
 Dimension letters: N images, B batch, C channels, H, W pixels; F filters, h, w a layer's map; K images a
 filter.

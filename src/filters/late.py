@@ -72,8 +72,8 @@ def selectivity(network: nn.Module, side: int) -> tuple[Selectivity, Selectivity
             layer_outputs(network, batch, [layers[0], layers[-1]]) for batch in object_images(side, seed)
         ]
         found.append({name: torch.stack([batch[name] for batch in batches]) for name in batches[0]})
-    first, last = (_judge(name, found[0][name], found[1][name], side) for name in (layers[0], layers[-1]))
-    return first, last
+    judged = [_judge(name, found[0][name], found[1][name], side) for name in (layers[0], layers[-1])]
+    return judged[0], judged[1]
 
 
 def _judge(layer: str, choosing: Tensor, judging: Tensor, side: int) -> Selectivity:

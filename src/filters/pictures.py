@@ -63,9 +63,9 @@ def top_picture(module: Classifier, layer: str, images: Tensor) -> Picture:
     return Picture(f"top-{_slug(layer)}", title, alt, draw.top_figure(rows, title))
 
 
-def synthetic_picture(module: Classifier, size: tuple[int, int, int]) -> Picture:
-    """Inputs of `size` (C, H, W) that excite filters of the first two convolutions and class scores most."""
-    network = module.network.requires_grad_(False)
+def synthetic_picture(module: Classifier) -> Picture:
+    """Inputs that excite filters of the first two convolutions and class scores most."""
+    network, size = module.network.requires_grad_(False), module.hparams["image_size"]
     groups = []
     for layer in list(convolutions(network))[:2]:
         filters = _spread(convolutions(network)[layer].out_channels)

@@ -39,7 +39,7 @@ def classifier(sources: Sources) -> Section:
     if not layers:
         return replace(CLASSIFIER, missing=("The best run's network has no 2-d convolution.",))
     found, missing = pictures.kernel_pictures(module), []
-    found.append(pictures.synthetic_picture(module, tuple(module.hparams["image_size"])))
+    found.append(pictures.synthetic_picture(module))
     try:
         found.append(pictures.map_picture(module, sources.images("test")[0][0], "the first test image"))
         found.append(pictures.top_picture(module, layers[:2][-1], sources.images("train")[0]))
