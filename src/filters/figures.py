@@ -36,7 +36,6 @@ def kernel_figure(weight: Tensor, title: str) -> Figure:
             axes.set_title(str(number), loc="center", fontsize=8, pad=2)
         scale = mpl.cm.ScalarMappable(Normalize(0, 1), mpl.colormaps["gray"])
         bar = figure.colorbar(scale, ax=axes_of, fraction=0.025, pad=0.01, aspect=20)
-        # The scale's ends in the layer's own weights, so that grey can be read as a number.
         bar.set_ticks([0, 1], labels=[f"{float(weight.min()):.2f}", f"{float(weight.max()):.2f}"])
         bar.set_label("weight", fontsize=8, labelpad=-12)
         figures.title(figure, title)
@@ -60,7 +59,6 @@ def activation_figure(
         grid = figure.add_gridspec(1 + len(rows), 2, height_ratios=[1.9, *heights], width_ratios=[1, 2.2])
         first = figure.add_subplot(grid[0, 0])
         show_image(first, image)
-        first.set_title(f"the image, {image.shape[1]}x{image.shape[2]}")
         _draw_probabilities(figure.add_subplot(grid[0, 1]), scores, names)
         for row, (name, maps) in enumerate(layers.items(), start=1):
             axes = figure.add_subplot(grid[row, :])

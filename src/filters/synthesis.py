@@ -59,7 +59,7 @@ def gradient_ascent(
         jitter: before each step the image is shifted, around its edges, by up to so many pixels each way.
         variation: weight of the total variation.
         smoothing: the gradient's amplitude at spatial frequency f is divided by f to this power.
-        seed: of noise and jitter; torch's global generator is left alone.
+        seed: of noise and jitter.
     """
     generator = torch.Generator().manual_seed(seed)
     low, high = limits
