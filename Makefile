@@ -82,11 +82,11 @@ fuzz: setup ## 100,000 made-up inputs to everything that reads from outside (abo
 audit: setup ## ask for known vulnerabilities of the pinned packages (needs a network; status 2: nobody could be asked)
 	@$(BIN)/python -m src.audit
 
-bench: setup data ## measure all that is claimed of speed against the straightforward way, on a quiet machine (ARGS='--only PART')
+bench: setup data ## measure speed against the straightforward way, on a quiet machine (ARGS='only=captions')
 	@$(BIN)/python -m src.bench $(ARGS)
 
-profile: setup ## trace, flame graph and heaviest operators of every hot path: outputs/profile/
-	@$(BIN)/python -m src.bench.profiles $(ARGS)
+profile: setup ## traces of the hot paths for Perfetto, heaviest operators: outputs/profile/
+	@$(BIN)/python -m src.bench.profile $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
