@@ -85,7 +85,7 @@ audit: setup ## ask for known vulnerabilities of the pinned packages (needs a ne
 bench: setup data ## measure speed against the straightforward way, on a quiet machine (ARGS='only=captions')
 	@$(BIN)/python -m src.bench $(ARGS)
 
-profile: setup ## traces of the hot paths for Perfetto, heaviest operators: outputs/profile/
+profile: setup ## traces of the hot paths for ui.perfetto.dev: outputs/profile/
 	@$(BIN)/python -m src.bench.profile $(ARGS)
 
 lint: setup ## check style

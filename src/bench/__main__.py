@@ -1,4 +1,4 @@
-"""`python -m src.bench`: see `main`."""
+"""`make bench`: see `main`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = {  # module and function
 
 @dataclass
 class BenchSettings:
-    """Settings of `python -m src.bench`."""
+    """See `main`."""
 
     only: str | None = setting("one part instead of all", default=None, choices=tuple(PARTS))
     rounds: int = setting("rounds; each runs every contender once", default=5, at_least=1)

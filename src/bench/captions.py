@@ -58,16 +58,11 @@ class PlainAttention(AttentionDecoder):
 def captioner(cfg: DictConfig) -> list[Comparison]:
     """Training steps and decoding."""
     torch.manual_seed(0)
-    found = []
-    for length, dim in SIZES:
-        what = f"training step, batch {BATCH}, {STEPS} words, {length} regions of {dim} features"
-        ways = {name: timed(step) for name, step in training_ways(length, dim).items()}
-        found.append(Comparison(what, alternate(ways, cfg.rounds)))
-    for beam in (1, 5):
-        what = f"{SPLIT} captions of {WORDS} words, {LENGTH} regions of {DIM} features, beam {beam}"
-        searches = {name: timed(search) for name, search in decoding_ways(beam).items()}
-        found.append(Comparison(what, alternate(searches, cfg.rounds)))
-    return found
+    step, search = f"training step, batch {BATCH}, {STEPS} words", f"{SPLIT} captions of {WORDS} words"
+    cases: dict[str, Any] = {f"{step}, {size[0]} x {size[1]} regions": training_ways(*size) for size in SIZES}
+    cases |= {f"{search}, {LENGTH} x {DIM} regions, beam {beam}": decoding_ways(beam) for beam in (1, 5)}
+    timed_cases = {what: {name: timed(work) for name, work in ways.items()} for what, ways in cases.items()}
+    return [Comparison(what, alternate(ways, cfg.rounds)) for what, ways in timed_cases.items()]
 
 
 def training_ways(length: int, dim: int, batch: int = BATCH) -> dict[str, Callable[[], float]]:
@@ -113,7 +108,7 @@ def networks_of(dim: int, **options: Any) -> dict[str, Any]:
 
 
 def encoding(cfg: DictConfig) -> list[Comparison]:
-    """Images a second of JPEG files of smoothed noise: one at a time, and as a run does (folded, an image a core, stored)."""
+    """Images a second of JPEG files of smoothed noise; a run folds, takes a core an image, and stores."""
     encoder, random = build_encoder(ENCODER, SIZE), np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.jpg" for number in range(FILES)]

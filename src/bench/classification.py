@@ -19,8 +19,7 @@ from src.run.threads import cores
 
 PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # the first one warms up
-# A run's start and end count in a sweep: with few images they would weigh more than in the report's runs.
-SWEEP_EPOCHS, SWEEP_SCALE = 5, 12
+SWEEP_EPOCHS, SWEEP_SCALE = 5, 12  # with few images its start and end would weigh more than in the report's
 PLAIN, DEFAULTS = "plain PyTorch loop, all threads", "Lightning with its defaults, all threads"
 RUN, SWEEP = "python -m src.train", "python -m src.train -m, a run a core, tests and files included"
 

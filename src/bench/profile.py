@@ -8,19 +8,19 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.config import setting
-from src.entry_point import entry_point
+from src.entry_point import entry_point, logger
 
 
 @dataclass
 class ProfileSettings:
-    """Settings of `python -m src.bench.profile`."""
+    """See `main`."""
 
     output: str = setting("folder of the traces", default="outputs/profile", path=True)
 
 
 @entry_point("bench.profile", ProfileSettings)
 def main(cfg: DictConfig) -> None:
-    """Write a trace of each hot path, for https://ui.perfetto.dev, and print its heaviest operators."""
+    """Write a trace of each hot path, for https://ui.perfetto.dev, with Python's stacks."""
     import torch
     from torch.profiler import profile
 
@@ -29,11 +29,11 @@ def main(cfg: DictConfig) -> None:
     from src.classification.sgd import sgd_steps
 
     network = ConvNet(0.3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images, labels = torch.rand(512, 1, 28, 28), torch.randint(0, 10, (512,))
+    images, labels = torch.rand(128, 1, 28, 28), torch.randint(0, 10, (128,))
     paths = {
         "classifier": lambda: sgd_steps(network, images, labels, batch=8, lr=0.01),
         "captioner": captions.training_ways(49, 1280)[captions.OURS],
-        "decoding": captions.decoding_ways(beam=5)[captions.OURS],
+        "decoding": captions.decoding_ways(beam=5, images=8)[captions.OURS],
     }
     Path(cfg.output).mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         with profile(with_stack=True) as found:
             path()
         found.export_chrome_trace(str(Path(cfg.output) / f"{name}.json"))
-        print(f"{name}\n{found.key_averages().table(sort_by='self_cpu_time_total', row_limit=12)}")
+        logger.info("%s/%s.json", cfg.output, name)
 
 
 if __name__ == "__main__":

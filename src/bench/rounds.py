@@ -64,9 +64,10 @@ def show(part: str, comparisons: Sequence[Comparison], rounds: int) -> None:
     versions = ", ".join(f"{name} {made['versions'][name]}" for name in ("torch", "lightning", "python"))
     place = f"{processor()}, {cores()} cores, {platform.system()}, {versions}"
     commit = f"commit {made['commit']}{' with changes' if made['dirty'] else ''}"
-    table = Table(box=box.SIMPLE_HEAD, title=part, caption=f"{rounds} rounds; {place}; {commit}")
-    for header in ("", "median", "times as fast (lowest to highest)"):
-        table.add_column(header, justify="right" if header else "left")
+    table = Table(box=box.SIMPLE_HEAD, title=part)
+    table.add_column()
+    for header in ("median", "times as fast (lowest to highest)"):
+        table.add_column(header, justify="right")
     for one in comparisons:
         table.add_row(f"[bold]{one.what}[/bold]")
         for way, seconds in one.seconds.items():
@@ -75,4 +76,5 @@ def show(part: str, comparisons: Sequence[Comparison], rounds: int) -> None:
             ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
             table.add_row(f"  {way}", shown, ratio)
         table.add_section()
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(table, f"{rounds} rounds; {place}; {commit}")
