@@ -6,7 +6,10 @@ global list of open figures and no window system.
 
 import io
 import re
+import sys
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.files import write_atomically
+from src.fonts import complete
 
 WIDTH = 8.0  # inches, a page's text width
 HEIGHT = 4.0  # inches
@@ -30,6 +34,7 @@ DPI = 150  # pixels an inch, for PNG
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 HEAT = "inferno"  # from black, so that light can be added to an image; its lightness rises evenly
 SEQUENTIAL = "viridis"  # for ordered values; its lightness rises evenly
+_FILLER = "\N{WORD JOINER}"
 DARK, PALE = "#222222", "#EEEEEE"
 
 _STYLE: Any = {
@@ -82,14 +87,15 @@ def title(figure: Figure, text: str) -> None:
 
 
 def wrapped(text: str, letters: int) -> str:
-    """`text` in lines of at most `letters`; a number stays with the word before it."""
+    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before."""
     return "\n".join(lines(text, letters))
 
 
 def lines(text: str, letters: int) -> list[str]:
     """The lines of `wrapped`, one by one."""
     bound = re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", text)  # "lr 0.1" stays on one line
-    return textwrap.wrap(bound, max(letters, 1))
+    wide = "".join(sign + _FILLER * (unicodedata.east_asian_width(sign) in "WF") for sign in bound)
+    return [line.replace(_FILLER, "") for line in textwrap.wrap(wide, max(letters, 2))]
 
 
 def epoch_axis(axes: Axes, last: int) -> None:
@@ -106,6 +112,35 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
     return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
+def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
+    """The figure as a file of that kind ("png", "svg"); `options` go to `Figure.savefig`.
+
+    Letters that the look's font lacks take an installed font that has them; where none has, standard error
+    names the package of one, once.
+    """
+    for package, letters in complete(figure).items():
+        _tell(package, letters)
+    buffer = io.BytesIO()
+    with look(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing")  # told above, in a line
+        figure.savefig(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+_told: set[str] = set()  # every figure of a sweep would say the same
+
+
+def _tell(package: str, letters: str) -> None:
+    if package not in _told:
+        _told.add(package)
+        print(
+            f"No installed font has the letters {letters[:10]}{'...' if len(letters) > 10 else ''}: they are "
+            f"boxes in the pictures; install one that has them, such as {package} (Debian, Ubuntu).",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def save(figure: Figure, path_without_suffix: Path) -> list[Path]:
     """Write the figure as PNG and as SVG, each atomically, and return both paths.
 
@@ -113,11 +148,8 @@ def save(figure: Figure, path_without_suffix: Path) -> list[Path]:
     be written.
     """
     paths = []
-    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-        buffer = io.BytesIO()
-        with look():
-            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-        path = path_without_suffix.with_name(path_without_suffix.name + suffix)
-        write_atomically(path, buffer.getvalue())
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        path = path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")
+        write_atomically(path, rendered(figure, kind, metadata=metadata))
         paths.append(path)
     return paths

@@ -6,27 +6,38 @@ of the decoder.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import glob
 import itertools
+import mimetypes
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, features
 
 from src.entry_point import UserError
 from src.paths import exists, expanded, is_dir
+from src.pixels import Remark, rgb_of
+from src.value_range import AUTO
 from src.words import plain
 
 # A quarter of a gibibyte as RGB; Pillow's own limit of caution.
 MAX_PIXELS = 89_478_485
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
-
-# Pillow knows some forty formats, among them EPS, which starts another program on the file.
-_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+# Pillow knows some forty formats, among them EPS, which starts another program on the file. What it can read
+# of these depends on the libraries that it was built with.
+_NEEDS = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+_FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "AVIF", "JPEG2000")
+    if name not in _NEEDS or features.check(_NEEDS[name])
+)
+_RAW = frozenset({".dng", ".arw", ".raf", ".rw2", ".orf", ".tga", ".jxl", ".heic", ".heif"})  # as in no list
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how such files begin
 
 # What Pillow warns of (large sizes, cut tags) is either refused below or harmless. catch_warnings would
 # not do: it is not safe in the threads that read images.
@@ -41,35 +52,56 @@ class NoImages(UserError):
     """An input that names no image."""
 
 
-def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """The endings of the files that can be read, in small letters: ".jpg", ..."""
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in known if name in (*_FORMATS, "MPO"))  # MPO: JPEGs in a row
+
+
+def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO) -> Image.Image:
+    """`read_image` without its remarks."""
+    return read_image(path, max_pixels, value_range)[0]
+
+
+def read_image(
+    path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
+) -> tuple[Image.Image, list[Remark]]:
     """Read one image file wholly, as RGB and turned the way its EXIF orientation says.
 
-    Grey of 16 bits keeps its upper 8; transparent parts lie on white; of several frames the first is taken.
-    Integers of 32 bits and floats are taken as the smallest of the ranges 0..1 (floats only), 0..255 and
-    0..65535 that holds them.
+    Transparent parts lie on white; of several frames the first is taken, of a TIFF's four and more bands the
+    first three. Values of more than 8 bits become 8: see `value_range`.
 
     Args:
         max_pixels: larger images are refused by their header, before anything is decoded.
+        value_range: what becomes black and white in files of 16 bits, 32 bits and floats. "auto": 0 and the
+            highest number of the fewest bits (8, 10, 12, 14 or 16) that hold the image's values, or 0 and 1
+            for floats up to 1; "full": 0 and 65,535, or for 32 bits the smallest of 0..1 (floats), 0..255 and
+            0..65,535; or "MIN,MAX".
 
     Returns:
-        A Pillow image of mode RGB that no longer needs the file.
+        A Pillow image of mode RGB that no longer needs the file, and what is to be said of it
+        (`src.pixels.sentences`).
 
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
     path, name = Path(path), plain(str(path), 1000)
+
+    def opened() -> Image.Image:
+        return Image.open(path, formats=_FORMATS)
+
     try:
         if exists(path) and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for ever
             raise BrokenImage(f"the image {name} is a pipe or a device, not a file")
-        with Image.open(path, formats=_FORMATS) as image:
+        with opened() as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BrokenImage(
                     f"the image {name} has {width}x{height} = {width * height:,} pixels, more than "
                     f"the limit of {max_pixels:,}: make it smaller"
                 )
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return rgb_of(image, opened, value_range)
     except BrokenImage:
         raise
     except FileNotFoundError as error:
@@ -77,84 +109,93 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except IsADirectoryError as error:
         raise BrokenImage(f"the image {name} is a folder") from error
     except Image.UnidentifiedImageError as error:
-        raise BrokenImage(f"{name} is not an image that can be read ({', '.join(_FORMATS)})") from error
+        known = f"an image that can be read ({', '.join(_FORMATS)})"
+        if _begins_as_tiff(path):
+            known += ": its bands or their type are unusual, save it as RGB or grey with 8 or 16 bits"
+        raise BrokenImage(f"{name} is not {known}") from error
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
         cause = plain(str(error) or type(error).__name__)
         raise BrokenImage(f"the image {name} cannot be read: {cause}") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """As `Image.convert("RGB")`, which would clip deep grey and show what lies under transparency."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    return image.convert("RGB")
+def _begins_as_tiff(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(4) in _TIFF
+    return False
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey (H, W) of any depth as uint8."""
-    if values.dtype.itemsize == 2:
-        return (values >> 8).astype(np.uint8)
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 65535):  # a NaN fails both
-        raise ValueError(
-            f"its values reach from {low:g} to {high:g}, outside 0 to 65535; save it with 8 bits"
-        )
-    if values.dtype.kind == "f" and high <= 1:
-        values = values * 255
-    elif high > 255:
-        values = values / 257
-    return np.rint(values).astype(np.uint8)
+def _ends_as_image(path: Path) -> bool:
+    """Whether a file's name says that it is an image of any format, readable here or not."""
+    return (mimetypes.guess_type(path.name)[0] or "").startswith("image/") or path.suffix.lower() in _RAW
 
 
-def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+def find_images(inputs: Sequence[str | Path], say: Callable[[str], None] | None = None) -> list[Path]:
     """The image files that files, folders (with what lies in them at any depth) and globs (`**` too) name.
 
     A file that is named itself is taken whatever its suffix; in folders and behind globs only the suffixes
-    of images count, and hidden files and folders do not. Sorted within each input, each file once.
+    of images that can be read count, and hidden files and folders do not. Sorted within each input, each file
+    once. Nothing is returned where all the images are of formats that cannot be read.
 
     Links to files are followed, wherever they lead: data sets are often made of them, and nothing but
     pixels comes in that way. Links to folders are not gone through by folders and `**`, since they may lead
     in circles; name the link itself to read what is behind it.
 
+    Args:
+        say: takes one line on the images of formats that cannot be read.
+
     Raises:
         NoImages: naming every input that does not exist or names no image.
     """
-    found: dict[Path, None] = {}  # an ordered set
+    found: dict[Path, None] = {}  # ordered sets
+    left_out: dict[Path, None] = {}
     mistakes: list[str] = []
     for given in inputs:
         try:
-            paths, mistake = _images_of(str(given))
+            paths, others, mistake = _images_of(str(given))
         except (OSError, ValueError) as error:  # too long a name, a NUL in it, no permission
-            paths, mistake = [], f"{plain(str(given), 1000)} cannot be opened: {plain(str(error))}"
+            paths, others, mistake = (
+                [],
+                [],
+                f"{plain(str(given), 1000)} cannot be opened: {plain(str(error))}",
+            )
         found.update(dict.fromkeys(paths))
+        left_out.update(dict.fromkeys(others))
         if mistake:
             mistakes.append(mistake)
     if not inputs:
         mistakes.append("no inputs are given: name image files, folders or globs")
     if mistakes:
         raise NoImages("; ".join(mistakes))
+    if say is not None and (unread := [path for path in left_out if path not in found]):
+        kinds = Counter(path.suffix.lower() for path in unread)
+        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(kinds.items()))
+        say(
+            f"Left out, since their format cannot be read here: {counts} ({unread[0]}"
+            f"{', ...' if len(unread) > 1 else ''}); convert them to PNG or JPEG."
+        )
     return list(found)
 
 
-def _images_of(given: str) -> tuple[list[Path], str]:
-    """What one input names, and what is wrong with it (or "")."""
+def _images_of(given: str) -> tuple[list[Path], list[Path], str]:
+    """What one input names, what of it is of no readable format, and what is wrong with it (or "")."""
     path, shown = expanded(given), plain(given, 1000)
     if is_dir(path):
         files = [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
-        empty = f"the folder {shown} holds no image ({', '.join(sorted(SUFFIXES))})"
+        empty = f"the folder {shown} holds no image ({', '.join(sorted(suffixes()))})"
     elif exists(path):
-        return [path], ""
+        return [path], [], ""
     elif glob.has_magic(given):
         files = list(_matching(path))
-        empty = f"the pattern {shown} matches no image ({', '.join(sorted(SUFFIXES))})"
+        empty = f"the pattern {shown} matches no image ({', '.join(sorted(suffixes()))})"
     else:
-        return [], f"{shown} does not exist"
-    images = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
-    return images, "" if images else empty
+        return [], [], f"{shown} does not exist"
+    images, others = [], []
+    for file in sorted(files):
+        if file.suffix.lower() in suffixes() and file.is_file():
+            images.append(file)
+        elif _ends_as_image(file) and file.is_file():
+            others.append(file)
+    return images, others, "" if images or others else empty
 
 
 def _matching(pattern: Path) -> Iterator[Path]:

@@ -23,6 +23,7 @@ from src.predict_command import ONLY_OF, PredictSettings, help_text, read_comman
 from src.sweep.ranking import console_for
 from src.sweep.runs import plain
 from src.trained import CheckpointError, Trained, find_checkpoint, open_checkpoint
+from src.value_range import AUTO
 
 if TYPE_CHECKING:
     from src.reading import Skipped
@@ -92,7 +93,7 @@ def predict(arguments: Sequence[str]) -> int:
             mistakes.append(str(error))
     if settings.inputs:
         try:
-            paths = find_images(settings.inputs)
+            paths = find_images(settings.inputs, say)
         except NoImages as error:
             mistakes.append(f"inputs: {error}")
     if mistakes:
@@ -145,7 +146,8 @@ def run(settings: PredictSettings, trained: Trained, paths: list[Path], folder: 
             say("Stopped; nothing was written.")
             return outcome.status
         if not outcome.rows:
-            return refuse([f"inputs: {len(paths):,} found, none of which can be read"])
+            say("Nothing was written: no image can be read.")
+            return 1
         names = names_of(paths)
         notes = [*predictor.remarks(outcome.rows), *outcome.notes()]
         page_notes = [f"Checkpoint: {trained.path}", *notes]
@@ -174,7 +176,9 @@ def load(settings: PredictSettings, trained: Trained) -> Predictor:
     if trained.task == "classify":
         from src.classification.predict import load_labeller
 
-        return load_labeller(trained, device, invert=settings.invert)
+        return load_labeller(
+            trained, device, invert=settings.invert, value_range=settings.images.range or AUTO
+        )
     from src.captioning.encoder import EncoderError
     from src.captioning.predict import load_writer
 
@@ -187,6 +191,7 @@ def load(settings: PredictSettings, trained: Trained) -> Predictor:
             max_words=settings.max_words,
             length_penalty=settings.length_penalty,
             encoder_weights=weights,
+            value_range=settings.images.range,
         )
     except EncoderError as error:
         raise CheckpointError(str(error)) from error

@@ -159,6 +159,8 @@ def test_all_mistakes_are_named_at_once_and_each_value_of_a_sweep_is_checked() -
         ["hydra.job.num=1", "hydra/launcher=basic", "hydra.job.chdir=false"],
         ["lr=0.1", "lr=0.1"],
         ["data=idx", "data.root=.", "force=yes"],
+        ["task=caption", "images.range=0,4095"],  # one value, not two of a sweep
+        ["task=caption", "images.range=full", "-m"],
     ],
 )
 def test_right_commands_are_taken(arguments: list[str]) -> None:

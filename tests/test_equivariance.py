@@ -110,8 +110,8 @@ def test_the_answers_of_two_classifiers_that_are_known() -> None:
     assert (at[1], at[6]) == (1, 1)
     # By 8, the left ones move over in one direction of four; the right ones, in one, too, and out in another.
     assert at[8] == pytest.approx(0.625)
-    turns = findings.answers_panel(where, images, labels, "turn (degrees)")
-    assert (turns.curves["same class"][-1], turns.curves["right class"][-1]) == (0, 0)
+    turns = findings.answers_panel(where, images, 1 - labels, "turn (degrees)")
+    assert (turns.curves["same class"][-1], turns.curves["right class"][-1]) == (0, 1)
     assert turns.bands["same class"][-1] == 0
 
 
@@ -124,9 +124,7 @@ def test_statements_hold_and_can_fail() -> None:
 
 
 class Untrained(Sources):
-    """A classifier that no run trained."""
-
-    def classifier(self, run: object = None) -> Classifier:  # type: ignore[override]
+    def classifier(self, run: object = None) -> Classifier:
         torch.manual_seed(1)
         return Classifier(dropout=0.3, lr=0.1).eval()
 

@@ -128,13 +128,13 @@ def _build_slowly(
 ) -> None:
     torch.set_num_threads(1)
 
-    def slow(path: Path) -> Image.Image:
+    def slow(path: Path, value_range: str) -> Image.Image:
         with log.open("a") as file:
             file.write(f"read {path.name}\n")
         time.sleep(seconds)
         while gate is not None and path.name == "3.png" and not gate.exists():
             time.sleep(0.01)
-        return read_rgb(path)
+        return read_rgb(path, value_range=value_range)
 
     def say(line: str) -> None:
         with log.open("a") as file:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -268,7 +269,7 @@ def test_preflight_opens_good_files_once_and_changed_ones_again(tmp_path: Path) 
     assert check() == 4
     assert opened == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert check() == 0
-    assert check(max_pixels=100) == 4  # another question
+    assert check(max_pixels=100) == check(value_range="full") == 4  # other questions
     assert check() == 4
     good = paths[1].read_bytes()
     paths[1].write_bytes(good[:-30])
@@ -281,6 +282,22 @@ def test_preflight_opens_good_files_once_and_changed_ones_again(tmp_path: Path) 
     assert check() == 2
     record.write_text("[broken")
     assert check() == 4
+
+
+def test_preflight_names_pixels_that_are_not_as_they_are_stored(tmp_path: Path) -> None:
+    images = read_karpathy(write(tmp_path, *(entry(f"{number}.png") for number in range(4))))
+    draw(images[0].path)
+    for image, bits in zip(images[1:], (12, 12, 14), strict=True):
+        Image.fromarray(np.full((8, 8), 2**bits - 1, dtype=np.uint16)).save(image.path)
+    told: list[str] = []
+    preflight(images, say=told.append)
+    assert [line.split(" (")[0] for line in told] == [
+        "1.png and 1 more: values up to 4,095 of 65,535: rescaled to 8 bits as 12-bit values",
+        "3.png: values up to 16,383 of 65,535: rescaled to 8 bits as 14-bit values",
+    ]
+    told.clear()
+    preflight(images, say=told.append, value_range="0,16383")
+    assert told == []
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real caption data are not here")

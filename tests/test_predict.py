@@ -17,11 +17,11 @@ from PIL import Image
 from src import predict as door
 from src.captioning.encoder import build_encoder, preprocess
 from src.captioning.features import features_of
-from src.captioning.predict import load_writer
+from src.captioning.predict import Caption, load_writer
 from src.checkpoints import read_checkpoint, write_checkpoint
 from src.classification.module import Classifier
 from src.classification.predict import prepare
-from src.images import read_rgb
+from src.images import read_rgb, suffixes
 from src.job import run_job
 from src.predict_command import read_command
 from src.seal import sealed
@@ -429,11 +429,78 @@ def test_settings_of_the_other_task_and_a_run_as_output_are_refused(
 def test_no_readable_image_at_all_writes_nothing(
     classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (tmp_path / "torn.png").write_bytes(b"torn")
     out = tmp_path / "out"
-    assert predict(f"checkpoint={classifier}", f"inputs={tmp_path}", f"output={out}") == 2
-    assert "none of which can be read" in capsys.readouterr().err
+    for name, said in (
+        ("photo.heic", "format cannot be read here: 1 .heic"),
+        ("torn.png", "Skipped: "),
+    ):
+        (tmp_path / name).write_bytes(b"torn")
+        assert predict(f"checkpoint={classifier}", f"inputs={tmp_path}", f"output={out}") == 1
+        told = capsys.readouterr().err
+        assert said in told
+        assert "Nothing was written: no image can be read." in told
     assert not out.exists()
+
+
+def test_every_readable_format_of_a_folder_is_taken_and_the_others_are_counted(
+    classifier: Path, squares: tuple[Path, dict[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder, out = tmp_path / "mixed", tmp_path / "out"
+    folder.mkdir()
+    image = Image.open(squares[0] / "00.png")
+    readable = [f"a{suffix}" for suffix in (".jfif", ".jpe", ".png", ".avif", ".jp2") if suffix in suffixes()]
+    for name in readable:
+        image.save(folder / name)
+    image.convert("RGB").save(folder / "a.mpo", "JPEG")
+    for name in ("b.heic", "c.HEIC", "d.svg", "notes.txt"):
+        (folder / name).write_bytes(b"of no use")
+    assert predict(f"checkpoint={classifier}", f"inputs={folder}", f"output={out}") == 0
+    told = capsys.readouterr().err
+    assert told.count("Left out") == 1
+    assert f"2 .heic, 1 .svg ({folder / 'b.heic'}, ...)" in told
+    with (out / "labels.csv").open() as file:
+        assert [row["file"] for row in csv.DictReader(file)] == sorted([*readable, "a.mpo"])
+
+
+def test_deep_images_are_read_as_in_training_unless_told_otherwise(
+    captioners: dict[str, Path], captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, deep, run = tmp_path / "out", tmp_path / "deep.png", captioners["tiny"]
+    grey = np.asarray(Image.open(captioned / "images" / "34.png").convert("L"))
+    Image.fromarray(grey.astype(np.uint16) << 4).save(deep)
+    Image.fromarray(grey).save(tmp_path / "flat.png")
+    content = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    for setting in ("0,4095", "full", None):  # None: a checkpoint from before there was a setting
+        encoder = dict(content["hyper_parameters"]["encoder"])
+        assert encoder.pop("value_range") == "auto"
+        encoder |= {"value_range": setting} if setting else {}
+        parameters = {**content["hyper_parameters"], "encoder": encoder}
+        write_checkpoint(tmp_path / f"{setting}.ckpt", {**content, "hyper_parameters": parameters})
+
+    def said(checkpoint: Path, *settings: str) -> tuple[float, str]:
+        writer_settings, _, mistakes = read_command([f"checkpoint={checkpoint}", "inputs=a", *settings])
+        assert mistakes == []
+        writer = load_writer(
+            open_checkpoint(checkpoint), torch.device("cpu"), value_range=writer_settings.images.range
+        )
+        ((row,),) = writer.rows_of([deep], 1)
+        ((flat,),) = writer.rows_of([tmp_path / "flat.png"], 1)
+        assert isinstance(row, Caption)
+        assert isinstance(flat, Caption)
+        return abs(row.log_probability - flat.log_probability), "\n".join(writer.remarks([row]))
+
+    assert predict(f"checkpoint={run}", deep, f"output={out}") == 0
+    top = int(grey.max()) << 4
+    assert f"deep.png: values up to {top:,} of 65,535: rescaled" in capsys.readouterr().err
+    assert said(run / "checkpoints" / "last.ckpt")[0] < 1e-4
+    assert said(tmp_path / "0,4095.ckpt")[0] < 1e-4
+    for name in ("full", "None"):
+        difference, told = said(tmp_path / f"{name}.ckpt")
+        assert difference > 1e-3
+        assert "nearly black: rescale to 8 bits by images.range=auto or images.range=0,4095" in told
+        assert said(tmp_path / f"{name}.ckpt", "images.range=0,4095")[0] < 1e-4
+    assert predict(f"checkpoint={run}", deep, f"output={out}", "images.range=9,1") == 2
+    assert "images.range=9,1: must be auto, full, or MIN,MAX" in capsys.readouterr().err
 
 
 def test_best_run_of_a_sweep_is_taken_and_unfinished_ones_are_named(

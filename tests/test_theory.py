@@ -57,7 +57,6 @@ def test_counts_of_the_report_and_of_the_project() -> None:
 
 @st.composite
 def layers(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
-    """A layer of any type that has a formula, and a shape that it takes."""
     n, k, g, bias = draw(small), draw(small), draw(small), draw(st.booleans())
     options = [
         (nn.Linear(n, k, bias=bias), (2, n)),
@@ -88,8 +87,6 @@ def test_formulas_agree_with_built_layers(drawn: tuple[nn.Module, tuple[int, ...
 
 
 class Tied(nn.Module):
-    """An embedding whose weights the output shares, and a parameter of its own."""
-
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3))
@@ -157,9 +154,7 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
         (["run=missing"], 1, "there is no such file or folder"),
     ],
 )
-def test_errors_are_named(
-    theory: Callable[..., Ended], arguments: list[str], status: int, message: str
-) -> None:
+def test_errors_are_named(theory: Callable[..., Ended], arguments: list, status: int, message: str) -> None:
     ended = theory(*arguments)
     assert (ended.status, ended.out) == (status, "")
     assert message in ended.err

@@ -25,6 +25,7 @@ from src.captioning.preflight import preflight
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.entry_point import UserError
 from src.run.seeds import epoch_order
+from src.value_range import AUTO
 
 logger = logging.getLogger(__name__)
 EVALUATION_BATCH = 50  # images
@@ -136,6 +137,7 @@ class CaptionData(L.LightningDataModule):
         limits: train, val, test: use that many images only; None for all.
         device: where features are computed.
         show_bar: whether to show a progress bar.
+        value_range: which values of deep images become black and white (src/value_range.py).
     """
 
     def __init__(
@@ -154,8 +156,10 @@ class CaptionData(L.LightningDataModule):
         limits: tuple[int | None, int | None, int | None] = (None, None, None),
         device: str | torch.device = "cpu",
         show_bar: bool = False,
+        value_range: str = AUTO,
     ) -> None:
         super().__init__()
+        self.value_range = value_range
         self.load, self.build_encoder = load, build_encoder
         self.batch_size, self.cache, self.seed, self.split_seed = batch_size, cache, seed, split_seed
         self.min_count, self.max_words = min_count, max_words
@@ -197,7 +201,7 @@ class CaptionData(L.LightningDataModule):
             if not images:
                 raise UserError(f"the data set has no image with split {name}: all three are needed")
         every = [image for name in SPLITS for image in of_split[name]]
-        preflight(every, record=self.cache / "looked_at.json")
+        preflight(every, record=self.cache / "looked_at.json", value_range=self.value_range)
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
         if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
@@ -206,12 +210,12 @@ class CaptionData(L.LightningDataModule):
         paths = [image.path for image in every]
         digests = digests_of(paths)
         self.inputs = Inputs.of(every, digests, self.encoder)
+        options: Any = {"show_bar": self.show_bar, "digests": digests, "value_range": self.value_range}
         if self.trains_encoder:
             size = self.encoder.size
-            inputs: np.ndarray = images_of(paths, size, self.cache, show_bar=self.show_bar, digests=digests)
+            inputs: np.ndarray = images_of(paths, size, self.cache, **options)
         else:
-            options: Any = {"device": self.device, "show_bar": self.show_bar, "digests": digests}
-            inputs = features_of(paths, self.encoder, self.cache, **options)
+            inputs = features_of(paths, self.encoder, self.cache, device=self.device, **options)
         first = 0
         for name in SPLITS:
             part = inputs[first : first + len(of_split[name])]

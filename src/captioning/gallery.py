@@ -21,6 +21,7 @@ from src import figures, page
 from src.captioning.attention_maps import FRAME, checked, overlay, top_of_scale
 from src.files import write_atomically
 from src.images import read_rgb
+from src.value_range import AUTO
 
 IMAGE_SIDE = 300  # pixels, on the page
 MAP_SIDE = 100
@@ -52,6 +53,7 @@ class GalleryItem:
     grid: tuple[int, int] | None = None  # rows and columns, L = rows x columns
     score: float | None = None  # sentence BLEU-4
     boxes: Sequence[NamedBox] = ()
+    value_range: str = AUTO  # as the file is read
 
     def __post_init__(self) -> None:
         if self.alphas is not None:
@@ -61,7 +63,9 @@ class GalleryItem:
 
     def opened(self) -> Image.Image:
         """The image as RGB. Raises BrokenImage."""
-        return read_rgb(self.image) if isinstance(self.image, Path) else self.image.convert("RGB")
+        if isinstance(self.image, Path):
+            return read_rgb(self.image, value_range=self.value_range)
+        return self.image.convert("RGB")
 
     @property
     def text(self) -> str:

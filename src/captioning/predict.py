@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from src.captioning.gallery import GalleryItem, write_coco_results, write_galler
 from src.captioning.module import Captioner
 from src.captioning.search import decode
 from src.captioning.vocabulary import Vocabulary
+from src.pixels import Remark, sentences
 from src.reading import Skipped, read_batches
 from src.trained import CheckpointError, Trained, rebuilt
+from src.value_range import AUTO, FULL
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,8 @@ class Writer:
     length_penalty: float
     device: torch.device
     synthetic: bool  # trained on scenes that a program drew
+    value_range: str = AUTO  # of deep images, see `read_image`
+    noticed: list[tuple[Path, Remark]] = field(default_factory=list)  # on the images so far
 
     columns = ("caption", "log-probability")
 
@@ -68,7 +72,9 @@ class Writer:
         Raises:
             EncoderError: an image's features are not finite.
         """
-        for batch in read_batches(paths, functools.partial(preprocess, size=self.size), batch_size):
+        preparation = functools.partial(preprocess, size=self.size)
+        for batch in read_batches(paths, preparation, batch_size, self.value_range):
+            self.noticed.extend(batch.remarks)
             written = self._written(batch.paths, batch.images) if batch.paths else []
             yield [*written, *batch.skipped]
 
@@ -107,7 +113,7 @@ class Writer:
         found = [f"Model: {self.encoder} at {self.size} pixels, a decoder {attention}, {search}."]
         if self.synthetic:
             found.append("It was trained on synthetic scenes only; photographs are strange to it.")
-        return found
+        return [*found, *sentences(self.noticed)]
 
     def write(
         self,
@@ -136,7 +142,14 @@ class Writer:
         results, gallery = folder / "captions.json", folder / "gallery.html"
         write_coco_results(results, [(names[row.path], " ".join(row.words)) for row in rows])
         items = [
-            GalleryItem(names[row.path], row.path, row.words, alphas=row.alphas, grid=self.grid)
+            GalleryItem(
+                names[row.path],
+                row.path,
+                row.words,
+                alphas=row.alphas,
+                grid=self.grid,
+                value_range=self.value_range,
+            )
             for row in rows[:shown]
         ]
         write_gallery(gallery, "Captions", items, notes)
@@ -151,6 +164,7 @@ def load_writer(
     max_words: int | None = None,
     length_penalty: float | None = None,
     encoder_weights: Path | None = None,
+    value_range: str | None = None,
 ) -> Writer:
     """The captioner of a checkpoint, searching as its test did wherever a setting is None.
 
@@ -159,6 +173,7 @@ def load_writer(
         device: where to compute.
         beam, max_words, length_penalty: see `decode`.
         encoder_weights: where a frozen encoder's weights lie now; None for where they lay in training.
+        value_range: of deep images, see `read_image`.
 
     Raises:
         CheckpointError: it does not fit this code, or the encoder's weights are not those of the training.
@@ -192,6 +207,8 @@ def load_writer(
         length_penalty=chosen("length_penalty", length_penalty),
         device=device,
         synthetic=trained.data == "scenes",
+        # Those who know no range were trained when there was only one.
+        value_range=value_range or known.get("value_range", FULL),
     )
 
 

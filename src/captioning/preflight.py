@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, listed
 from src.files import write_atomically
-from src.images import MAX_PIXELS, BrokenImage, read_rgb
+from src.images import MAX_PIXELS, BrokenImage, read_image
+from src.pixels import Remark, sentences
+from src.value_range import AUTO
+
+logger = logging.getLogger(__name__)
 
 
 def preflight(
@@ -19,6 +24,7 @@ def preflight(
     record: Path | None = None,
     workers: int = 4,
     max_pixels: int = MAX_PIXELS,
+    value_range: str = AUTO,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Open every image file once, so that a broken one is known before hours are spent.
@@ -27,7 +33,8 @@ def preflight(
         record: a JSON file that keeps which files, by size and time of change, were found good; those are
             not opened again. Missing or damaged, it is made anew.
         workers: threads (decoders leave Python's lock).
-        max_pixels: as `src.images.read_rgb`.
+        max_pixels: as `src.images.read_image`.
+        value_range: the same.
         progress: is told how many files are done and how many there are to open.
 
     Raises:
@@ -36,12 +43,14 @@ def preflight(
     """
     paths = list(dict.fromkeys(image if isinstance(image, Path) else image.path for image in images))
     known = _read_record(record)
-    stamps = {path: _stamp(path, max_pixels) for path in paths}
+    stamps = {path: _stamp(path, max_pixels, value_range) for path in paths}
     todo = [path for path in paths if stamps[path] is None or known.get(_key(path)) != stamps[path]]
+
+    remarks: list[tuple[Path, Remark]] = []
 
     def fault(path: Path) -> str | None:
         try:
-            read_rgb(path, max_pixels)
+            remarks.extend((path, remark) for remark in read_image(path, max_pixels, value_range)[1])
         except BrokenImage as error:
             return str(error)
         return None
@@ -58,6 +67,8 @@ def preflight(
                 progress(done, len(todo))
     if record is not None and good:
         write_atomically(record, json.dumps({**known, **good}))
+    for line in sentences(sorted(remarks, key=lambda found: found[0])):
+        logger.info(line)
     if faults:
         raise CaptionDataError(f"{len(faults)} of {len(paths)} images cannot be used: {listed(faults, '; ')}")
 
@@ -66,13 +77,13 @@ def _key(path: Path) -> str:
     return str(path.absolute())
 
 
-def _stamp(path: Path, max_pixels: int) -> list[int] | None:
+def _stamp(path: Path, max_pixels: int, value_range: str) -> list[int | str] | None:
     """What changes when the file, or what is asked of it, does; None where there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return [status.st_size, status.st_mtime_ns, max_pixels]
+    return [status.st_size, status.st_mtime_ns, max_pixels, value_range]
 
 
 def _read_record(record: Path | None) -> dict[str, Any]:

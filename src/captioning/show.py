@@ -15,9 +15,10 @@ from src.captioning.attention_maps import attention_figure
 from src.captioning.captioned import CaptionedImage
 from src.captioning.data import CaptionData
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
-from src.captioning.metrics import SentenceBleu4, score_captions
+from src.captioning.metrics import score_captions, sentence_bleu4
 from src.captioning.module import Captioner
 from src.figures import save
+from src.value_range import FULL
 
 PAGE_IMAGES = 60  # on gallery.html; captions.json holds all
 PICTURE_IMAGES = 6  # on gallery.png
@@ -121,6 +122,7 @@ def _item(module: Captioner, image: CaptionedImage, row: int) -> GalleryItem:
         references=image.captions,
         alphas=None if alphas is None else alphas.numpy(),
         grid=(rows, columns),
-        score=SentenceBleu4(image.captions).score(caption),
+        score=sentence_bleu4(caption, image.captions),
         boxes=image.things,
+        value_range=module.hparams["encoder"].get("value_range", FULL),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -50,6 +50,7 @@ def build_data(cfg: DictConfig) -> CaptionData:
         limits=(cfg.limit_train, cfg.limit_val, cfg.limit_test),
         device=device_of(cfg.accelerator),
         show_bar=cfg.progress,
+        value_range=cfg.images.range,
     )
 
 
@@ -59,7 +60,7 @@ def _arguments(cfg: DictConfig, node: str) -> dict[str, Any]:
 
 
 def _mean_only(cfg: DictConfig) -> bool:
-    return getattr(hydra.utils.get_object(cfg.decoder._target_), "mean_only", False)
+    return getattr(pkgutil.resolve_name(cfg.decoder._target_), "mean_only", False)
 
 
 def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None = None) -> Captioner:
@@ -76,6 +77,7 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
             "trained": data.trains_encoder,
             "position": cfg.encoder.position and not _mean_only(cfg),
             "lr": cfg.encoder.lr,
+            "value_range": cfg.images.range,
         },
         decoder=complete(cfg.decoder, dropout=cfg.dropout),
         optimizer=complete(cfg.optimizer),
@@ -129,7 +131,7 @@ def log_artifacts(
     training = [caption for image in data.splits["train"].images for caption in image.captions]
     references = [image.captions for image in images]
     beam, penalty = module.hparams["beam"], module.hparams["length_penalty"]
-    means = {"train_means": data.means.get("train"), "means": data.means.get("test")}
+    means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
         "signatures": {score: signature(score, references, beam, penalty) for score in SCORES},
         "distinct_captions": distinct_captions(captions),

@@ -11,6 +11,7 @@ from PIL import Image
 from src import page
 from src.files import write_atomically
 from src.images import read_rgb
+from src.value_range import AUTO
 
 IMAGE_SIDE = 300  # pixels
 
@@ -49,6 +50,7 @@ class LabelledImage:
     path: Path
     seen: Image.Image | None
     bars: Sequence[Bar]
+    value_range: str = AUTO  # as the file is read
 
 
 def write_page(path: Path, title: str, items: Sequence[LabelledImage], notes: Sequence[str] = ()) -> None:
@@ -73,7 +75,8 @@ def _article(item: LabelledImage) -> str:
         f'<i><b style="width:{bar.probability:.2%}"></b></i>'
         for bar in item.bars
     ]
-    picture = page.picture(read_rgb(item.path), IMAGE_SIDE, f"{item.filename}: {best}")
+    image = read_rgb(item.path, value_range=item.value_range)
+    picture = page.picture(image, IMAGE_SIDE, f"{item.filename}: {best}")
     seen = ""
     if item.seen is not None:
         factor = max(1, SEEN_SIDE // max(item.seen.size))

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,10 @@ from src.classification.data import FASHION_MNIST_CLASSES
 from src.classification.label_page import Bar, LabelledImage, write_page
 from src.classification.module import Classifier
 from src.files import write_atomically
+from src.pixels import Remark, sentences
 from src.reading import Skipped, read_batches
 from src.trained import CheckpointError, Trained, rebuilt
+from src.value_range import AUTO
 
 TOP = 3  # classes that are reported
 
@@ -60,6 +62,8 @@ class Labeller:
     class_names: tuple[str, ...]  # () where nobody knows them
     invert: bool  # see `prepare`
     device: torch.device
+    value_range: str = AUTO  # of deep images, see `read_image`
+    noticed: list[tuple[Path, Remark]] = field(default_factory=list)  # on the images so far
 
     columns = ("most probable", "second", "third")
 
@@ -71,7 +75,8 @@ class Labeller:
             batch_size: images in memory at once (and as many more being read).
         """
         preparation = functools.partial(prepare, size=self.size, invert=self.invert)
-        for batch in read_batches(paths, preparation, batch_size):
+        for batch in read_batches(paths, preparation, batch_size, self.value_range):
+            self.noticed.extend(batch.remarks)
             labelled = self._labelled(batch.paths, batch.images) if batch.paths else []
             yield [*labelled, *batch.skipped]
 
@@ -114,7 +119,7 @@ class Labeller:
                 f"{light:,} of {len(rows):,} have a light border, but Fashion-MNIST shows light objects on "
                 f"black: compare with invert={other}."
             )
-        return found
+        return [*found, *sentences(self.noticed)]
 
     def write(
         self,
@@ -148,6 +153,7 @@ class Labeller:
                 row.path,
                 None if row.seen is None else Image.fromarray(row.seen),
                 [Bar(guess.text, guess.probability) for guess in row.guesses],
+                self.value_range,
             )
             for row in rows[:shown]
         ]
@@ -156,13 +162,16 @@ class Labeller:
         return [table, page]
 
 
-def load_labeller(trained: Trained, device: torch.device, invert: bool = False) -> Labeller:
+def load_labeller(
+    trained: Trained, device: torch.device, invert: bool = False, value_range: str = AUTO
+) -> Labeller:
     """The classifier of a checkpoint. Its classes have names if its run was on Fashion-MNIST.
 
     Args:
         trained: its checkpoint.
         device: where to compute.
         invert: see `prepare`.
+        value_range: of deep images, see `read_image`.
 
     Raises:
         CheckpointError: it does not fit this code, or takes images other than grey ones.
@@ -176,7 +185,7 @@ def load_labeller(trained: Trained, device: torch.device, invert: bool = False) 
         )
     known = trained.data == "fashion_mnist" and module.hparams["classes"] == len(FASHION_MNIST_CLASSES)
     names = FASHION_MNIST_CLASSES if known else ()
-    return Labeller(module.to(device), (height, width), names, invert, device)
+    return Labeller(module.to(device), (height, width), names, invert, device, value_range)
 
 
 def prepare(image: Image.Image, size: tuple[int, int], invert: bool) -> Tensor:

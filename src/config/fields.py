@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from omegaconf import MISSING
@@ -21,6 +21,7 @@ def setting(
     choices: tuple[str, ...] | None = None,
     affects_results: bool | tuple[str, ...] = True,
     path: bool = False,
+    check: Callable[[Any], str | None] | None = None,
 ) -> Any:
     """A field of a settings dataclass.
 
@@ -32,6 +33,7 @@ def setting(
         choices: of a text.
         affects_results: whether the run's numbers depend on it; of a dictionary, a tuple names the keys on which they
             do not depend.
+        check: says what is wrong with a value for which bounds and choices do not do.
         path: a leading `~` is the user's home.
     """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
@@ -42,6 +44,7 @@ def setting(
         "choices": choices,
         "affects_results": affects_results,
         "path": path,
+        "check": check,
     }
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 
+from src import value_range
 from src.run.fingerprint import rounded
 
 MAX_VALUES = 10_000  # of one setting in a sweep
@@ -26,6 +27,7 @@ def parse(argument: str) -> Override:
     Raises:
         ValueError: it cannot be read; the message says how to write it.
     """
+    argument = value_range.quoted(argument)
     key, sign, value = argument.partition("=")
     texts = [argument]
     if ("~" in value or not value.isascii()) and UNQUOTED.fullmatch(value):

@@ -7,12 +7,14 @@ done, and shows in the run folder's name where it departs from the recipe. Dicti
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
 from src.config.fields import setting
+from src.value_range import range_mistake
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -114,9 +116,22 @@ class ClassifySettings(Settings):
 
 
 @dataclass
+class ImageSettings:
+    """How image files are read (`images.*`)."""
+
+    range: str = setting(
+        "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
+        "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
+        group="data",
+        check=range_mistake,
+    )
+
+
+@dataclass
 class CaptionSettings(Settings):
     """The captioner's own settings."""
 
+    images: ImageSettings = dataclasses.field(default_factory=ImageSettings)
     encoder: dict[str, Any] = setting(
         "encoder=NAME with its arguments", group="captions", default={}, affects_results=("cache",)
     )

@@ -58,11 +58,12 @@ class Layer:
         return (self.stride - 1) / 2 / self.stride
 
 
-# Of efficientnet_lite0. A field grows by (k - 1) j a convolution, j the product of the strides before it.
+# Of efficientnet_lite0, before its ReLU6 (a batch norm's `drop` does nothing).
+# A field grows by (k - 1) j a convolution, j the product of the strides before it.
 LAYERS = (
-    Layer("early", "backbone.bn_stem", "the first convolution", 32, 2, 3),
-    Layer("middle", "backbone.blocks.4._bn0", "the fifth of 16 blocks", 240, 8, 35),
-    Layer("late", "backbone.bn_head", "the last convolution", 1280, 32, None),
+    Layer("early", "backbone.bn1.drop", "the first convolution", 32, 2, 3),
+    Layer("middle", "backbone.blocks.2.1.bn1.drop", "the fifth of 16 blocks", 240, 8, 35),
+    Layer("late", "backbone.bn2.drop", "the last convolution", 1280, 32, None),
 )
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from src.captioning.captioned import CaptionedImage, NamedThing
 from src.captioning.encoder import preprocess
 from src.captioning.karpathy import read_karpathy
-from src.captioning.scenes import make_scenes
 from src.images import read_rgb
+from src.scenes import make_scenes
 
 SIDE = 192
 CHOOSING, JUDGING = 6, 4  # images a class

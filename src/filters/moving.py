@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.captioning.scenes.draw import paint
-from src.captioning.scenes.groups import RECIPES
-from src.captioning.scenes.phrases import NOUNS
-from src.captioning.scenes.things import Group, Item, Scene, group_of
+from src.scenes.draw import paint
+from src.scenes.groups import RECIPES
+from src.scenes.scene import Group, Item, Scene, group_of
+from src.scenes.words import NOUNS
 
 # Kinds that stand on any ground as single objects, by the first noun of their captions.
 OBJECTS = {NOUNS[kind][0]: kind for kind in ("houses", "buildings", "tanks", "courts", "trees", "planes")}

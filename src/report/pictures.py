@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as PILImage
 
-from src.figures import DPI, look
+from src.figures import DPI, rendered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,17 +55,13 @@ def drawn(figure: Figure, title: str) -> PILImage.Image:
         for text in hidden:
             text.set_visible(False)
             text.set_in_layout(False)
-        buffer = io.BytesIO()
-        with look():
-            # Tight: without its title a figure's layout may push labels beyond the edge.
-            figure.savefig(
-                buffer, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.08
-            )
+        # Tight: without its title a figure's layout may push labels beyond the edge.
+        data = rendered(figure, "png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.08)
     finally:
         for text, (visible, in_layout) in zip(hidden, before, strict=True):
             text.set_visible(visible)
             text.set_in_layout(in_layout)
-    return PILImage.open(buffer).convert("RGB")
+    return PILImage.open(io.BytesIO(data)).convert("RGB")
 
 
 def _same(shown: str, title: str) -> bool:

@@ -32,7 +32,7 @@ def modified_files(folder: Path) -> list[str] | None:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         listed = [(line[:64], line[66:]) for line in lines]
-        wrong = [name for digest, name in listed if not _fits(folder / Path(name).name, digest)]
+        wrong = [name for digest, name in listed if not _fits(folder / name, digest)]
     except (OSError, UnicodeDecodeError):
         return None
     return wrong if listed else None

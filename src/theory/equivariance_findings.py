@@ -157,7 +157,7 @@ def curves_figure(panels: Sequence[Panel], title: str, log: bool = False) -> Fig
                 if name in panel.bands:
                     middle, half = torch.tensor(values), torch.tensor(panel.bands[name])
                     axes.fill_between(panel.sizes, middle - half, middle + half, alpha=0.2, lw=0)
-            axes.set(xlabel=panel.axis.capitalize(), ylim=(0, 1.08 * top))
+            axes.set(xlabel=panel.axis.capitalize(), ylabel=title.split(maxsplit=1)[0], ylim=(0, 1.08 * top))
             if logarithmic:
                 axes.set_yscale("symlog", linthresh=1e-16)
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

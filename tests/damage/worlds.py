@@ -157,7 +157,7 @@ def build(home: Path) -> list[World]:
     drawn = {
         "scenes' dataset.json": "scenes/dataset.json",
         "scenes' images": "scenes/images/*.png",
-        "scenes' checksums.json": "scenes/checksums.json",
+        "scenes' SHA256SUMS": "scenes/SHA256SUMS",
     }
     of_scenes = (*SCENES, "data.root={home}/scenes", "encoder.cache={home}/cache")
     add("scenes", of_scenes, {}, {**drawn, **cache})

@@ -1,0 +1,69 @@
+"""Letters in pictures: drawn with an installed font that has them, or the package of one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fontTools.fontBuilder import FontBuilder  # type: ignore[import-untyped]
+from fontTools.pens.ttGlyphPen import TTGlyphPen  # type: ignore[import-untyped]
+from matplotlib import font_manager
+
+from src import figures, fonts
+
+
+def made_up_font(path: Path, letters: str) -> Path:
+    """A font in which each of the letters is a bar."""
+    names = [".notdef", *(f"letter{number}" for number in range(len(letters)))]
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0))
+    for corner in ((100, 800), (300, 800), (300, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap(dict(zip(map(ord, letters), names[1:], strict=True)))
+    builder.setupGlyf(dict.fromkeys(names, pen.glyph()))
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 100)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Made Up", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _fonts_of_matplotlib_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [font for font in font_manager.fontManager.ttflist if "mpl-data" in font.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    monkeypatch.setattr(figures, "_told", set())
+    fonts._fonts_for.cache_clear()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_installed_font_is_taken_and_a_missing_one_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    with figures.look():
+        figure, axes = figures.subplots()
+        axes[0, 0].set_xlabel("两架 planes \N{ZERO WIDTH JOINER}é")
+    boxes = figures.rendered(figure, "png")
+    figures.save(figure, tmp_path / "boxes")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("No installed font has the letters 两架: they are boxes in the pictures; install ")
+    assert "fonts-noto-cjk" in line
+    # Installed after matplotlib made its list of fonts
+    font = made_up_font(tmp_path / "made_up.ttf", "两架")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(font)])
+    fonts._fonts_for.cache_clear()
+    assert figures.rendered(figure, "png") != boxes
+    assert axes[0, 0].xaxis.label.get_fontfamily() == ["DejaVu Sans", "Made Up"]
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_of_wide_letters_are_as_wide_as_others() -> None:
+    assert figures.lines("abcdefghij klm", 10) == ["abcdefghij", "klm"]
+    assert figures.lines("两架飞机停 在机场", 10) == ["两架飞机停", "在机场"]
+    assert figures.lines("两架飞机停在", 10) == ["两架飞机停", "在"]
