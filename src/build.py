@@ -7,6 +7,7 @@ only the packages in TRUSTED are instantiated from there; `trust=PACKAGE` adds o
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def complete(config: Mapping[str, Any], **offered: Any) -> dict[str, Any]:
     """
     plain = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
     assert isinstance(plain, dict)
-    taken = inspect.signature(hydra.utils.get_object(plain["_target_"])).parameters
+    taken = inspect.signature(pkgutil.resolve_name(plain["_target_"])).parameters
     return {**{name: value for name, value in offered.items() if name in taken}, **plain}  # type: ignore[dict-item]
 
 
@@ -45,6 +46,8 @@ def build(config: Mapping[str, Any] | None, *positional: Any, **arguments: Any) 
         return hydra.utils.instantiate(dict(config), *positional, _convert_="all", **arguments)
     except hydra.errors.InstantiationException as error:
         cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
         raise UserError(f"{config['_target_']}: {str(cause).splitlines()[0]}") from error
 
 

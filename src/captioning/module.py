@@ -130,7 +130,7 @@ class Captioner(L.LightningModule):
         self.validation_words += int((targets != PAD).sum())
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val_loss", self.validation_loss_sum / max(self.validation_words, 1))
+        self.log("val_loss", self.validation_loss_sum / max(self.validation_words, 1), logger=False)
         self._log_scores("val", split="val")
 
     def on_test_epoch_start(self) -> None:
@@ -177,4 +177,4 @@ class Captioner(L.LightningModule):
         )
         for metric, value in scores.items():
             if value is not None:
-                self.log(f"{name}_{metric}", value)
+                self.log(f"{name}_{metric}", value, logger=False)

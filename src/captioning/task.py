@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -60,7 +60,7 @@ def _arguments(cfg: DictConfig, node: str) -> dict[str, Any]:
 
 
 def _mean_only(cfg: DictConfig) -> bool:
-    return getattr(hydra.utils.get_object(cfg.decoder._target_), "mean_only", False)
+    return getattr(pkgutil.resolve_name(cfg.decoder._target_), "mean_only", False)
 
 
 def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None = None) -> Captioner:

@@ -14,7 +14,7 @@ from src.classification.idx import count_classes, find_idx, read_idx
 from src.download import FILES, fetch_fashion_mnist
 from src.entry_point import UserError
 from src.files import replacing
-from src.images import SUFFIXES, read_rgb
+from src.images import find_images, read_rgb
 
 MAPPED_BYTES = 2**30  # larger image folders are memory-mapped
 FASHION_MNIST_CLASSES = (
@@ -119,8 +119,8 @@ def image_folder(
             continue
         paths, labels = [], []
         for label, name in enumerate(classes):
-            found = [path for path in (folder / part / name).rglob("*") if path.suffix.lower() in SUFFIXES]
-            paths += sorted(found)
+            found = find_images([folder / part / name])
+            paths += found
             labels += [label] * len(found)
         unknown = sorted({path.name for path in (folder / part).glob("*/") if path.is_dir()} - set(classes))
         if unknown or not paths:

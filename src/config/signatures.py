@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import types
 import typing
 from collections.abc import Sequence
 from typing import Any
 
-import hydra.utils
 from omegaconf import DictConfig
 
 from src.config.validation import nearest, type_name
@@ -27,7 +27,7 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
     found: list[str] = []
     if "_target_" in cfg:
         try:
-            target = hydra.utils.get_object(cfg["_target_"])
+            target = pkgutil.resolve_name(cfg["_target_"])
         except Exception as error:  # whatever an import of somebody's module raises
             return [
                 f"{prefix}_target_={cfg['_target_']}: cannot be imported ({type(error).__name__}: {error})"
@@ -41,6 +41,11 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
         if isinstance(node := cfg._get_node(key), DictConfig) and not node._is_none():
             found += target_errors(node, f"{prefix}{key}.")
     return found
+
+
+def takes(target: str, argument: str) -> bool:
+    """Whether a target has an argument of that name."""
+    return argument in inspect.signature(pkgutil.resolve_name(target)).parameters
 
 
 def signature_errors(target: Any, arguments: typing.Mapping[str, Any], prefix: str = "") -> list[str]:

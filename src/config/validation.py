@@ -58,9 +58,8 @@ class Overrides:
             for one in self.parsed
             if (options := _options(one.key_or_group, config_dirs)) and not one.is_delete()
         }
-        self._check_choices()
-        if not self.errors:
-            self._compose(config_name, config_dirs)
+        self.misfits = self._check_choices()
+        self._compose(config_name, config_dirs)
 
     def check(self, *, multirun: bool, searches: bool = False) -> list[str]:
         """Check every value.
@@ -106,16 +105,18 @@ class Overrides:
             if first != text:
                 self.errors.append(f"{text}: {first} is given, too")
 
-    def _check_choices(self) -> None:
+    def _check_choices(self) -> set[str]:
+        """The groups of which there is no such choice."""
+        misfits = set()
         for override in self.parsed:
             group, options = override.key_or_group, self.groups.get(override.key_or_group, [])
             for value in values_of(override) if options else ():
                 names = value if isinstance(value, list) else [] if value is None else [value]
-                wrong = [name for name in names if str(name) not in options]
                 shown = ", ".join(option for option in options if option != "own")
-                self.errors += [
-                    f"{group}={name}: must be one of {shown}{nearest(name, options)}" for name in wrong
-                ]
+                for name in (name for name in names if str(name) not in options):
+                    self.errors.append(f"{group}={name}: must be one of {shown}{nearest(name, options)}")
+                    misfits.add(group)
+        return misfits
 
     def _compose(self, config_name: str, config_dirs: Sequence[Path]) -> None:
         folders = ",".join(f'"file://{path.absolute()}"' for path in config_dirs)
@@ -129,6 +130,7 @@ class Overrides:
             [f"{one.key_or_group}={_text(value)}" for value in values_of(one)]
             for one in self.parsed
             if one.key_or_group in self.groups and not _is_of_hydra(one.key_or_group)
+            if one.key_or_group not in self.misfits
         ]
         for place in range(max(map(len, chosen), default=1)):
             choice = [texts[min(place, len(texts) - 1)] for texts in chosen]

@@ -52,6 +52,12 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def settings_of(config: Any) -> dict[str, Any]:
+    """A config.yaml's settings under the names of a fingerprint."""
+    found = flat(config)
+    return {key.removeprefix("choices."): rounded(value) for key, value in found.items()}
+
+
 def rounded(value: Any) -> Any:
     """Floats to 12 significant digits: a range's 0.30000000000000004 is 0.3."""
     return float(f"{value:.12g}") if isinstance(value, float) else value
@@ -67,7 +73,7 @@ def run_name(cfg: DictConfig, recipe: DictConfig, usual: DictConfig) -> str:
     """
     mine, theirs = fingerprint(cfg), fingerprint(recipe)
     named = {key: mine[key] for key in TASKS[cfg.task].always_named if key in mine}
-    named |= {key: choice for key, choice in cfg.choices.items() if choice not in (usual.get(key), "own")}
+    named |= {key: choice for key, choice in cfg.choices.items() if choice not in (usual.get(key), "own", "none")}
     named |= {key: mine[key] for key in sorted(mine) if key not in named and mine[key] != theirs.get(key)}
     name = ",".join(f"{key}={_as_text(value)}" for key, value in named.items())
     if len(name.encode()) <= MAX_NAME:

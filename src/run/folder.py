@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.entry_point import UserError
 from src.files import write_atomically
-from src.run.fingerprint import fingerprint, flat, rounded
+from src.run.fingerprint import settings_of
 from src.run.integrity import modified_files, write_sums
 from src.run.provenance import source_digest
 
@@ -122,7 +122,7 @@ class Run:
                 f"{self.config_file} is gone or damaged: nothing tells of which settings the checkpoints there "
                 "are; force=true starts the run afresh"
             )
-        there = {key: rounded(value) for key, value in flat(OmegaConf.to_container(saved)).items()}
+        there = settings_of(OmegaConf.to_container(saved))
         differing = [key for key, value in self.fingerprint.items() if there.get(key) != value]
         if not differing:
             return None
@@ -174,6 +174,3 @@ def to_json(content: Mapping[str, Any]) -> str:
         return [strict(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     return json.dumps(strict(content), indent=2, allow_nan=False) + "\n"
-
-
-__all__ = ["Diverged", "Run", "RunMismatch", "fingerprint", "to_json"]

@@ -56,13 +56,17 @@ def find_checkpoint(given: str) -> Path:
     for place, run in ranking.rows:
         found = _of_run(run.folder)
         if place is not None and found is not None:
-            logger.info("Taking %s, the best of %s runs by %s.", run.folder, len(ranking.rows), ranking.task.label)
+            logger.info(
+                "Taking %s, the best of %s runs by %s.", run.folder, len(ranking.rows), ranking.task.label
+            )
             return found
     raise UserError(f"checkpoint={given}: no run of this sweep is done")
 
 
 def _of_run(folder: Path) -> Path | None:
-    places = [place / f"{name}.ckpt" for place in (folder / "checkpoints", folder) for name in ("best", "last")]
+    places = [
+        place / f"{name}.ckpt" for place in (folder / "checkpoints", folder) for name in ("best", "last")
+    ]
     return next((place for place in places if place.is_file()), None)
 
 

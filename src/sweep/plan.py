@@ -69,30 +69,33 @@ _recipes: dict[tuple[str, ...], DictConfig] = {}
 
 def plan_of(config: DictConfig) -> Plan:
     """The plan of a composed configuration, inside a Hydra application, with or without its `hydra` node."""
-    choices = (config.hydra if "hydra" in config else HydraConfig.get()).runtime.choices
-    chosen = {str(group): choice for group, choice in choices.items() if not str(group).startswith("hydra/")}
+    node = config.hydra if "hydra" in config else HydraConfig.get()
+    chosen = {
+        str(group): choice for group, choice in node.runtime.choices.items() if "hydra/" not in str(group)
+    }
+    # Hydra tells no choices of several: callbacks=[early_stopping,ema]
+    lists = (text.partition("=")[::2] for text in node.overrides.task)
+    chosen |= {group: choice for group, choice in lists if group in ("callbacks", "logger")}
     base = _recipe({group: chosen[group] for group in GROUPS_IN_PATH if chosen.get(group)})
     cfg, recipe = config.copy(), _recipe(chosen).copy()
     for one in (cfg, recipe):
         with open_dict(one):
             one.pop("hydra", None)
-            one.choices = {group: _text(chosen[group]) for group in GROUPS if chosen.get(group)}
+            one.choices = {
+                group: chosen[group].strip("[]").replace(",", "+").replace(" ", "")
+                for group in GROUPS
+                if chosen.get(group)
+            }
         _round(one)
     return Plan(cfg, recipe, base.hydra.runtime.choices)
 
 
 def _recipe(choices: dict[str, Any]) -> DictConfig:
-    overrides = [
-        f"{group}={_text(choice)}" for group, choice in choices.items() if "schema" not in group and choice
-    ]
+    overrides = [f"{group}={choice}" for group, choice in choices.items() if "schema" not in group and choice]
     key = tuple(overrides)
     if key not in _recipes:
         _recipes[key] = compose("train", overrides=overrides, return_hydra_config=True)
     return _recipes[key]
-
-
-def _text(choice: Any) -> str:
-    return f"[{','.join(choice)}]" if OmegaConf.is_list(choice) else str(choice)
 
 
 def _round(cfg: DictConfig) -> None:
@@ -127,7 +130,7 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
     """
     import torch
 
-    from src.config.signatures import target_errors
+    from src.config.signatures import takes, target_errors
     from src.entry_point import UserError
     from src.run.device import device_error
     from src.run.fit import trainer_errors
@@ -139,6 +142,14 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
         besides = TASKS[plan.cfg.task].load().NOT_ARGUMENTS
         for node in ("optimizer", "schedule", "network", "data", "encoder", "decoder", "callbacks", "logger"):
             errors += target_errors(plan.cfg.get(node), f"{node}.", besides.get(node, ()))
+        network = plan.cfg.get("network", {}).get("_target_")
+        if (
+            plan.cfg.dropout != plan.recipe.dropout
+            and network
+            and not errors
+            and not takes(network, "dropout")
+        ):
+            errors.append(f"dropout={plan.cfg.dropout}: {network} has no argument 'dropout'")
     if errors:
         return errors
     data: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from src.entry_point import UserError
-from src.run.fingerprint import flat, rounded
+from src.run.fingerprint import settings_of
 from src.run.integrity import CHANGED, modified_files
 from src.run.provenance import source_digest
 from src.tasks import TASKS, Task
@@ -94,7 +94,7 @@ def read_run(folder: Path) -> RunRecord:
     """The run in `folder`, from its config.yaml, metrics.csv and results.json. Garbage never raises."""
     task = TASKS["classify"]
     try:
-        config = {key: rounded(value) for key, value in flat(_read_yaml(folder / "config.yaml")).items()}
+        config = settings_of(_read_yaml(folder / "config.yaml"))
         task = TASKS[config["task"]]
         history = _read_history(folder / "metrics.csv")
         if not (folder / "results.json").exists():  # it comes last: the run goes on or was interrupted
