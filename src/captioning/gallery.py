@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -25,6 +27,15 @@ from src.value_range import AUTO
 
 IMAGE_SIDE = 300  # pixels, on the page
 MAP_SIDE = 100
+NAMES = {
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "bleu4_sentence": "BLEU-4, mean of the images",
+    "cider_d": "CIDEr-D",
+    "rouge_l": "ROUGE-L",
+}
 SYNTHETIC = "Synthetic data: these images and their references are drawn by a program."
 
 
@@ -95,55 +106,37 @@ def write_gallery(
         BrokenImage: an item's file cannot be read as an image.
         OSError: the page cannot be written.
     """
-    attention = any(item.alphas is not None for item in items)
-    parts = [page.head(title), f"<header>\n<h1>{page.text(title)}</h1>\n"]
-    if synthetic:
-        parts.append(f'<p class="synthetic">{SYNTHETIC}</p>\n')
-    parts += [f"<p>{page.text(note)}</p>\n" for note in notes]
-    if scores:
-        parts.append(page.score_list(scores))
-    if attention:
-        parts.append(
-            '<p class="scale">Attention of each word, from 0 <i></i> to the highest weight of its caption '
-            "(but at least 4 times an even spread); the frame marks the strongest region.</p>\n"
-        )
-    kind = "attention" if attention else "plain"
-    parts.append(f'</header>\n<main class="{kind}">\n')
-    parts += [_article(item) for item in items]
-    if not items:
-        parts.append("<p>There are no images to show.</p>\n")
-    parts.append("</main>\n</body>\n</html>\n")
-    write_atomically(path, "".join(parts))
+    context = {
+        "title": title,
+        "cards": [_card(item) for item in items],
+        "notes": notes,
+        "scores": {NAMES.get(key, key): value for key, value in (scores or {}).items()},
+        "synthetic": SYNTHETIC if synthetic else "",
+        "attention": any(item.alphas is not None for item in items),
+        "ramp": ", ".join(to_hex(mpl.colormaps[figures.HEAT](place / 8)) for place in range(9)),
+    }
+    write_atomically(path, page.render("captioning/templates/gallery.html.j2", **context))
 
 
-def _article(item: GalleryItem) -> str:
+def _card(item: GalleryItem) -> dict[str, Any]:
+    """What the template shows of an item."""
     image = item.opened()
-    boxes = "".join(page.box(thing.name, thing.box) for thing in item.boxes)
-    file = page.text(item.filename)
-    if item.score is not None:
-        file += f" · sentence BLEU-4 {item.score:.4f}"
-    caption = f"<h2>{page.text(item.text)}</h2>" if item.caption else '<h2 class="none">no words</h2>'
-    parts = [
-        '<article>\n<div>\n<div class="picture">',
-        page.picture(image, IMAGE_SIDE, f"{item.filename}: {item.text}"),
-        f'{boxes}</div>\n<p class="file">{file}</p>\n</div>\n<div class="about">\n{caption}\n',
-    ]
-    if item.alphas is not None and item.grid is not None and item.caption:
-        top = top_of_scale(item.alphas)
-        side = MAP_SIDE / max(image.size)
+    maps = []
+    if item.alphas is not None and item.grid is not None:
+        top, side = top_of_scale(item.alphas), MAP_SIDE / max(image.size)
         size = (max(1, round(image.width * side)), max(1, round(image.height * side)))
         small = image.resize(size, Image.Resampling.LANCZOS)
         maps = [
-            page.picture(overlay(small, row, item.grid, size, top=top), MAP_SIDE, "", quality=70)
-            + page.text(word)
+            (word, page.photo(overlay(small, row, item.grid, size, top=top), MAP_SIDE, quality=70))
             for word, row in zip(item.caption, item.alphas, strict=True)
         ]
-        parts.append(page.listed("maps", maps))
-    if item.references:
-        heading = "Reference" if len(item.references) == 1 else "References"
-        lines = [page.text(" ".join(reference)) for reference in item.references]
-        parts.append(f'<p class="label">{heading}</p>\n{page.listed("references", lines)}')
-    return "".join([*parts, "</div>\n</article>\n"])
+    boxes = [(thing.name, _box_style(thing.box)) for thing in item.boxes]
+    return {"item": item, "picture": page.photo(image, IMAGE_SIDE), "maps": maps, "boxes": boxes}
+
+
+def _box_style(sides: tuple[float, float, float, float]) -> str:
+    x0, y0, x1, y1 = (min(max(side, 0.0), 1.0) * 100 for side in sides)
+    return f"left:{x0:.2f}%;top:{y0:.2f}%;width:{max(x1 - x0, 0):.2f}%;height:{max(y1 - y0, 0):.2f}%"
 
 
 def gallery_figure(items: Sequence[GalleryItem], synthetic: bool = False) -> Figure:
