@@ -29,7 +29,7 @@ class CaptionDataError(UserError):
 
 
 @dataclass(frozen=True)
-class NamedThing:
+class NamedObject:
     """What a caption can name, and where it is.
 
     Attributes:
@@ -55,7 +55,7 @@ class CaptionedImage:
         path: where the file should be (`preflight` looks).
         split: "train", "val" or "test".
         captions: one or more, tokenized, none empty.
-        things: what they name, where that is known.
+        objects: what they name, where that is known.
         group: the image's class, where that is known.
         id: the data set's own number of the image (COCO's), where it has one.
     """
@@ -64,7 +64,7 @@ class CaptionedImage:
     path: Path
     split: str
     captions: tuple[tuple[str, ...], ...]
-    things: tuple[NamedThing, ...] = ()
+    objects: tuple[NamedObject, ...] = ()
     group: str | None = None
     id: int | None = None
 

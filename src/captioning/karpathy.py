@@ -3,7 +3,7 @@
     {"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"tokens": [...], "raw": "..."}, ...]}]}
 
 Beside it lies the folder `images/`. Optional keys of an image: `filepath` (a folder, as in COCO's), `cocoid`
-(COCO's number of it), `class` (its scene) and `objects`, the things its captions name and where they are, as
+(COCO's number of it), `class` (its scene) and `objects`, the objects its captions name and where they are, as
 the built-in scenes have them: [{"words": ["plane", "planes"], "box": [x0, y0, x1, y1]}], in fractions of
 width and height.
 
@@ -21,7 +21,7 @@ from src.captioning.captioned import (
     SPLITS,
     CaptionDataError,
     CaptionedImage,
-    NamedThing,
+    NamedObject,
     checked,
     image_path,
     read_json,
@@ -92,14 +92,14 @@ def _image(entry: Any, root: Path, where: str) -> CaptionedImage:
         _caption(sentence, f"{where}, sentence {number}") for number, sentence in enumerate(sentences)
     )
     folder = value_of(entry, "filepath", str, where) if entry.get("filepath") is not None else ""
-    things = value_of(entry, "objects", list, where) if entry.get("objects") is not None else []
+    objects = value_of(entry, "objects", list, where) if entry.get("objects") is not None else []
     number = entry.get("id" if talk else "cocoid")
     return CaptionedImage(
         filename=filename,
         path=image_path(root, (f"images/{folder}", folder, "images"), filename, where),
         split=SPLITS[split],
         captions=tuple(caption for caption in captions if caption),
-        things=tuple(_thing(thing, f"{where}, object {number}") for number, thing in enumerate(things)),
+        objects=tuple(_object_of(named, f"{where}, object {number}") for number, named in enumerate(objects)),
         group=None if entry.get("class") is None else plain(entry["class"]),
         id=number if isinstance(number, int) and not isinstance(number, bool) else None,
     )
@@ -119,9 +119,9 @@ def _caption(sentence: Any, where: str) -> tuple[str, ...]:
     return tuple(clean(" ".join(tokens)) or tokenize(raw))
 
 
-def _thing(thing: Any, where: str) -> NamedThing:
-    words = thing.get("words") if isinstance(thing, dict) else None
-    box = thing.get("box") if isinstance(thing, dict) else None
+def _object_of(named: Any, where: str) -> NamedObject:
+    words = named.get("words") if isinstance(named, dict) else None
+    box = named.get("box") if isinstance(named, dict) else None
     if not isinstance(words, list) or not words or not all(map(_is_word, words)):
         raise CaptionDataError(f"{where} has no `words`, a list such as ['plane', 'planes']")
     sides = box if isinstance(box, list) and len(box) == 4 else []
@@ -131,7 +131,7 @@ def _thing(thing: Any, where: str) -> NamedThing:
         raise CaptionDataError(
             f"{where} has the box {quoted(box)}, not x0 < x1 and y0 < y1 as fractions from 0 to 1"
         )
-    return NamedThing(tuple(words), (float(x0), float(y0), float(x1), float(y1)))
+    return NamedObject(tuple(words), (float(x0), float(y0), float(x1), float(y1)))
 
 
 def _is_word(word: Any) -> bool:
