@@ -20,7 +20,15 @@ from src.captioning.encoder import EncoderError
 from src.config.validation import nearest
 
 HEADS = ("fc.", "classifier.", "head.", "heads.")  # of classifiers; an encoder does without
-POOLING = ("avgpool", "fc", "classifier", "aux1", "aux2", "AuxLogits", "dropout")  # torchvision's, behind the map
+POOLING = (
+    "avgpool",
+    "fc",
+    "classifier",
+    "aux1",
+    "aux2",
+    "AuxLogits",
+    "dropout",
+)  # torchvision's, behind the map
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put a state dict
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel's, torch.compile's, a LightningModule's
 
@@ -51,7 +59,9 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
     import timm
 
     if not timm.is_model(model.partition(".")[0]):
-        raise EncoderError(f"encoder.model={model}: timm has no such model{nearest(model, timm.list_models())}")
+        raise EncoderError(
+            f"encoder.model={model}: timm has no such model{nearest(model, timm.list_models())}"
+        )
     try:
         network = timm.create_model(model, pretrained=pretrained and weights is None)
     except Exception as error:  # of the hub's client, which has dozens
@@ -151,7 +161,9 @@ def load_weights(network: nn.Module, path: Path, name: str) -> None:
         raise EncoderError(f"encoder.weights={path}: holds something other than a state dict of tensors")
     own = network.state_dict()
     if name == "efficientnet_lite0" and "conv_stem.weight" not in state and len(state) == len(own):
-        state = dict(zip(own, state.values(), strict=True))  # the package has names of its own, in timm's order
+        state = dict(
+            zip(own, state.values(), strict=True)
+        )  # the package has names of its own, in timm's order
     state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
     misfit = f"encoder.weights={path}: does not fit {name}"
     for key, value in state.items():

@@ -197,7 +197,8 @@ class CaptionData(L.LightningDataModule):
             if not images:
                 raise UserError(f"the data set has no image with split {name}: all three are needed")
         every = [image for name in SPLITS for image in of_split[name]]
-        preflight(every, record=self.cache / "looked_at.json", value_range=self.value_range)
+        paths = [image.path for image in every]
+        preflight(paths, record=self.cache / "looked_at.json", value_range=self.value_range)
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
         if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
@@ -205,7 +206,6 @@ class CaptionData(L.LightningDataModule):
         with torch.random.fork_rng(devices=[]):  # weights that are replaced cost no random numbers
             torch.manual_seed(self.seed if self.fine_tune else 0)
             self.encoder = self.build_encoder()
-        paths = [image.path for image in every]
         digests = digests_of(paths)
         texts = [
             [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]

@@ -134,7 +134,10 @@ def build_encoder(
         UserError: the weights cannot be had or do not fit, or the backbone fails.
     """
     if not with_weights:
-        config = {**config, **{key: value for key, value in (("pretrained", False), ("weights", None)) if key in config}}
+        config = {
+            **config,
+            **{key: value for key, value in (("pretrained", False), ("weights", None)) if key in config},
+        }
     name = str(config.get("model") or config["_target_"].rpartition(".")[2])
     return Encoder(build(config), size, train_norms=train_norms, name=name)
 

@@ -198,7 +198,11 @@ def _stored(
                     tqdm(total=shape[0], desc="images", disable=None if show_bar else True) as bar,
                 ):
                     # Written as a file, not through a memory map: on a full disk a map kills the process.
-                    layout = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                    layout = {
+                        "descr": np.lib.format.dtype_to_descr(dtype),
+                        "fortran_order": False,
+                        "shape": shape,
+                    }
                     np.lib.format.write_array_header_1_0(file, layout)
                     for block in blocks():
                         file.write(np.ascontiguousarray(block, dtype).data)
