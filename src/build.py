@@ -31,7 +31,7 @@ def complete(config: Mapping[str, Any], **offered: Any) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else dict(config)
     assert isinstance(plain, dict)
     taken = inspect.signature(pkgutil.resolve_name(plain["_target_"])).parameters
-    return {**{name: value for name, value in offered.items() if name in taken}, **plain}  # type: ignore[dict-item]
+    return {**{name: value for name, value in offered.items() if name in taken}, **plain}
 
 
 def build(config: Mapping[str, Any] | None, *positional: Any, **arguments: Any) -> Any:

@@ -29,7 +29,7 @@ def configure_optimizers(
     """
     # fused: one pass over all weights; but Lightning does not unscale gradients for a fused optimizer in fp16.
     scaled = getattr(module.trainer.precision_plugin, "scaler", None) is not None
-    parameters = groups or [weight for weight in module.parameters() if weight.requires_grad]
+    parameters: Any = groups or [weight for weight in module.parameters() if weight.requires_grad]
     built = build(complete(optimizer, fused=not scaled), parameters)
     if not schedule:
         return built

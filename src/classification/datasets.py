@@ -39,7 +39,8 @@ def fashion_mnist(root: str = "data") -> ImageArrays:
         UserError: no source has it.
     """
     raw = fetch_fashion_mnist(root)
-    return ImageArrays(*(read_idx(raw / name) for name in FILES), FASHION_MNIST_CLASSES)
+    train_images, train_labels, test_images, test_labels = (read_idx(raw / name) for name in FILES)
+    return ImageArrays(train_images, train_labels, test_images, test_labels, FASHION_MNIST_CLASSES)
 
 
 def idx(root: str, prefix: str | None = None, transpose: bool = False) -> ImageArrays:

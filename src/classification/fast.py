@@ -40,9 +40,9 @@ class ChunkedClassifier(Classifier):
 
     batch_size = 8  # images an optimizer step; set it before training
 
-    @property
-    def automatic_optimization(self) -> bool:
-        return False
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.automatic_optimization = False
 
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """One optimizer step for each batch of the chunk; returns the loss (S,) before each of the S steps."""
@@ -98,9 +98,9 @@ def applies(trainer: L.Trainer, schedule: dict[str, Any] | None, own: tuple[type
         and trainer.limit_train_batches == 1.0
         and trainer.val_check_interval == 1.0
         and trainer.max_steps == -1
-        and not trainer.overfit_batches
+        and not trainer.overfit_batches  # type: ignore[attr-defined]
         and not trainer._detect_anomaly
-        and isinstance(trainer.profiler, PassThroughProfiler)
+        and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
         and getattr(trainer.precision_plugin, "scaler", None) is None
     )
     return plain and not schedule and not listens

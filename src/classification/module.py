@@ -70,7 +70,12 @@ class Classifier(L.LightningModule):
         images, labels = batch
         scores = self(images)
         self.accuracy(scores, labels)
-        options: Any = {"on_step": False, "on_epoch": True, "batch_size": len(labels), "logger": False}  # Recorder logs
+        options: Any = {
+            "on_step": False,
+            "on_epoch": True,
+            "batch_size": len(labels),
+            "logger": False,
+        }  # Recorder logs
         self.log(f"{split}_loss", F.cross_entropy(scores, labels), **options)
         self.log(f"{split}_acc", self.accuracy, **options)
 

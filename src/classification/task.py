@@ -32,16 +32,15 @@ def data_key(cfg: DictConfig) -> str:
 
 def build_data(cfg: DictConfig) -> ImageData:
     """The DataModule of a configuration."""
-    source = OmegaConf.to_container(cfg.data, resolve=True)
-    assert isinstance(source, dict)
+    source: Any = OmegaConf.to_container(cfg.data, resolve=True)
     read = {key: value for key, value in source.items() if key not in NOT_ARGUMENTS["data"]}
     options = {key: source[key] for key in ("val_size", "split_seed") if key in source}
     return ImageData(
-        lambda: build(read),  # type: ignore[arg-type]
+        lambda: build(read),
         batch_size=cfg.batch_size,
         seed=cfg.seed,
         limits=(cfg.limit_train, cfg.limit_val, cfg.limit_test),
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 

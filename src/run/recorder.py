@@ -130,7 +130,7 @@ class Recorder(Checkpoint):
         epoch, now = trainer.current_epoch + 1, time.perf_counter()
         self._read_losses(epoch)
         examples = trainer.datamodule.examples  # type: ignore[attr-defined]
-        row = {"epoch": epoch, "step": trainer.global_step}
+        row: dict[str, float] = {"epoch": epoch, "step": trainer.global_step}
         row |= {
             "train_loss": shortest(self._running[0] / max(self._running[1], 1)),
             "train_loss_epoch": shortest(self._epoch[0] / max(self._epoch[1], 1)),

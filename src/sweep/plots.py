@@ -104,7 +104,7 @@ def _draw_cell(axes: Axes, corner: tuple[int, int], values: list[float], scale: 
         )
     text = f"{fmean(values):.4f}" if values else "none"
     text += f"\n± {stdev(values):.4f}" if len(values) > 1 else ""
-    ink = figures.ink_on(colour) if values else figures.DARK
+    ink = figures.ink_on(mpl.colors.to_rgba(colour)) if values else figures.DARK
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
 
 

@@ -168,7 +168,7 @@ def show(ranking: Ranking) -> None:
     """Print the ranking; in a narrow terminal without the columns that are worth least there."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     hidden: list[str] = []
-    optional = [*reversed(ranking.task.further), ranking.task.test_best, "seconds", "train_loss"]
+    optional = [*reversed([*ranking.task.further]), ranking.task.test_best, "seconds", "train_loss"]
     table = _table(ranking, hidden)
     room = console.options.update(width=10_000)
     while console.measure(table, options=room).maximum > console.width and optional:
