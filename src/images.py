@@ -5,8 +5,6 @@ A missing, truncated or oversized file, or one that is no image, is a `BrokenIma
 
 from __future__ import annotations
 
-import glob
-import itertools
 import logging
 import mimetypes
 import warnings
@@ -116,38 +114,38 @@ def read_image(
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
-    """The image files that files, folders (with what lies in them at any depth) and globs (`**` too) name.
+    """The image files that files and folders (with what lies in them at any depth) name.
 
-    A file that is named itself is taken whatever its suffix; in folders and behind globs only the suffixes
-    of images that can be read count, and hidden files and folders do not. Sorted within each input, each file
-    once. Images of formats that cannot be read are counted in one line of the log. Links to files are
-    followed, links to folders are not, since they may lead in circles.
+    A file that is named itself is taken whatever its suffix; in folders only the suffixes of images that can be
+    read count, and hidden files and folders do not. Sorted within each input, each file once. Images of formats
+    that cannot be read are counted in one line of the log. Links to files are followed, links to folders are not,
+    since they may lead in circles.
 
     Raises:
-        NoImages: naming every input that does not exist or names no image.
+        NoImages: naming every input that does not exist or holds no image.
     """
     found: dict[Path, None] = {}  # ordered sets
     unread: dict[Path, None] = {}
-    errors = [] if inputs else ["no inputs are given: name image files, folders or globs"]
-    for given in map(str, inputs):
+    errors = [] if inputs else ["no inputs are given: name image files or folders"]
+    for given in inputs:
+        path = Path(given)
         try:
-            files, kind = _files_of(given)
+            path = path.expanduser()
+            inside = _files_in(path) if path.is_dir() else []
+            exists = path.exists()
         except (OSError, ValueError, RuntimeError) as error:  # a name too long, of no user, no permission
             errors.append(f"{printable(given)} cannot be opened: {printable(error)}")
             continue
-        readable = [kind == "file" or file.suffix.lower() in suffixes() for file in files]
-        images = list(itertools.compress(files, readable))
-        others = [
-            file
-            for file, is_readable in zip(files, readable, strict=True)
-            if not is_readable and _is_image(file)
-        ]
+        images = [file for file in inside if file.suffix.lower() in suffixes()]
+        others = [file for file in inside if file.suffix.lower() not in suffixes() and _is_image(file)]
+        if exists and not path.is_dir():
+            images = [path]
+        elif not exists:
+            errors.append(f"{printable(given)} does not exist")
+        elif not images and not others:
+            errors.append(f"the folder {printable(given)} holds no image ({', '.join(sorted(suffixes()))})")
         found.update(dict.fromkeys(images))
         unread.update(dict.fromkeys(others))
-        if not images and not others:
-            problem = "does not exist" if kind == "file" else "holds no image"
-            known = "" if kind == "file" else f" ({', '.join(sorted(suffixes()))})"
-            errors.append(f"the {kind} {printable(given)} {problem}{known}")
     if errors:
         raise NoImages("; ".join(errors))
     if unread:
@@ -160,26 +158,13 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _files_of(given: str) -> tuple[list[Path], str]:
-    """The files that one input names, and whether it is a file, a folder or a pattern."""
-    path = Path(given).expanduser()
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if not _is_hidden(file.relative_to(path))]
-        return sorted(file for file in files if file.is_file()), "folder"
-    if path.exists() or not glob.has_magic(given):
-        return [path] if path.exists() else [], "file"
-    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-    pattern = path.relative_to(fixed)
-    pattern = pattern / "*" if pattern.name == "**" else pattern  # the files in those folders, as in a shell
-    files = [file for file in fixed.glob(str(pattern)) if file.is_file()]
-    shown = [file for file in files if _is_hidden(pattern) or not _is_hidden(file.relative_to(fixed))]
-    return sorted(shown), "pattern"
+def _files_in(folder: Path) -> list[Path]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(
+        file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts)
+    )
 
 
 def _is_image(path: Path) -> bool:
     """Whether a file's name says that it is an image, of a readable format or not."""
     return (mimetypes.guess_type(path.name)[0] or "").startswith("image/") or path.suffix.lower() in _UNREAD
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") and part != ".." for part in path.parts)

@@ -1,0 +1,104 @@
+"""What predictors of all tasks share: their rows, and the loop over batches of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from src.entry_point import UserError
+from src.pixels import Remark
+from src.reading import read_batches
+from src.run import signals
+
+PAGE_IMAGES = 200
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model makes of one image."""
+
+    path: Path
+    cells: tuple[str, ...]  # of the terminal's table
+    values: Any  # the task's own, for its files
+    detail: Any = None  # what only the page shows
+
+
+class Predictor(Protocol):
+    """A checkpoint that is ready for images.
+
+    `prepare` makes an RGB image a tensor, `predict` a batch (B, ...) of them rows, `notes` says how in sentences,
+    and `write` puts all rows into a data file and the first PAGE_IMAGES on a page.
+    """
+
+    value_range: str  # how deep images are read
+    columns: tuple[str, ...]  # of the terminal's table, besides the file
+
+    def prepare(self, image: Image.Image) -> Tensor: ...
+
+    def predict(self, paths: Sequence[Path], images: Tensor) -> list[Prediction]: ...
+
+    def notes(self) -> list[str]: ...
+
+    def write(
+        self, folder: Path, rows: Sequence[Prediction], names: dict[Path, str], notes: Sequence[str]
+    ) -> list[Path]: ...
+
+
+@dataclass
+class Outcome:
+    """What became of the images."""
+
+    rows: list[Prediction] = field(default_factory=list)
+    broken: int = 0
+    remarks: list[tuple[Path, Remark]] = field(default_factory=list)
+    interrupted: int = 0  # the exit status after a signal
+
+
+def predict_all(predictor: Predictor, paths: Sequence[Path], batch_size: int, show_bar: bool) -> Outcome:
+    """Predict for all images; those that cannot be read are named as they are met. Ctrl-C ends it early.
+
+    Raises:
+        UserError: the memory ran out.
+    """
+    from src.run.job import is_out_of_memory
+
+    outcome = Outcome()
+    batches = read_batches(paths, predictor.prepare, batch_size, predictor.value_range)
+    hidden = None if show_bar else True  # None: shown on a terminal only
+    try:
+        with tqdm(total=len(paths), desc="images", unit="image", disable=hidden, leave=False) as bar:
+            for batch in batches:
+                rows = predictor.predict(batch.paths, torch.stack(batch.images)) if batch.paths else []
+                for row in rows:
+                    is_on_page = len(outcome.rows) < PAGE_IMAGES
+                    outcome.rows.append(row if is_on_page else dataclasses.replace(row, detail=None))
+                for error in batch.broken:
+                    logger.warning("Skipped: %s", error)
+                outcome.broken += len(batch.broken)
+                outcome.remarks += batch.remarks
+                bar.update(len(rows) + len(batch.broken))
+    except KeyboardInterrupt as error:
+        outcome.interrupted = signals.status_of(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = f"batch_size={batch_size // 2}" if batch_size > 1 else "smaller images or accelerator=cpu"
+        raise UserError(f"batch_size={batch_size}: memory ran out; try {hint}") from error
+    return outcome
+
+
+def names_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each image is called: its file's name, or its path where another one has the same name."""
+    has_namesakes = max(Counter(path.name for path in paths).values(), default=0) > 1
+    return {path: str(path) if has_namesakes else path.name for path in paths}
