@@ -136,7 +136,6 @@ def split_arguments(
     """
     options: dict[str, list[str]] = {}
     overrides, words = [], []
-    is_list = schema is not None and "list" in str(schema.__annotations__.get(str(positional)))
     rest = iter(arguments)
     for argument in rest:
         name, _, value = argument.partition("=")
@@ -148,8 +147,6 @@ def split_arguments(
             options[argument] = []
         elif argument.startswith("-"):
             raise InvalidCommand([f"{argument}: there is no such option; --help lists all settings"])
-        elif is_list and name == positional and not value.startswith("["):
-            words.append(value)
         elif "=" in argument:
             overrides.append(argument)
         else:
@@ -158,6 +155,7 @@ def split_arguments(
         raise InvalidCommand([f"{word}: settings are given as key=value" for word in words])
     if words:
         quoted = ['"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words]
+        is_list = schema is not None and "list" in str(schema.__annotations__.get(str(positional)))
         overrides.append(f"{positional}=" + (f"[{','.join(quoted)}]" if is_list else quoted[0]))
     return options, overrides
 

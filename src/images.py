@@ -116,10 +116,10 @@ def read_image(
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """The image files that files and folders (with what lies in them at any depth) name.
 
-    A file that is named itself is taken whatever its suffix; in folders only the suffixes of images that can be
-    read count, and hidden files and folders do not. Sorted within each input, each file once. Images of formats
-    that cannot be read are counted in one line of the log. Links to files are followed, links to folders are not,
-    since they may lead in circles.
+    A file that is named itself is taken whatever its suffix; in folders only the suffixes of images that can
+    be read count, and hidden files and folders do not. Sorted within each input, each file once. Images of
+    formats that cannot be read are counted in one line of the log. Links to files are followed, links to
+    folders are not, since they may lead in circles.
 
     Raises:
         NoImages: naming every input that does not exist or holds no image.

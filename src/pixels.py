@@ -26,7 +26,7 @@ _GREY_ALPHA = "LA;16B"  # Pillow has no unpacker for the other byte order
 
 
 class Remark(NamedTuple):
-    """What is strange about a file: more than three bands (depth 0), or values of fewer bits than it declares."""
+    """What is strange about a file: more than three bands (depth 0), or values of few of its bits."""
 
     depth: int = 0  # bits that hold the values
     setting: str = AUTO  # of images.range

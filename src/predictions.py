@@ -37,8 +37,8 @@ class Prediction:
 class Predictor(Protocol):
     """A checkpoint that is ready for images.
 
-    `prepare` makes an RGB image a tensor, `predict` a batch (B, ...) of them rows, `notes` says how in sentences,
-    and `write` puts all rows into a data file and the first PAGE_IMAGES on a page.
+    `prepare` turns an RGB image into a tensor, `predict` a batch (B, ...) of them into rows; `notes` says how,
+    in sentences; `write` puts all rows into a data file and the first PAGE_IMAGES on a page.
     """
 
     value_range: str  # how deep images are read
@@ -79,15 +79,17 @@ def predict_all(predictor: Predictor, paths: Sequence[Path], batch_size: int, sh
     try:
         with tqdm(total=len(paths), desc="images", unit="image", disable=hidden, leave=False) as bar:
             for batch in batches:
-                rows = predictor.predict(batch.paths, torch.stack(batch.images)) if batch.paths else []
+                images = {item.path: item.image for item in batch if item.image is not None}
+                rows = predictor.predict(list(images), torch.stack(list(images.values()))) if images else []
                 for row in rows:
                     is_on_page = len(outcome.rows) < PAGE_IMAGES
                     outcome.rows.append(row if is_on_page else dataclasses.replace(row, detail=None))
-                for error in batch.broken:
-                    logger.warning("Skipped: %s", error)
-                outcome.broken += len(batch.broken)
-                outcome.remarks += batch.remarks
-                bar.update(len(rows) + len(batch.broken))
+                for item in batch:
+                    outcome.remarks += [(item.path, remark) for remark in item.remarks]
+                    if item.error is not None:
+                        outcome.broken += 1
+                        logger.warning("Skipped: %s", item.error)
+                bar.update(len(batch))
     except KeyboardInterrupt as error:
         outcome.interrupted = signals.status_of(error)
     except (MemoryError, RuntimeError) as error:

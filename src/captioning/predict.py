@@ -99,12 +99,7 @@ class CaptionPredictor:
         grid = (self.known["grid"][0], self.known["grid"][1])
         items = [
             GalleryItem(
-                names[row.path],
-                row.path,
-                row.values,
-                alphas=row.detail,
-                grid=grid,
-                value_range=self.value_range,
+                names[row.path], row.path, row.values, (), row.detail, grid, value_range=self.value_range
             )
             for row in rows[:PAGE_IMAGES]
         ]
@@ -140,13 +135,13 @@ def load_predictor(
             raise UserError(f"{error} (encoder_weights=FILE says where the weights lie)") from error
         if frozen.digest != known["digest"]:
             raise UserError(
-                f"the encoder {frozen.name} has the weights {frozen.digest}, but {trained.path} was trained with "
-                f"{known['digest']}: name the file with the weights of the training as encoder_weights=FILE"
+                f"the encoder {frozen.name} has the weights {frozen.digest}, but {trained.path} was trained "
+                f"with {known['digest']}: name the file with those weights as encoder_weights=FILE"
             )
     elif encoder_weights:
         raise UserError(
-            f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, and its weights are in "
-            "the checkpoint; leave encoder_weights out"
+            f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, and its weights are "
+            "in the checkpoint; leave encoder_weights out"
         )
     return CaptionPredictor(module, device, frozen, search, value_range)
 

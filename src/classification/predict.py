@@ -118,8 +118,9 @@ class LabelPredictor:
 def prepare(image: Image.Image, size: tuple[int, int, int], invert: bool) -> Tensor:
     """An RGB image as a uint8 tensor (C, H, W).
 
-    In colour it is resized, as an image folder's images are. In grey the whole of it is fitted on black, centred,
-    as Fashion-MNIST's images were (Xiao, Rasul, Vollgraf 2017, section 2), without their trimming and sharpening.
+    In colour it is resized, as an image folder's images are. In grey the whole of it is fitted on black,
+    centred, as Fashion-MNIST's images were (Xiao, Rasul, Vollgraf 2017, section 2; without their trimming and
+    sharpening).
 
     Args:
         image: of any size; one of the right size already keeps its pixels.
