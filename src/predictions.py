@@ -1,14 +1,15 @@
-"""What predictors of all tasks share: their rows, and the loop over batches of images."""
+"""What predictors of all tasks share: rows, and the loop over batches of images, read ahead in threads."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -16,11 +17,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src.entry_point import UserError
+from src.images import BrokenImage, read_image
 from src.pixels import Remark
-from src.reading import read_batches
 from src.run import signals
+from src.run.threads import cores
+from src.value_range import AUTO
 
 PAGE_IMAGES = 200
+MAX_THREADS = 4  # each may hold a whole photograph
 logger = logging.getLogger(__name__)
 
 
@@ -37,8 +41,8 @@ class Prediction:
 class Predictor(Protocol):
     """A checkpoint that is ready for images.
 
-    `prepare` turns an RGB image into a tensor, `predict` a batch (B, ...) of them into rows; `notes` says how,
-    in sentences; `write` puts all rows into a data file and the first PAGE_IMAGES on a page.
+    `prepare` turns an RGB image into a tensor, `predict` a batch (B, ...) of them into rows, `notes` says
+    how, `write` puts all rows into a data file and the first PAGE_IMAGES on a page.
     """
 
     value_range: str  # how deep images are read
@@ -98,6 +102,42 @@ def predict_all(predictor: Predictor, paths: Sequence[Path], batch_size: int, sh
         hint = f"batch_size={batch_size // 2}" if batch_size > 1 else "smaller images or accelerator=cpu"
         raise UserError(f"batch_size={batch_size}: memory ran out; try {hint}") from error
     return outcome
+
+
+class ReadImage(NamedTuple):
+    """An image file as a tensor, or why it cannot be read."""
+
+    path: Path
+    image: Tensor | None = None
+    remarks: Sequence[Remark] = ()
+    error: BrokenImage | None = None
+
+
+def read_batches(
+    paths: Sequence[Path], prepare: Callable[[Image.Image], Tensor], size: int, value_range: str = AUTO
+) -> Iterator[list[ReadImage]]:
+    """The files in order, `size` at a time; while one batch is used, the next one is read.
+
+    Args:
+        prepare: an RGB image to a tensor.
+        value_range: as `src.images.read_image`.
+    """
+
+    def read(path: Path) -> ReadImage:
+        try:
+            image, remarks = read_image(path, value_range=value_range)
+        except BrokenImage as error:
+            return ReadImage(path, error=error)
+        return ReadImage(path, prepare(image), remarks)
+
+    pool = ThreadPoolExecutor(min(MAX_THREADS, cores()), thread_name_prefix="read")
+    try:
+        ahead = pool.map(read, paths[:size])
+        for first in range(0, len(paths), size):
+            now, ahead = ahead, pool.map(read, paths[first + size : first + 2 * size])
+            yield list(now)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def names_of(paths: Sequence[Path]) -> dict[Path, str]:

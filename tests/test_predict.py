@@ -39,7 +39,13 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def captioners(captioned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Run folders of captioners, by the keys of CAPTIONERS."""
     output = tmp_path_factory.mktemp("captioners")
-    common = ("task=caption", "data=karpathy", f"data.root={captioned}", "encoder.size=64", "dropout=0")
+    common: tuple[str, ...] = (
+        "task=caption",
+        "data=karpathy",
+        f"data.root={captioned}",
+        "encoder.size=64",
+        "dropout=0",
+    )
     common += (f"encoder.cache={output / 'features'}", "compare_beam=null", "gallery=[34.png]")
     return {
         name: trained(f"output_dir={output}", f"name={name}", *common, *settings)
@@ -220,7 +226,7 @@ def test_interrupted_command_writes_what_it_has(
                 raise KeyboardInterrupt
             return usual(self, *arguments)
 
-        LabelPredictor.predict = predict  # type: ignore[method-assign]
+        LabelPredictor.predict = predict  # type: ignore[method-assign, assignment]
 
     ended = predict(
         classifier, squares[0], f"output={tmp_path}", "batch_size=4", prepare=interrupt_third_batch
@@ -237,7 +243,7 @@ def test_out_of_memory_names_a_batch_size(
         def predict(*_: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-        LabelPredictor.predict = predict  # type: ignore[method-assign]
+        LabelPredictor.predict = predict  # type: ignore[method-assign, assignment]
 
     ended = predict(classifier, squares[0], f"output={tmp_path}", prepare=fill_memory)
     assert ended.status == 1

@@ -140,7 +140,7 @@ def load_predictor(
             )
     elif encoder_weights:
         raise UserError(
-            f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, and its weights are "
+            f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, its weights are "
             "in the checkpoint; leave encoder_weights out"
         )
     return CaptionPredictor(module, device, frozen, search, value_range)
