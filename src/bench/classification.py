@@ -21,7 +21,7 @@ PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # the first one warms up
 SWEEP_EPOCHS, SWEEP_SCALE = 5, 12  # with few images its start and end would weigh more than in the report's
 PLAIN, DEFAULTS = "plain PyTorch loop, all threads", "Lightning with its defaults, all threads"
-RUN, SWEEP = "python -m src.train", "python -m src.train -m, a run a core, tests and files included"
+RUN, SWEEP = "python -m src.train", "python -m src.train -m, a run a core, with tests"
 
 
 def classifier(cfg: DictConfig) -> list[Comparison]:

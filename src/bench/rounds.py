@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from src.entry_point import logger
 from src.run.provenance import processor, provenance
 from src.run.threads import cores
 
@@ -41,10 +42,9 @@ def alternate(
     found: dict[str, list[Result]] = {name: [] for name in ways}
     for index in range(warm_up + rounds):
         for name, run in ways.items():
-            result = run()
-            if index >= warm_up:
-                found[name].append(result)
-    return found
+            logger.info("round %s of %s: %s", index + 1, warm_up + rounds, name)
+            found[name].append(run())
+    return {name: results[warm_up:] for name, results in found.items()}
 
 
 def timed(work: Callable[[], object], count: int = 1) -> Callable[[], float]:
@@ -75,6 +75,5 @@ def show(part: str, comparisons: Sequence[Comparison], rounds: int) -> None:
             shown = f"{1 / middle:,.0f} images/s" if one.per_image else f"{1000 * middle:,.0f} ms"
             ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
             table.add_row(f"  {way}", shown, ratio)
-        table.add_section()
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(table, f"{rounds} rounds; {place}; {commit}")
