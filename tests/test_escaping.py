@@ -9,7 +9,7 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from src import page
 from src.captioning.gallery import GalleryItem, write_gallery
-from src.classification.label_page import Bar, LabelledImage, write_page
+from src.classification.predict import Label
 from src.report import captions, sweep
 from src.report.page import Entry
 from src.report.page import page as report_page
@@ -46,8 +46,15 @@ def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for text in HOSTILE
     ]
     write_gallery(found["gallery"], HOSTILE[1], items, HOSTILE, {SCRIPT: 0.5})
-    labelled = [LabelledImage(text, image, None, [Bar(text, 0.9)]) for text in HOSTILE]
-    write_page(found["labels"], HOSTILE[1], labelled, HOSTILE)
+    picture = page.photo(Image.open(image), 40)
+    cards = [
+        {"filename": text, "picture": picture, "seen": picture, "bars": [Label(0, text, 0.9)]}
+        for text in HOSTILE
+    ]
+    html = page.render(
+        "classification/templates/labels.html.j2", title=HOSTILE[1], notes=HOSTILE, cards=cards, ramp=""
+    )
+    found["labels"].write_text(html, "utf-8")
     # A run's name is a file's: no slash.
     for number, text in enumerate(text.replace("/", "\u2215") for text in HOSTILE):
         classifier_run(folder / "sweep", 0.5, 0.01, name=f"{number}{text}", status="failed", cause=text)

@@ -5,6 +5,8 @@ Dimension letters: B batch, N images, L regions, T steps, D feature, S side in p
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import multiprocessing
@@ -20,7 +22,6 @@ from torch import Tensor
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
 from src.captioning.features import digests_of, features_of, images_of
-from src.captioning.inputs import Inputs
 from src.captioning.preflight import preflight
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.entry_point import UserError
@@ -169,12 +170,7 @@ class CaptionData(L.LightningDataModule):
         self.encoder: Encoder
         self.vocabulary: Vocabulary
         self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
-        self.inputs: Inputs
-
-    @property
-    def trains_encoder(self) -> bool:
-        """Whether the model is given images, and its encoder learns with the decoder."""
-        return self.fine_tune or self.encoder.trainable
+        self.sources: dict[str, Any] = {}  # digests of captions, images and encoder
 
     @property
     def examples(self) -> int:
@@ -201,17 +197,27 @@ class CaptionData(L.LightningDataModule):
             if not images:
                 raise UserError(f"the data set has no image with split {name}: all three are needed")
         every = [image for name in SPLITS for image in of_split[name]]
-        preflight(every, record=self.cache / "looked_at.json", value_range=self.value_range)
+        paths = [image.path for image in every]
+        preflight(paths, record=self.cache / "looked_at.json", value_range=self.value_range)
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
         if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
             notice_long_captions(captions, self.max_words)
-        self.encoder = self.build_encoder()
-        paths = [image.path for image in every]
+        with torch.random.fork_rng(devices=[]):  # weights that are replaced cost no random numbers
+            torch.manual_seed(self.seed if self.fine_tune else 0)
+            self.encoder = self.build_encoder()
         digests = digests_of(paths)
-        self.inputs = Inputs.of(every, digests, self.encoder)
+        texts = [
+            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
+            for one in every
+        ]
+        self.sources = {
+            "captions": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+            "images": dict(zip(map(str, paths), digests, strict=True)),
+            "encoder": self.encoder.digest,
+        }
         options: Any = {"show_bar": self.show_bar, "digests": digests, "value_range": self.value_range}
-        if self.trains_encoder:
+        if self.fine_tune:
             size = self.encoder.size
             inputs: np.ndarray = images_of(paths, size, self.cache, **options)
         else:
@@ -220,7 +226,7 @@ class CaptionData(L.LightningDataModule):
         for name in SPLITS:
             part = inputs[first : first + len(of_split[name])]
             first += len(part)
-            if not self.trains_encoder:
+            if not self.fine_tune:
                 self.means[name] = _mean_region(part)
                 if self.mean_only:
                     part = self.means[name][:, None]
@@ -229,15 +235,13 @@ class CaptionData(L.LightningDataModule):
     @property
     def digest(self) -> str:
         """A short hash of captions, images and the encoder's weights."""
-        return self.inputs.digest
+        parts = [self.sources["captions"], *self.sources["images"].values(), self.sources["encoder"]]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data, to tell when they are others."""
-        return {
-            "captions": self.inputs.captions,
-            "images": self.inputs.images,
-            "encoder": self.inputs.encoder,
-        }
+        images = [int(digest[:16], 16) - 2**63 for digest in self.sources["images"].values()]
+        return {**self.sources, "images": torch.tensor(images)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare the data with those that the run began with.
@@ -245,11 +249,17 @@ class CaptionData(L.LightningDataModule):
         Raises:
             CaptionDataError: captions, images or the encoder's weights have changed since.
         """
-        changed = self.inputs.change_since(state_dict)
+        ours = self.state_dict()
+        changed = [name for name in ("captions", "encoder") if state_dict[name] != ours[name]]
+        if len(state_dict["images"]) == len(ours["images"]):
+            rows = (state_dict["images"] != ours["images"]).nonzero().flatten().tolist()
+            changed += [str(list(self.sources["images"])[row]) for row in rows[:1]]
+        else:
+            changed.append("the number of images")
         if changed:
             raise CaptionDataError(
-                f"{changed} since this run began (damaged, or another file by the same name): put back what "
-                "was there, or start afresh with force=true"
+                f"{' and '.join(changed)} changed since this run began: put back what was there, or start afresh with "
+                "force=true"
             )
 
     def train_dataloader(self) -> Pairs:

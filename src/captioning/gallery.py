@@ -40,7 +40,7 @@ SYNTHETIC = "Synthetic data: these images and their references are drawn by a pr
 
 
 class NamedBox(Protocol):
-    """Something named in an image, such as a `karpathy.NamedThing`."""
+    """Something named in an image, such as a `karpathy.NamedObject`."""
 
     @property
     def name(self) -> str: ...
@@ -130,7 +130,7 @@ def _card(item: GalleryItem) -> dict[str, Any]:
             (word, page.photo(overlay(small, row, item.grid, size, top=top), MAP_SIDE, quality=70))
             for word, row in zip(item.caption, item.alphas, strict=True)
         ]
-    boxes = [(thing.name, _box_style(thing.box)) for thing in item.boxes]
+    boxes = [(named.name, _box_style(named.box)) for named in item.boxes]
     return {"item": item, "picture": page.photo(image, IMAGE_SIDE), "maps": maps, "boxes": boxes}
 
 
@@ -203,12 +203,12 @@ def _draw_image(axes: Axes, item: GalleryItem) -> None:
     axes.imshow(image, interpolation="antialiased")
     axes.set_anchor("S")
     axes.set_axis_off()
-    for thing in item.boxes:
-        x0, x1 = (x * image.width - 0.5 for x in thing.box[::2])
-        y0, y1 = (y * image.height - 0.5 for y in thing.box[1::2])
+    for named in item.boxes:
+        x0, x1 = (x * image.width - 0.5 for x in named.box[::2])
+        y0, y1 = (y * image.height - 0.5 for y in named.box[1::2])
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=FRAME, lw=1))
         plate = {"facecolor": "black", "alpha": 0.75, "pad": 1, "linewidth": 0}
-        axes.text(x0, y0, thing.name, fontsize=5.5, color="white", va="top", bbox=plate, parse_math=False)
+        axes.text(x0, y0, named.name, fontsize=5.5, color="white", va="top", bbox=plate, parse_math=False)
 
 
 def write_coco_results(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from src.build import build
 from src.captioning.data import ImageBatch, PairBatch
+from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.metrics import score_captions
 from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
@@ -39,7 +40,7 @@ class Captioner(L.LightningModule):
     Args:
         vocabulary: its words in order (`Vocabulary.to_list`), so that a checkpoint is enough to caption.
         encoder: `config` (`_target_` and arguments), `size`, `digest`, `grid` (rows, columns) and `dim` (D) of the
-            encoder; `trained`: whether it learns with the decoder; `position`: whether the decoder is told where each
+            encoder; `trained`: whether it learns with the decoder; `train_norms`: see `Encoder`; `position`: whether the decoder is told where each
             region lies; `lr`: its learning rate, None for the decoder's.
         decoder: `_target_` and arguments of a decoder (src/captioning/decoders/), besides the sizes of vocabulary
             and features.
@@ -75,9 +76,12 @@ class Captioner(L.LightningModule):
         dim = encoder["dim"] + (POSITION_DIM if encoder["position"] else 0)
         self.decoder = build(decoder, vocabulary_size=len(self.vocabulary), region_dim=dim)
         # Only the architecture: `build_module` (task.py) brings the weights, or a checkpoint does.
-        self.encoder = build({**encoder["config"], "pretrained": False}) if encoder["trained"] else None
-        if self.encoder is not None:
-            self.encoder.fine_tune(True)
+        self.encoder: Encoder | None = None
+        if encoder["trained"]:
+            self.encoder = build_encoder(
+                encoder["config"], encoder["size"], train_norms=encoder["train_norms"], with_weights=False
+            )
+            self.encoder.fine_tune()
         self.predictions: dict[str, Predictions] = {}
         self.validation_loss_sum, self.validation_words = 0.0, 0
 

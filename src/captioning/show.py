@@ -48,7 +48,7 @@ def show_captions(
     picked = picked_rows(files, gallery)
     chosen = [items[row] for row in picked]
     others = [item for row, item in enumerate(items) if row not in picked]
-    epoch, synthetic = trainer.current_epoch, any(image.things for image in images)
+    epoch, synthetic = trainer.current_epoch, any(image.objects for image in images)
     captions = [predicted.captions[row] for row in range(len(images))]
     scores = score_captions(captions, [image.captions for image in images])
     attention = bool(predicted.alphas)
@@ -123,6 +123,6 @@ def _item(module: Captioner, image: CaptionedImage, row: int) -> GalleryItem:
         alphas=None if alphas is None else alphas.numpy(),
         grid=(rows, columns),
         score=sentence_bleu4(caption, image.captions),
-        boxes=image.things,
+        boxes=image.objects,
         value_range=module.hparams["encoder"].get("value_range", FULL),
     )
