@@ -156,11 +156,15 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
     for plan in plans:
         implementation = TASKS[plan.cfg.task].load()
         key = implementation.data_key(plan.cfg)
+        if data.get(key, True) is None:  # it cannot be read, and was named already
+            continue
         try:
             if key not in data:
-                data[key] = implementation.build_data(plan.cfg)
-                data[key].prepare_data()
-                data[key].setup()
+                data[key] = None
+                built = implementation.build_data(plan.cfg)
+                built.prepare_data()
+                built.setup()
+                data[key] = built
             there = plan.run.results() or {}
             if plan.is_done() and there.get("data_digest") not in (None, data[key].digest):
                 errors.append(
