@@ -171,6 +171,8 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
                     f"{plan.run.folder} holds a run of other data (data.root has changed since): force=true starts "
                     "it afresh, another name= keeps both"
                 )
+            if plan.is_done():
+                continue
             with torch.random.fork_rng():
                 implementation.check_module(plan.cfg, data[key])
         except (OSError, UserError) as error:
