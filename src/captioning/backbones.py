@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import socket
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +64,8 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
         raise EncoderError(
             f"encoder.model={model}: timm has no such model{nearest(model, timm.list_models())}"
         )
+    if pretrained and weights is None:
+        _use_cache_offline()
     try:
         network = timm.create_model(model, pretrained=pretrained and weights is None)
     except Exception as error:  # of the hub's client, which has dozens
@@ -100,9 +104,7 @@ def torchvision_backbone(model: str, pretrained: bool = True, weights: str | Non
     return layers
 
 
-def efficientnet_lite0(
-    finer: bool = False, pretrained: bool = True, weights: str | None = None
-) -> nn.Sequential:
+def efficientnet_lite0(finer: bool = False, pretrained: bool = True, weights: str | None = None) -> nn.Module:
     """EfficientNet-Lite0 with ImageNet weights that come with a package.
 
     Args:
@@ -124,9 +126,13 @@ def efficientnet_lite0(
     names = ["conv_stem", "bn1", "blocks", "conv_head", "bn2"]
     if finer:  # the fifth of seven stages is the last one before the map is halved
         names, parts["blocks"] = names[:3], parts["blocks"][:5]
-    layers = nn.Sequential(OrderedDict((name, parts[name]) for name in names))
-    layers.mean, layers.std = (127 / 255,) * 3, (128 / 255,) * 3  # the package's; timm's own differ
-    return layers
+    return Lite0(OrderedDict((name, parts[name]) for name in names))
+
+
+class Lite0(nn.Sequential):
+    """The layers up to the map, with the package's normalisation; timm's own differs."""
+
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 class Tiny(nn.Sequential):
@@ -190,6 +196,16 @@ def _unwrapped(state: Any) -> Any:
         else:
             break
     return state
+
+
+def _use_cache_offline() -> None:
+    """Without a network take what the hub's cache holds, at once: its client would try again for a minute."""
+    from huggingface_hub import constants
+
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
 
 
 def _cannot_fetch(model: str, error: Exception) -> EncoderError:

@@ -163,7 +163,7 @@ def _regions(
             torch.set_num_threads(threads)
 
 
-def _target(cache: Path, label: str, depends_on: list[str | int], digests: Sequence[str]) -> Path:
+def _target(cache: Path, label: str, depends_on: Sequence[object], digests: Sequence[str]) -> Path:
     key = json.dumps([*depends_on, list(digests)])
     return cache / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
 
