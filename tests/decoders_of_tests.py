@@ -13,6 +13,8 @@ from src.captioning.vocabulary import END, PAD, START, UNKNOWN
 
 LSTM = {"embedding": 6, "state": 12}
 SMALL: dict[str, Any] = {"layers": 2, "width": 12, "heads": 3, "feed_forward": 16}
+
+
 @dataclass
 class Thought:
     """A state of a kind of its own."""

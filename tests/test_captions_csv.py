@@ -75,7 +75,10 @@ def test_splits_of_the_table_stay_and_others_are_drawn(tmp_path: Path) -> None:
         ("image,caption\n,a\n", "empty file name"),
         ("image,caption\n1.jpg,a\n2.jpg, .\n", "no caption with a word for '2"),
         ("image,caption,split\n1.jpg,a,dev\n", "line 2 has the unknown split 'dev'"),
-        ("image,caption,split\n1.jpg,a,train\n1.jpg,b,test\n", "line 3 has the split test, an earlier row of the image another"),
+        (
+            "image,caption,split\n1.jpg,a,train\n1.jpg,b,test\n",
+            "line 3 has the split test, an earlier row of the image another",
+        ),
         ('image,caption\n1.jpg,"' + "a" * 200_000, "line 2, is not CSV: field larger"),
         ("image,caption\n1.jpg,\udcff\n", "not in UTF-8"),
     ],

@@ -103,7 +103,10 @@ def test_missing_splits_are_drawn_by_the_seed_alone(tmp_path: Path) -> None:
         ({"annotations": {}}, "`annotations` that is not a list"),
         ({"annotations": [{"image_id": 1}]}, r"annotations\[0\] has no key `caption`"),
         ({"annotations": [{"image_id": "1", "caption": "a"}]}, "`image_id` that is not an integer: '1'"),
-        ({"annotations": [{"image_id": 1, "caption": "a"}]}, r"no caption with a word for '000000000002\.png'"),
+        (
+            {"annotations": [{"image_id": 1, "caption": "a"}]},
+            r"no caption with a word for '000000000002\.png'",
+        ),
         ({"annotations": ["a"]}, r"annotations\[0\] is not an object"),
         ({"images": [{"id": 1}]}, r"images\[0\] has no key `file_name`"),
         ({"images": [{"file_name": "1.png"}]}, r"images\[0\] \('1.png'\) has no key `id`"),

@@ -150,9 +150,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, entries: list[Any], said: 
     assert "dataset.json" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"{", b"\xff\xfe", b"[1]", b'{"images": {}}', b"[" * 100_000]
-)
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[1]", b'{"images": {}}', b"[" * 100_000])
 def test_other_files_than_the_json(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
     with pytest.raises(CaptionDataError, match=r"dataset\.json (is not|has no list)"):
@@ -198,9 +196,7 @@ def test_huge_files_and_pipes_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "dataset.json")
     with pytest.raises(CaptionDataError, match="cannot be read: it is no file"):
         read_karpathy(tmp_path)
-    with pytest.raises(
-        CaptionDataError, match="File name too long"
-    ):
+    with pytest.raises(CaptionDataError, match="File name too long"):
         read_karpathy(tmp_path, "x" * 5000)
 
 

@@ -44,8 +44,6 @@ def upsampled(alphas_row: ArrayLike, grid: tuple[int, int], size: tuple[int, int
     """The weights of one word, (L,), as a smooth (H, W) map for an image of `size` (W, H).
 
     Bicubic, and kept within the weights' own range: a region's centre has the region's weight.
-
-    Raises ValueError when there are not as many weights as the grid has regions.
     """
     weights = checked(np.asarray(alphas_row)[None], grid, 1)[0].reshape(grid)  # (L,) -> (rows, columns)
     image = Image.fromarray(weights.astype(np.float32))
@@ -71,12 +69,6 @@ def overlay(
         size: (W, H) of the picture to make.
         top: the weight that is drawn brightest; the highest in the row by default.
         frame: whether to frame the strongest region.
-
-    Returns:
-        An RGB image.
-
-    Raises:
-        ValueError: there are not as many weights as the grid has regions.
     """
     weights = upsampled(alphas_row, grid, size)  # (H, W)
     scale = _scale(float(weights.max()) if top is None else top)
@@ -113,9 +105,6 @@ def attention_figure(
         words: of the caption, T of them.
         alphas: their weights, (T, L).
         grid: rows and columns of the regions.
-
-    Raises:
-        ValueError: words, weights and grid do not fit each other.
     """
     weights = checked(alphas, grid, len(words))  # (T, L)
     down = -(-(len(words) + 1) // COLUMNS)
