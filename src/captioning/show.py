@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 
 from src import page
 from src.captioning.attention_maps import attention_figure
@@ -18,7 +19,8 @@ from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_resul
 from src.captioning.metrics import score_captions, sentence_bleu4
 from src.captioning.module import Captioner
 from src.entry_point import UserError
-from src.figures import save
+from src.figures import rendered
+from src.files import write_atomically
 
 PAGE_IMAGES = 60  # on gallery.html; captions.json holds all
 PICTURE_IMAGES = 6  # on gallery.png
@@ -57,7 +59,7 @@ def show_captions(
         score_captions([item.caption for item in items], [image.captions for image in images]),
         synthetic=synthetic,
     )
-    save(gallery_figure(chosen, synthetic), folder / "gallery")
+    _save(gallery_figure(chosen, synthetic), folder / "gallery.png")
     boards = [one.experiment for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
     names = map_names([item.filename for item in chosen])
     for item in chosen:
@@ -68,7 +70,11 @@ def show_captions(
             board.add_image(f"captions/{item.filename}", np.asarray(item.opened()), epoch, dataformats="HWC")
         if item.alphas is not None and item.grid is not None and item.caption:
             figure = attention_figure(item.opened(), item.caption, item.alphas, item.grid)
-            save(figure, folder / "attention" / names[item.filename])
+            _save(figure, folder / "attention" / f"{names[item.filename]}.png")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomically(path, rendered(figure, "png", metadata={"Software": None}))
 
 
 def map_names(filenames: Sequence[str]) -> dict[str, str]:
