@@ -1,8 +1,4 @@
-"""HTML pages: one jinja2 environment for all of them, and the pictures within.
-
-Templates lie beside the code that fills them and are named by their path below `src/`. Texts are escaped
-whatever a caption or a file name holds.
-"""
+"""HTML pages: one jinja2 environment; templates are named by their path below `src/`."""
 
 from __future__ import annotations
 
@@ -44,7 +40,7 @@ def render(template: str, **context: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` on one line, without control characters, lone surrogates (of file names), changes of direction."""
+    """`text` on one line, without control characters, lone surrogates and changes of direction."""
     return "".join(" " if c.isspace() else "\N{REPLACEMENT CHARACTER}" if _is_odd(c) else c for c in text)
 
 
@@ -84,7 +80,8 @@ def drawing(image: Image.Image, widest: int = 1600) -> Embedded:
     """A figure as PNG, or as JPEG where it is of many colours and becomes much smaller."""
     image = image.convert("RGB")
     image.thumbnail((widest, 4 * widest), Image.Resampling.LANCZOS)
-    png = _encoded(image, "PNG", optimize=True)
+    few = image.getcolors(256) is not None
+    png = _encoded(image.quantize(256, dither=Image.Dither.NONE) if few else image, "PNG")
     if len(png) > PLAIN_PNG:
         jpeg = _encoded(image, "JPEG", quality=88, subsampling=0)
         if len(jpeg) < 0.6 * len(png):

@@ -77,7 +77,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         test_best = _test(trainer, module, data)
         module.load_state_dict(last_weights)
 
-    tested = {**test_last, task.test_best: test_best[task.test]}
+    tested = {**test_last, **{f"{name}_best_val": value for name, value in test_best.items()}}
     measured = {**training_results(recorder, cfg.task), **tested, **artifacts}
     figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
     for logger in trainer.loggers:

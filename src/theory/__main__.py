@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.entry_point import InvalidCommand, UserError, entry_point
 from src.config import setting
+from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
     from src.findings import Section
