@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.captioning import preflight as preflight_module
 from src.captioning.captioned import CaptionDataError, NamedObject
 from src.captioning.karpathy import read_karpathy
-from src.captioning import preflight as preflight_module
 from src.captioning.preflight import preflight
 from src.images import read_image
 

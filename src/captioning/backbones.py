@@ -1,8 +1,4 @@
-"""Backbones of encoders (conf/encoder/): timm's, torchvision's, EfficientNet-Lite0 with packaged weights, tiny.
-
-All give maps (B, D, H, W), timm's Transformers regions (B, L, D). Random weights are drawn from torch's global
-generator.
-"""
+"""Backbones of encoders (conf/encoder/): maps (B, D, H, W), or regions (B, L, D) of timm's Transformers."""
 
 from __future__ import annotations
 
@@ -76,8 +72,8 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
 
 
 def torchvision_backbone(model: str, pretrained: bool = True, weights: str | None = None) -> nn.Module:
-    """A convolutional classifier of torchvision without pooling and head, with ImageNet weights of its hub (the
-    first generation, which published captioners used), a file's, or random ones.
+    """A convolutional classifier of torchvision up to its map; weights as for timm, the hub's of ImageNet's first
+    generation, which published captioners used.
 
     Raises:
         EncoderError: as `timm_backbone`.
@@ -149,8 +145,7 @@ class Tiny(nn.Sequential):
 
 
 def load_weights(network: nn.Module, path: Path, name: str) -> None:
-    """Give a classifier the weights of a file: a state dict by itself or inside a training script's checkpoint,
-    with or without a wrapper's prefix, its head or another.
+    """Give a classifier the weights of a file: a state dict, by itself or in a training script's checkpoint.
 
     Raises:
         EncoderError: there is no such file, it is no state dict of tensors, or it does not fit.
@@ -211,6 +206,6 @@ def _use_cache_offline() -> None:
 def _cannot_fetch(model: str, error: Exception) -> EncoderError:
     reason = (str(getattr(error, "reason", "") or error) or type(error).__name__).splitlines()[0]
     return EncoderError(
-        f"the weights of {model} cannot be fetched ({reason}): name a file that holds them with encoder.weights=FILE, "
-        "or take encoder=efficientnet_lite0, whose weights come with a package"
+        f"the weights of {model} cannot be fetched ({reason}): name a file that holds them with "
+        "encoder.weights=FILE, or take encoder=efficientnet_lite0, whose weights come with a package"
     )

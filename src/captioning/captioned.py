@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import repr as shown  # of values in messages: one line, shortened
 from typing import Any
@@ -120,7 +120,7 @@ def read_json(source: Path, layout: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Python would take the last of two equal keys: an image would change its split unnoticed."""
+    """A JSON object; Python would take the last of two equal keys, and an image change its split unnoticed."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]

@@ -1,8 +1,8 @@
-"""Features of encoders and pixels of images, computed once and stored as memory-mapped arrays that all runs share.
+"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs share.
 
-A file of the store is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing,
-the bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it, in
-sha256sum's format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made again.
+A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the bytes
+of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it, in sha256sum's
+format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made again.
 
 Dimension letters: N images, B batch, L regions, D feature, H, W.
 """
