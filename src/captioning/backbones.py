@@ -1,17 +1,15 @@
-"""Backbones of encoders (conf/encoder/): timm's, torchvision's, EfficientNet-Lite0 with packaged weights, tiny.
-
-All give maps (B, D, H, W), timm's Transformers regions (B, L, D). Random weights are drawn from torch's global
-generator.
-"""
+"""Backbones of encoders (conf/encoder/): maps (B, D, H, W), or regions (B, L, D) of timm's Transformers."""
 
 from __future__ import annotations
 
 import itertools
 import pickle
+import socket
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +60,8 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
         raise EncoderError(
             f"encoder.model={model}: timm has no such model{nearest(model, timm.list_models())}"
         )
+    if pretrained and weights is None:
+        _use_cache_offline()
     try:
         network = timm.create_model(model, pretrained=pretrained and weights is None)
     except Exception as error:  # of the hub's client, which has dozens
@@ -72,8 +72,8 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
 
 
 def torchvision_backbone(model: str, pretrained: bool = True, weights: str | None = None) -> nn.Module:
-    """A convolutional classifier of torchvision without pooling and head, with ImageNet weights of its hub (the
-    first generation, which published captioners used), a file's, or random ones.
+    """A convolutional classifier of torchvision up to its map; weights as for timm, the hub's of ImageNet's first
+    generation, which published captioners used.
 
     Raises:
         EncoderError: as `timm_backbone`.
@@ -100,9 +100,7 @@ def torchvision_backbone(model: str, pretrained: bool = True, weights: str | Non
     return layers
 
 
-def efficientnet_lite0(
-    finer: bool = False, pretrained: bool = True, weights: str | None = None
-) -> nn.Sequential:
+def efficientnet_lite0(finer: bool = False, pretrained: bool = True, weights: str | None = None) -> nn.Module:
     """EfficientNet-Lite0 with ImageNet weights that come with a package.
 
     Args:
@@ -124,9 +122,13 @@ def efficientnet_lite0(
     names = ["conv_stem", "bn1", "blocks", "conv_head", "bn2"]
     if finer:  # the fifth of seven stages is the last one before the map is halved
         names, parts["blocks"] = names[:3], parts["blocks"][:5]
-    layers = nn.Sequential(OrderedDict((name, parts[name]) for name in names))
-    layers.mean, layers.std = (127 / 255,) * 3, (128 / 255,) * 3  # the package's; timm's own differ
-    return layers
+    return Lite0(OrderedDict((name, parts[name]) for name in names))
+
+
+class Lite0(nn.Sequential):
+    """The layers up to the map, with the package's normalisation; timm's own differs."""
+
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 class Tiny(nn.Sequential):
@@ -143,8 +145,7 @@ class Tiny(nn.Sequential):
 
 
 def load_weights(network: nn.Module, path: Path, name: str) -> None:
-    """Give a classifier the weights of a file: a state dict by itself or inside a training script's checkpoint,
-    with or without a wrapper's prefix, its head or another.
+    """Give a classifier the weights of a file: a state dict, by itself or in a training script's checkpoint.
 
     Raises:
         EncoderError: there is no such file, it is no state dict of tensors, or it does not fit.
@@ -192,9 +193,19 @@ def _unwrapped(state: Any) -> Any:
     return state
 
 
+def _use_cache_offline() -> None:
+    """Without a network take what the hub's cache holds, at once: its client would try again for a minute."""
+    from huggingface_hub import constants
+
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+
+
 def _cannot_fetch(model: str, error: Exception) -> EncoderError:
     reason = (str(getattr(error, "reason", "") or error) or type(error).__name__).splitlines()[0]
     return EncoderError(
-        f"the weights of {model} cannot be fetched ({reason}): name a file that holds them with encoder.weights=FILE, "
-        "or take encoder=efficientnet_lite0, whose weights come with a package"
+        f"the weights of {model} cannot be fetched ({reason}): name a file that holds them with "
+        "encoder.weights=FILE, or take encoder=efficientnet_lite0, whose weights come with a package"
     )

@@ -19,6 +19,7 @@ from src.entry_point import UserError
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 LARGEST_FILE = 2**30  # bytes; COCO's take 0.15 GB, and reading takes ten times as much memory
 SHARE = 10  # one image of so many is drawn for a split that a data set lacks
+is_file = os.path.isfile  # Path.is_file raises for a name that is too long
 LISTED = 20  # names in one message; the others are counted
 
 
@@ -70,7 +71,7 @@ class CaptionedImage:
 def named_source(root: Path, captions: str) -> Path:
     """A file that `data.captions` names, relative to the data set's folder or to the working folder."""
     inside = root / captions
-    return Path(captions) if not os.path.isfile(inside) and os.path.isfile(captions) else inside
+    return Path(captions) if not is_file(inside) and is_file(captions) else inside
 
 
 def read_text(source: Path, layout: str) -> str:
@@ -119,7 +120,7 @@ def read_json(source: Path, layout: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Python would take the last of two equal keys: an image would change its split unnoticed."""
+    """A JSON object; Python would take the last of two equal keys, and an image change its split unnoticed."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
@@ -172,7 +173,7 @@ def image_path(root: Path, folders: Sequence[str], filename: str, where: str) ->
         if ".." in parts or PurePosixPath(part).is_absolute() or PureWindowsPath(part).anchor or "\0" in part:
             raise CaptionDataError(f"{where} leads out of the data set's folder by {shown(part)}: it may not")
     places = [root / folder / filename for folder in folders]
-    return next((place for place in places if os.path.isfile(place)), places[0])
+    return next((place for place in places if is_file(place)), places[0])
 
 
 def checked(images: list[CaptionedImage], name: str) -> list[CaptionedImage]:
@@ -183,12 +184,13 @@ def checked(images: list[CaptionedImage], name: str) -> list[CaptionedImage]:
     """
     for what, keys in (
         ("image", [str(image.path) for image in images]),
-        ("image id", [image.id for image in images if image.id is not None]),
+        ("image id", [str(image.id) for image in images if image.id is not None]),
     ):
         if len(set(keys)) < len(keys):
-            (twice, _), *_ = Counter(keys).most_common(1)  # type: ignore[misc]
-            text = Path(twice).name if what == "image" else twice
-            raise CaptionDataError(f"{name} lists the {what} {shown(text)} twice: keep one entry of it")
+            ((twice, _),) = Counter(keys).most_common(1)
+            raise CaptionDataError(
+                f"{name} lists the {what} {shown(Path(twice).name)} twice: keep one entry of it"
+            )
     if wordless := [shown(image.filename) for image in images if not image.captions]:
         raise CaptionDataError(
             f"{name} has no caption with a word for {listed(wordless)}: caption them or take them out"

@@ -203,9 +203,7 @@ class CaptionData(L.LightningDataModule):
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
         if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
             notice_long_captions(captions, self.max_words)
-        with torch.random.fork_rng(devices=[]):  # weights that are replaced cost no random numbers
-            torch.manual_seed(self.seed if self.fine_tune else 0)
-            self.encoder = self.build_encoder()
+        self.encoder = self.build_encoder()
         digests = digests_of(paths)
         texts = [
             [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]

@@ -18,8 +18,9 @@ from src.build import build
 from src.entry_point import UserError
 
 # Counts up whenever `preprocess`, how image files are read, or the normalisation changes: stored features depend
-# on them.
+# on it.
 PREPROCESSING = 2
+NO_WEIGHTS = {"pretrained": False, "weights": None}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -30,17 +31,17 @@ class EncoderError(UserError):
 class Encoder(nn.Module):
     """Any backbone as a captioner uses it: images to regions; frozen until `fine_tune`.
 
-    A backbone of your own (`encoder=own encoder._target_=my_package.Backbone`) is a plain nn.Module. Its forward
-    takes images (B, 3, S, S), float32, normalised with its attributes `mean` and `std` (three numbers each, for
-    values from 0 to 1; ImageNet's where it has none), and gives regions (B, L, D) or a map (B, D, H, W). `dim`
-    and `grid` are found by encoding zeros. A constructor with arguments `pretrained` and `weights` gets False and
-    None where the weights come out of a checkpoint.
+    A backbone of your own (`encoder=own encoder._target_=my_package.Backbone`) is a plain nn.Module. It takes
+    images (B, 3, S, S), float32, normalised with its attributes `mean` and `std` (three numbers each, of values
+    from 0 to 1; ImageNet's where it has none), and gives regions (B, L, D) or a map (B, D, H, W); zeros are
+    encoded to find `dim` and `grid`. Where the weights come out of a checkpoint, arguments of its configuration
+    named `pretrained` and `weights` are False and None.
 
     Args:
         backbone: the network, with its weights.
         size: S.
-        train_norms: whether batch norms learn statistics. Not so for pretrained ones: ImageNet's fit the weights,
-            and in training mode an image's features would depend on its neighbours.
+        train_norms: whether batch norms learn statistics. Pretrained ones should not: ImageNet's fit the weights,
+            and in training mode an image's features depend on its neighbours.
         name: for messages and file names.
 
     Attributes:
@@ -67,24 +68,23 @@ class Encoder(nn.Module):
         self.grid, self.dim = self._layout()
 
     def _layout(self) -> tuple[tuple[int, int], int]:
-        if self.mean.is_meta or any(weight.is_meta for weight in self.parameters()):
-            device = "meta"
-        else:
-            device = "cpu"
+        device = next(iter(self.parameters()), self.mean).device
+        zeros = torch.zeros(1, 3, self.size, self.size, device=device)
         try:
             with torch.no_grad():
-                found = self.backbone(torch.zeros(1, 3, self.size, self.size, device=device))
-            shape = tuple(found.shape)
+                shape = tuple(self.backbone(zeros).shape)
         except Exception as error:  # whatever a stranger's forward raises
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise EncoderError(
-                f"the encoder {self.name} fails on images of {self.size} pixels ({reason}): try another encoder.size"
+                f"the encoder {self.name} fails on images of {self.size} pixels ({reason}): try another "
+                "encoder.size"
             ) from error
         if len(shape) == 4:
             return (shape[2], shape[3]), shape[1]
         if len(shape) != 3:
             raise EncoderError(
-                f"the encoder {self.name} gives {shape} for an image: regions (1, L, D) or a map (1, D, H, W) are needed"
+                f"the encoder {self.name} gives {shape} for an image: regions (1, L, D) or a map (1, D, H, W) "
+                "are needed"
             )
         side = math.isqrt(shape[1])
         return ((side, side) if side * side == shape[1] else (1, shape[1])), shape[2]
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         self.train(on)
 
     def train(self, mode: bool = True) -> Self:
-        """As nn.Module.train; a frozen encoder stays in eval mode, and batch norms do unless `train_norms`."""
+        """As nn.Module.train; but a frozen encoder stays in eval mode, and batch norms without `train_norms`."""
         super().train(mode and any(weight.requires_grad for weight in self.parameters()))
         if not self.train_norms:
             for module in self.modules():
@@ -121,25 +121,30 @@ class Encoder(nn.Module):
 
 
 def build_encoder(
-    config: Mapping[str, Any], size: int, *, train_norms: bool = False, with_weights: bool = True
+    config: Mapping[str, Any],
+    size: int,
+    *,
+    train_norms: bool = False,
+    seed: int = 0,
+    with_weights: bool = True,
 ) -> Encoder:
-    """The encoder of a configuration, frozen, on the CPU.
+    """The encoder of a configuration, frozen, on the CPU; torch's global generator stays as it is.
 
     Args:
         config: `_target_` and arguments of the backbone.
         size, train_norms: see `Encoder`.
+        seed: of random weights.
         with_weights: False: the architecture alone, for a state dict that is loaded afterwards.
 
     Raises:
         UserError: the weights cannot be had or do not fit, or the backbone fails.
     """
     if not with_weights:
-        config = {
-            **config,
-            **{key: value for key, value in (("pretrained", False), ("weights", None)) if key in config},
-        }
+        config = {**config, **{key: value for key, value in NO_WEIGHTS.items() if key in config}}
     name = str(config.get("model") or config["_target_"].rpartition(".")[2])
-    return Encoder(build(config), size, train_norms=train_norms, name=name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Encoder(build(config), size, train_norms=train_norms, name=name)
 
 
 def preprocess(image: Image.Image, size: int) -> Tensor:

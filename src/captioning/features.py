@@ -1,8 +1,8 @@
-"""Features of encoders and pixels of images, computed once and stored as memory-mapped arrays that all runs share.
+"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs share.
 
-A file of the store is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing,
-the bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it, in
-sha256sum's format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made again.
+A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the bytes
+of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it, in sha256sum's
+format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made again.
 
 Dimension letters: N images, B batch, L regions, D feature, H, W.
 """
@@ -163,7 +163,7 @@ def _regions(
             torch.set_num_threads(threads)
 
 
-def _target(cache: Path, label: str, depends_on: list[str | int], digests: Sequence[str]) -> Path:
+def _target(cache: Path, label: str, depends_on: Sequence[object], digests: Sequence[str]) -> Path:
     key = json.dumps([*depends_on, list(digests)])
     return cache / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
 

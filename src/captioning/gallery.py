@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image
 
 from src import figures, page
 from src.captioning.attention_maps import FRAME, checked, overlay, top_of_scale
+from src.captioning.captioned import NamedObject
 from src.files import write_atomically
 from src.images import read_rgb
 from src.value_range import AUTO
@@ -39,16 +40,6 @@ NAMES = {
 SYNTHETIC = "Synthetic data: these images and their references are drawn by a program."
 
 
-class NamedBox(Protocol):
-    """Something named in an image, such as a `karpathy.NamedObject`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def box(self) -> tuple[float, float, float, float]: ...  # x0, y0, x1, y1 as fractions of the image
-
-
 @dataclass(frozen=True, eq=False)
 class GalleryItem:
     """An image with the caption written for it.
@@ -63,7 +54,7 @@ class GalleryItem:
     alphas: np.ndarray | None = None  # (T, L), the attention of each word
     grid: tuple[int, int] | None = None  # rows and columns, L = rows x columns
     score: float | None = None  # sentence BLEU-4
-    boxes: Sequence[NamedBox] = ()
+    boxes: Sequence[NamedObject] = ()
     value_range: str = AUTO  # as the file is read
 
     def __post_init__(self) -> None:
@@ -100,11 +91,7 @@ def write_gallery(
         items: in the order in which they are shown.
         notes: sentences below the title.
         scores: of the whole set, by `score_captions`'s keys.
-        synthetic: says at the top that the data are.
-
-    Raises:
-        BrokenImage: an item's file cannot be read as an image.
-        OSError: the page cannot be written.
+        synthetic: whether the page says that the data are.
     """
     context = {
         "title": title,
@@ -140,59 +127,44 @@ def _box_style(sides: tuple[float, float, float, float]) -> str:
 
 
 def gallery_figure(items: Sequence[GalleryItem], synthetic: bool = False) -> Figure:
-    """A few items, best 3 to 6, as one picture: each image with its caption and references below it.
-
-    Raises BrokenImage when an item's file cannot be read as an image.
-    """
+    """A few items, best 3 to 6, as one picture: each image with its caption and references below it."""
     across = max(1, len(items) if len(items) <= 4 else 3)
-    down = max(1, -(-len(items) // across))
-    gap, width = 0.15, figures.WIDTH  # inches
-    column = min(2.9, (width - gap * (across + 1)) / across)
+    rows = [items[first : first + across] for first in range(0, len(items), across)]
+    gap, head, line = 0.15, 0.45, 8 * 1.3 / 72  # inches
+    column = min(2.9, (figures.WIDTH - gap * (across + 1)) / across)
     width = max(5.0, across * (column + gap) + gap)
     letters = int(column * 72 / (0.53 * 8))  # a letter of 8 points is about half as wide
-    texts = [_below(item, letters) for item in items]
-    line = 8 * 1.3 / 72
-    blocks = [texts[row * across : (row + 1) * across] for row in range(down)]
-    heights = [column + 0.12 + line * max((len(lines) for lines in row), default=0) for row in blocks]
-    head = 0.45
-    total = head + sum(heights) + gap * down
+    texts = {id(item): _lines_below(item, letters) for item in items}
+    heights = [column + 0.12 + line * max(len(texts[id(item)]) for item in row) for row in rows]
+    total = head + sum(heights) + gap * max(1, len(rows))
     with figures.look():
         figure, _ = figures.subplots(width=width, height=total)
         figure.clear()
         figure.set_layout_engine("none")
         top = total - head
-        for row, height in enumerate(heights):
-            for place in range(row * across, min((row + 1) * across, len(items))):
-                left = gap + (place % across) * (column + gap)
-                spot = (left / width, (top - column) / total, column / width, column / total)
-                axes = figure.add_axes(spot)
-                _draw_image(axes, items[place])
-                for number, (words, weight, colour) in enumerate(texts[place]):
+        for row, height in zip(rows, heights, strict=True):
+            for place, item in enumerate(row):
+                left = (gap + place * (column + gap)) / width
+                spot = (left, (top - column) / total, column / width, column / total)
+                _draw_image(figure.add_axes(spot), item)
+                for number, (text, weight, colour) in enumerate(texts[id(item)]):
                     y = (top - column - 0.1 - number * line) / total
-                    figure.text(
-                        left / width,
-                        y,
-                        words,
-                        fontsize=8,
-                        fontweight=weight,
-                        color=colour,
-                        va="top",
-                        parse_math=False,
-                    )
+                    style: Any = {"fontsize": 8, "fontweight": weight, "color": colour, "va": "top"}
+                    figure.text(left, y, text, parse_math=False, **style)
             top -= height + gap
         figures.title(figure, "Captions (bold) and references" + (", synthetic data" if synthetic else ""))
     return figure
 
 
-def _below(item: GalleryItem, letters: int) -> list[tuple[str, str, str]]:
+def _lines_below(item: GalleryItem, letters: int) -> list[tuple[str, str, str]]:
     """The lines below an image: text, font weight, colour."""
-    # Bold letters are wider.
-    lines = [
-        (line, "bold", figures.DARK) for line in figures.lines(item.text or "(no words)", int(letters * 0.87))
-    ]
+    bold = figures.lines(item.text or "(no words)", int(letters * 0.87))  # bold letters are wider
+    lines = [(line, "bold", figures.DARK) for line in bold]
     for reference in item.references:
         words = figures.lines(" ".join(reference), letters - 2)
-        lines += [(f"{'· ' if n == 0 else '  '}{line}", "normal", "#555555") for n, line in enumerate(words)]
+        lines += [
+            ("· " * (n == 0) + "  " * (n > 0) + line, "normal", "#555555") for n, line in enumerate(words)
+        ]
     return lines
 
 
@@ -220,12 +192,8 @@ def write_coco_results(
         path: of the JSON file, written atomically.
         captions: pairs of the image's id, or its file name where it has none, and its caption.
         filenames: of the images, kept as `file_name`, which readers of the format pass over.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     entries: list[dict[str, Any]] = [{"image_id": image, "caption": caption} for image, caption in captions]
     for entry, filename in zip(entries, filenames or (), strict=False):
         entry["file_name"] = filename
-    lines = map(json.dumps, entries)
-    write_atomically(path, "[\n" + ",\n".join(lines) + "\n]\n")
+    write_atomically(path, "[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n")

@@ -3,8 +3,8 @@
     {"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"tokens": [...], "raw": "..."}, ...]}]}
 
 Beside it lies the folder `images/`. Optional keys of an image: `filepath` (a folder, as in COCO's), `cocoid`
-(COCO's number of it), `class` (its scene) and `objects`, what its captions name and where it is, as in the built-in
-scenes: [{"words": ["plane", "planes"], "box": [x0, y0, x1, y1]}], in fractions of width and height.
+(COCO's number of it), `class` (its scene) and `objects`, what its captions name and where it is, as in the
+built-in scenes: [{"words": ["plane", "planes"], "box": [x0, y0, x1, y1]}], in fractions of width and height.
 
 NeuralTalk's JSON (cocotalk) is read, too, where it holds the captions:
 
@@ -36,8 +36,8 @@ LAYOUT = "dataset.json and images/"
 def read_karpathy(root: str | Path, captions: str | None = None) -> list[CaptionedImage]:
     """Read all images of a data set, in the JSON's order. The image files are not opened: see `preflight`.
 
-    Captions are taken from `tokens`, which data sets corrected by hand and which are words as they stand, else from
-    `raw`, split by `tokenize`. Empty ones are dropped; `restval` counts as train.
+    Captions are taken from `tokens`, which data sets corrected by hand and which are words as they stand, else
+    from `raw`, split by `tokenize`. Empty ones are dropped; `restval` counts as train.
 
     Args:
         root: the data set's folder, with `dataset.json` and `images/`.

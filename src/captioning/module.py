@@ -38,10 +38,11 @@ class Captioner(L.LightningModule):
     """Trains a decoder, and the encoder if asked to, with cross-entropy over the words.
 
     Args:
-        vocabulary: its words in order (`Vocabulary.to_list`), so that a checkpoint is enough to caption.
-        encoder: `config` (`_target_` and arguments), `size`, `digest`, `grid` (rows, columns) and `dim` (D) of the
-            encoder; `trained`: whether it learns with the decoder; `train_norms`: see `Encoder`; `position`: whether the decoder is told where each
-            region lies; `lr`: its learning rate, None for the decoder's.
+        vocabulary: its words in order (`Vocabulary.words`), so that a checkpoint is enough to caption.
+        encoder: `config` (`_target_` and arguments), `size`, `digest`, `grid` (rows, columns), `dim` (D),
+            `train_norms` (see `Encoder`); `trained`: whether it learns with the decoder; `position`: whether the
+            decoder is told where each region lies; `lr`: its learning rate, None for the decoder's;
+            `value_range`: of deep images.
         decoder: `_target_` and arguments of a decoder (src/captioning/decoders/), besides the sizes of vocabulary
             and features.
         optimizer, schedule: `_target_` and arguments.

@@ -41,7 +41,10 @@ def build_data(cfg: DictConfig) -> CaptionData:
     return CaptionData(
         lambda: build(_arguments(cfg, "data")),
         lambda: build_encoder(
-            _arguments(cfg, "encoder"), cfg.encoder.size, train_norms=cfg.encoder.train_norms
+            _arguments(cfg, "encoder"),
+            cfg.encoder.size,
+            train_norms=cfg.encoder.train_norms,
+            seed=cfg.seed if cfg.encoder.fine_tune else 0,
         ),
         batch_size=cfg.batch_size,
         cache=Path(cfg.encoder.cache).expanduser(),
@@ -119,7 +122,8 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
     shape = (*tokens.shape, len(data.vocabulary))
     if tuple(scores.shape) != shape:
         raise UserError(
-            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, words) are needed"
+            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, words) "
+            "are needed"
         )
 
 
