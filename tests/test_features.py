@@ -42,8 +42,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def encoder(size: int = SIZE, seed: int = 0) -> Encoder:
-    torch.manual_seed(seed)
-    return build_encoder({"_target_": "src.captioning.backbones.Tiny"}, size)
+    return build_encoder({"_target_": "src.captioning.backbones.Tiny"}, size, seed=seed)
 
 
 def stored(cache: Path) -> list[Path]:

@@ -1,8 +1,10 @@
-"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs share.
+"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs
+share.
 
-A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the bytes
-of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it, in sha256sum's
-format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made again.
+A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the
+bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it,
+in sha256sum's format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made
+again.
 
 Dimension letters: N images, B batch, L regions, D feature, H, W.
 """
@@ -91,7 +93,8 @@ def features_of(
     target = _target(cache, f"features-{encoder.name}-{encoder.size}", key, digests or digests_of(paths))
     shape = (len(paths), encoder.grid[0] * encoder.grid[1], encoder.dim)
     what = f"features of {len(paths):,} images with {encoder.name}"
-    return _stored(target, np.dtype(np.float16), shape, what, blocks, show_bar)
+    kind = np.dtype(np.float16)
+    return _stored(target, blocks, dtype=kind, shape=shape, what=what, show_bar=show_bar)
 
 
 def images_of(
@@ -115,7 +118,8 @@ def images_of(
     key = ["images", PREPROCESSING, size, value_range]
     target = _target(cache, f"images-{size}", key, digests or digests_of(paths))
     what = f"pixels of {len(paths):,} images at {size}x{size}"
-    return _stored(target, np.dtype(np.uint8), (len(paths), 3, size, size), what, blocks, show_bar)
+    shape, kind = (len(paths), 3, size, size), np.dtype(np.uint8)
+    return _stored(target, blocks, dtype=kind, shape=shape, what=what, show_bar=show_bar)
 
 
 def digests_of(paths: Sequence[Path]) -> list[str]:
@@ -170,10 +174,11 @@ def _target(cache: Path, label: str, depends_on: Sequence[object], digests: Sequ
 
 def _stored(
     target: Path,
+    blocks: Callable[[], Iterator[np.ndarray]],
+    *,
     dtype: np.dtype,
     shape: tuple[int, ...],
     what: str,
-    blocks: Callable[[], Iterator[np.ndarray]],
     show_bar: bool,
 ) -> np.ndarray:
     """The array, made from `blocks` of its rows where it is missing or damaged."""
@@ -211,8 +216,8 @@ def _stored(
     except OSError as error:
         size = dtype.itemsize * np.prod(shape, dtype=float) / 1e6
         raise CannotStore(
-            f"the {what} cannot be stored in {cache} ({error.strerror or error}): they take {size:,.0f} MB; make "
-            "room or name another folder with encoder.cache"
+            f"the {what} cannot be stored in {cache} ({error.strerror or error}): they take {size:,.0f} MB; "
+            "make room or name another folder with encoder.cache"
         ) from error
     return np.load(target, mmap_mode="r")
 

@@ -38,7 +38,6 @@ def show_captions(
         UserError: `gallery` names an image that the test split does not have.
     """
     images = data.splits["test"].images
-    predicted = module.predictions["test"]
     items = [_item(module, image, row) for row, image in enumerate(images)]
     files = [item.filename for item in items]
     has_ids = all(image.id is not None for image in images)  # numbers, which COCO's tools ask for
