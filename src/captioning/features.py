@@ -54,7 +54,6 @@ def features_of(
     *,
     device: str | torch.device = "cpu",
     show_bar: bool = False,
-    batch: int = BATCH,
     digests: Sequence[str] | None = None,
     value_range: str = AUTO,
 ) -> np.ndarray:
@@ -70,7 +69,6 @@ def features_of(
         cache: the store's folder, made if missing.
         device: where to compute.
         show_bar: whether to show a progress bar.
-        batch: images at once on a GPU, and between two moves of the progress bar.
         digests: SHA-256 of the files, if they are known.
         value_range: as `src.images.read_image`.
 
@@ -81,7 +79,7 @@ def features_of(
     """
 
     def blocks() -> Iterator[np.ndarray]:
-        for some, regions in _regions(paths, encoder, torch.device(device), batch, value_range):
+        for some, regions in _regions(paths, encoder, torch.device(device), value_range):
             if not np.isfinite(regions).all():
                 raise EncoderError(
                     f"the encoder {encoder.name} gives values beyond float16 or NaN for one of the images "
@@ -135,7 +133,7 @@ def digests_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _regions(
-    paths: Sequence[Path], encoder: Encoder, device: torch.device, batch: int, value_range: str
+    paths: Sequence[Path], encoder: Encoder, device: torch.device, value_range: str
 ) -> Iterator[tuple[Sequence[Path], np.ndarray]]:
     """Some of the paths and their regions (B, L, D) in float16, until all had their turn."""
     network = copy.deepcopy(encoder).to(device)
@@ -156,8 +154,8 @@ def _regions(
             network.backbone = fold(network.backbone, example)
             on_cpu = device.type == "cpu"
             work: Callable[[Path], Any] = (lambda path: encode(pixels(path)[None])) if on_cpu else pixels
-            starts = range(0, len(paths), batch)
-            begun = ((some, pool.map(work, some)) for some in (paths[at : at + batch] for at in starts))
+            starts = range(0, len(paths), BATCH)
+            begun = ((some, pool.map(work, some)) for some in (paths[at : at + BATCH] for at in starts))
             # A batch ahead, so that no thread waits while the one before is checked and written.
             for (some, parts), _ in pairwise(chain(begun, [((), iter(()))])):
                 # parts: (1, L, D) or (3, H, W) each
