@@ -49,7 +49,6 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "attention": (AttentionDecoder, {**LSTM, "attention_size": 5}),
     "deep": (AttentionDecoder, {**LSTM, "attention_size": 5, "gate": True, "deep_output": True}),
     "transformer": (TransformerDecoder, SMALL),
-    "learned": (TransformerDecoder, {**SMALL, "learned_positions": True, "tied": False}),
     "stranger": (Stranger, {}),
 }
 

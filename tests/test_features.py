@@ -42,8 +42,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def encoder(size: int = SIZE, seed: int = 0) -> Encoder:
-    torch.manual_seed(seed)
-    return build_encoder({"_target_": "src.captioning.backbones.Tiny"}, size)
+    return build_encoder({"_target_": "src.captioning.backbones.Tiny"}, size, seed=seed)
 
 
 def stored(cache: Path) -> list[Path]:
@@ -77,7 +76,7 @@ def test_neither_threads_nor_neighbours_nor_file_names_change_a_bit(
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        array = features_of(paths, encoder(), cache, batch=3)
+        array = features_of(paths, encoder(), cache)
         torch.set_num_threads(2)
         again = features_of(paths, encoder(), tmp_path / "again")
         assert torch.get_num_threads() == 2

@@ -79,20 +79,12 @@ def overlay(
     screened = 1 - (1 - dimmed) * (1 - light)
     picture = Image.fromarray((screened * 255).round().astype(np.uint8))
     if frame:
-        x, y, width, height = strongest(alphas_row, grid)
-        right, bottom = (x + width) * size[0] - 1, (y + height) * size[1] - 1
-        corners = [round(c) for c in (x * size[0], y * size[1], right, bottom)]
+        row, column = divmod(int(np.argmax(np.asarray(alphas_row))), grid[1])
+        width, height = size[0] / grid[1], size[1] / grid[0]
+        x, y = column * width, row * height
+        corners = [round(corner) for corner in (x, y, x + width - 1, y + height - 1)]
         ImageDraw.Draw(picture).rectangle(corners, outline=FRAME, width=max(1, round(min(size) / 70)))
     return picture
-
-
-def strongest(alphas_row: ArrayLike, grid: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The region with the highest weight, the first one on ties: x, y, width and height as fractions of the
-    image.
-    """
-    rows, columns = grid
-    row, column = divmod(int(np.argmax(np.asarray(alphas_row))), columns)
-    return column / columns, row / rows, 1 / columns, 1 / rows
 
 
 def attention_figure(

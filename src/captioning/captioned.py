@@ -120,7 +120,7 @@ def read_json(source: Path, layout: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; Python would take the last of two equal keys, and an image change its split unnoticed."""
+    """A JSON object; Python would take the last of two equal keys, an image change its split unnoticed."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]

@@ -59,13 +59,15 @@ def read_captions_csv(root: str | Path, captions: str | None = None) -> list[Cap
         quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
     )
     columns = [column.strip().lower() for column in next(rows, [])]
-    image_column, caption_column = _column(columns, IMAGE_COLUMNS), _column(columns, CAPTION_COLUMNS)
+    image_column, caption_column, split_column = (
+        next((columns.index(name) for name in names if name in columns), None)
+        for names in (IMAGE_COLUMNS, CAPTION_COLUMNS, ("split",))
+    )
     if image_column is None or caption_column is None:
         raise CaptionDataError(
             f"the first line of {source} must name a column {IMAGE_COLUMNS[0]} and a column "
             f"{CAPTION_COLUMNS[0]}, not {shown(header.strip())}"
         )
-    split_column = _column(columns, ("split",))
     captions_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     splits: dict[str, str] = {}
     try:
@@ -103,10 +105,6 @@ def _source(root: Path, captions: str | None) -> Path:
         names = [file.name for file in found]
         raise CaptionDataError(f"{root} holds {listed(names)}: pick one with data.captions={names[0]}")
     return found[0] if found else root / FILES[0]
-
-
-def _column(columns: list[str], names: tuple[str, ...]) -> int | None:
-    return next((columns.index(name) for name in names if name in columns), None)
 
 
 def _cells(row: list[str], width: int, caption: int, separator: str, where: str) -> list[str]:

@@ -69,8 +69,8 @@ def _sources(root: Path, captions: str | None) -> list[Path]:
         years = {tuple(re.findall(r"\d{4}", path.stem)) for path in found}
         if len(years) > 1:
             raise CaptionDataError(
-                f"{root} holds the caption files of several years ({listed([path.name for path in found])}): pick "
-                f"one's with data.captions='{found[0].parent.name}/captions_*{found[0].stem[-4:]}.json'"
+                f"{root} holds files of several years ({listed([path.name for path in found])}): pick those"
+                f" of one with data.captions='{found[0].parent.name}/captions_*{found[0].stem[-4:]}.json'"
             )
         return found or [root / "annotations" / "captions_train2017.json"]
     pattern = captions if "*" in captions and not Path(captions).is_absolute() else None

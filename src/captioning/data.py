@@ -18,6 +18,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
@@ -60,13 +61,10 @@ class Split:
 
     def __init__(self, images: list[CaptionedImage], inputs: np.ndarray, vocabulary: Vocabulary) -> None:
         self.images, self.inputs = images, inputs
-        coded = [[vocabulary.encode(caption) for caption in image.captions] for image in images]
-        self.owners = np.array([row for row, captions in enumerate(coded) for _ in captions], dtype=np.int64)
-        flat = [caption for captions in coded for caption in captions]
-        self.lengths = np.array([len(caption) for caption in flat], dtype=np.int64)
-        self.tokens = torch.full((len(flat), max(self.lengths)), PAD)
-        for row, caption in enumerate(flat):
-            self.tokens[row, : len(caption)] = torch.tensor(caption)
+        self.owners = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+        coded = [torch.tensor(vocabulary.encode(words)) for image in images for words in image.captions]
+        self.lengths = np.array([len(caption) for caption in coded])
+        self.tokens = pad_sequence(coded, batch_first=True, padding_value=PAD)
 
     def inputs_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
         """The inputs of some images."""
@@ -77,48 +75,17 @@ class Split:
         return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()].to(device)
 
 
-class Pairs:
-    """An epoch of (image, caption) pairs in batches, in the order that `data` draws for it."""
+class Loader:
+    """A split's batches, drawn anew by `batches` for each epoch."""
 
-    def __init__(self, data: CaptionData, split: Split) -> None:
-        self.data, self.split = data, split
-        self.batch = data.batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.split.owners) / self.batch)
-
-    def __iter__(self) -> Iterator[PairBatch]:
-        trainer = self.data.trainer
-        assert trainer is not None
-        device = trainer.strategy.root_device
-        order = epoch_order(len(self.split.owners), self.data.seed, trainer.current_epoch).numpy()
-        for first in range(0, len(order), self.batch):
-            pairs = order[first : first + self.batch]
-            inputs = self.split.inputs_of(self.split.owners[pairs], device)
-            yield PairBatch(inputs, self.split.captions(pairs, device))
-
-
-class Images:
-    """All images of a split in batches, each with its captions."""
-
-    def __init__(self, data: CaptionData, split: Split) -> None:
-        self.data, self.split = data, split
+    def __init__(self, number: int, batches: Callable[[], Iterator[Any]]) -> None:
+        self.number, self.batches = number, batches
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split.images) / EVALUATION_BATCH)
+        return self.number
 
-    def __iter__(self) -> Iterator[ImageBatch]:
-        trainer = self.data.trainer
-        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
-        for first in range(0, len(self.split.images), EVALUATION_BATCH):
-            rows = np.arange(first, min(first + EVALUATION_BATCH, len(self.split.images)))
-            pairs = np.arange(*np.searchsorted(self.split.owners, (first, first + EVALUATION_BATCH)))
-            yield ImageBatch(
-                self.split.inputs_of(rows, device),
-                rows.tolist(),
-                self.split.captions(pairs, device),
-                torch.from_numpy(self.split.owners[pairs] - first).to(device),
-            )
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches()
 
 
 class CaptionData(L.LightningDataModule):
@@ -160,12 +127,11 @@ class CaptionData(L.LightningDataModule):
         value_range: str = AUTO,
     ) -> None:
         super().__init__()
-        self.value_range = value_range
         self.load, self.build_encoder = load, build_encoder
         self.batch_size, self.cache, self.seed, self.split_seed = batch_size, cache, seed, split_seed
         self.min_count, self.max_words = min_count, max_words
         self.fine_tune, self.mean_only = fine_tune, mean_only
-        self.limits, self.device, self.show_bar = limits, device, show_bar
+        self.limits, self.device, self.show_bar, self.value_range = limits, device, show_bar, value_range
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
@@ -181,8 +147,8 @@ class CaptionData(L.LightningDataModule):
         """Read the captions, look at every image, compute or open the features.
 
         Raises:
-            UserError: captions or images cannot be used, the encoder's weights are not to be had, or the features
-                find no place.
+            UserError: captions or images cannot be used, the encoder's weights are not to be had, or the
+                features find no place.
         """
         if self.splits:
             return
@@ -256,28 +222,48 @@ class CaptionData(L.LightningDataModule):
             changed.append("the number of images")
         if changed:
             raise CaptionDataError(
-                f"{' and '.join(changed)} changed since this run began: put back what was there, or start afresh with "
-                "force=true"
+                f"{' and '.join(changed)} changed since this run began: put back what was there, or start "
+                "afresh with force=true"
             )
 
-    def train_dataloader(self) -> Pairs:
-        return Pairs(self, self.splits["train"])
+    def train_dataloader(self) -> Loader:
+        return Loader(math.ceil(self.examples / self.batch_size), self._pairs)
 
-    def val_dataloader(self) -> Images:
-        return Images(self, self.splits["val"])
+    def val_dataloader(self) -> Loader:
+        return self._images(self.splits["val"])
 
-    def test_dataloader(self) -> Images:
-        return Images(self, self.splits["test"])
+    def test_dataloader(self) -> Loader:
+        return self._images(self.splits["test"])
+
+    def _pairs(self) -> Iterator[PairBatch]:
+        split, trainer = self.splits["train"], self.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        order = epoch_order(self.examples, self.seed, trainer.current_epoch).numpy()
+        for first in range(0, len(order), self.batch_size):
+            pairs = order[first : first + self.batch_size]
+            inputs = split.inputs_of(split.owners[pairs], device)
+            yield PairBatch(inputs, split.captions(pairs, device))
+
+    def _images(self, split: Split) -> Loader:
+        def batches() -> Iterator[ImageBatch]:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            for first in range(0, len(split.images), EVALUATION_BATCH):
+                rows = np.arange(first, min(first + EVALUATION_BATCH, len(split.images)))
+                pairs = np.arange(*np.searchsorted(split.owners, (first, first + EVALUATION_BATCH)))
+                owners = torch.from_numpy(split.owners[pairs] - first).to(device)
+                inputs, tokens = split.inputs_of(rows, device), split.captions(pairs, device)
+                yield ImageBatch(inputs, rows.tolist(), tokens, owners)
+
+        return Loader(math.ceil(len(split.images) / EVALUATION_BATCH), batches)
 
 
 def notice_long_captions(captions: list[tuple[str, ...]], max_words: int) -> None:
-    """Say how many training captions are longer than any that will be written."""
+    """Log how many training captions are longer than any that will be written."""
     lengths = [len(caption) + 1 for caption in captions]  # with its end
-    longer = sum(length > max_words for length in lengths)
-    if longer:
+    if longer := sum(length > max_words for length in lengths):
         logger.info(
-            "%s of %s training captions are longer than max_words=%s, the longest has %s with its end: none will "
-            "be written so long, unless max_words is raised",
+            "%s of %s training captions are longer than max_words=%s, the longest has %s with its end",
             *(f"{longer:,}", f"{len(captions):,}", max_words, max(lengths)),
         )
 

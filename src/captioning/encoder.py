@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from src.build import build
 from src.entry_point import UserError
 
-# Counts up whenever `preprocess`, how image files are read, or the normalisation changes: stored features depend
-# on it.
+# Counts up whenever `preprocess`, how image files are read, or the normalisation changes: stored features
+# depend on it.
 PREPROCESSING = 2
 NO_WEIGHTS = {"pretrained": False, "weights": None}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -32,16 +32,16 @@ class Encoder(nn.Module):
     """Any backbone as a captioner uses it: images to regions; frozen until `fine_tune`.
 
     A backbone of your own (`encoder=own encoder._target_=my_package.Backbone`) is a plain nn.Module. It takes
-    images (B, 3, S, S), float32, normalised with its attributes `mean` and `std` (three numbers each, of values
-    from 0 to 1; ImageNet's where it has none), and gives regions (B, L, D) or a map (B, D, H, W); zeros are
-    encoded to find `dim` and `grid`. Where the weights come out of a checkpoint, arguments of its configuration
-    named `pretrained` and `weights` are False and None.
+    images (B, 3, S, S), float32, normalised with its attributes `mean` and `std` (three numbers each, of
+    values from 0 to 1; ImageNet's where it has none), and gives regions (B, L, D) or a map (B, D, H, W);
+    zeros are encoded to find `dim` and `grid`. Where the weights come out of a checkpoint, arguments of its
+    configuration named `pretrained` and `weights` are False and None.
 
     Args:
         backbone: the network, with its weights.
         size: S.
-        train_norms: whether batch norms learn statistics. Pretrained ones should not: ImageNet's fit the weights,
-            and in training mode an image's features depend on its neighbours.
+        train_norms: whether batch norms learn statistics. Pretrained ones should not: ImageNet's fit the
+            weights, and in training mode an image's features depend on its neighbours.
         name: for messages and file names.
 
     Attributes:
@@ -83,8 +83,8 @@ class Encoder(nn.Module):
             return (shape[2], shape[3]), shape[1]
         if len(shape) != 3:
             raise EncoderError(
-                f"the encoder {self.name} gives {shape} for an image: regions (1, L, D) or a map (1, D, H, W) "
-                "are needed"
+                f"the encoder {self.name} gives {shape} for an image: regions (1, L, D) or a map "
+                "(1, D, H, W) are needed"
             )
         side = math.isqrt(shape[1])
         return ((side, side) if side * side == shape[1] else (1, shape[1])), shape[2]
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         self.train(on)
 
     def train(self, mode: bool = True) -> Self:
-        """As nn.Module.train; but a frozen encoder stays in eval mode, and batch norms without `train_norms`."""
+        """As nn.Module.train; a frozen encoder stays in eval mode, and so do batch norms (`train_norms`)."""
         super().train(mode and any(weight.requires_grad for weight in self.parameters()))
         if not self.train_norms:
             for module in self.modules():

@@ -1,8 +1,10 @@
-"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs share.
+"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs
+share.
 
-A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the bytes
-of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it, in sha256sum's
-format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made again.
+A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the
+bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it,
+in sha256sum's format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made
+again.
 
 Dimension letters: N images, B batch, L regions, D feature, H, W.
 """
@@ -52,7 +54,6 @@ def features_of(
     *,
     device: str | torch.device = "cpu",
     show_bar: bool = False,
-    batch: int = BATCH,
     digests: Sequence[str] | None = None,
     value_range: str = AUTO,
 ) -> np.ndarray:
@@ -68,7 +69,6 @@ def features_of(
         cache: the store's folder, made if missing.
         device: where to compute.
         show_bar: whether to show a progress bar.
-        batch: images at once on a GPU, and between two moves of the progress bar.
         digests: SHA-256 of the files, if they are known.
         value_range: as `src.images.read_image`.
 
@@ -79,7 +79,7 @@ def features_of(
     """
 
     def blocks() -> Iterator[np.ndarray]:
-        for some, regions in _regions(paths, encoder, torch.device(device), batch, value_range):
+        for some, regions in _regions(paths, encoder, torch.device(device), value_range):
             if not np.isfinite(regions).all():
                 raise EncoderError(
                     f"the encoder {encoder.name} gives values beyond float16 or NaN for one of the images "
@@ -91,7 +91,8 @@ def features_of(
     target = _target(cache, f"features-{encoder.name}-{encoder.size}", key, digests or digests_of(paths))
     shape = (len(paths), encoder.grid[0] * encoder.grid[1], encoder.dim)
     what = f"features of {len(paths):,} images with {encoder.name}"
-    return _stored(target, np.dtype(np.float16), shape, what, blocks, show_bar)
+    kind = np.dtype(np.float16)
+    return _stored(target, blocks, dtype=kind, shape=shape, what=what, show_bar=show_bar)
 
 
 def images_of(
@@ -115,7 +116,8 @@ def images_of(
     key = ["images", PREPROCESSING, size, value_range]
     target = _target(cache, f"images-{size}", key, digests or digests_of(paths))
     what = f"pixels of {len(paths):,} images at {size}x{size}"
-    return _stored(target, np.dtype(np.uint8), (len(paths), 3, size, size), what, blocks, show_bar)
+    shape, kind = (len(paths), 3, size, size), np.dtype(np.uint8)
+    return _stored(target, blocks, dtype=kind, shape=shape, what=what, show_bar=show_bar)
 
 
 def digests_of(paths: Sequence[Path]) -> list[str]:
@@ -131,7 +133,7 @@ def digests_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _regions(
-    paths: Sequence[Path], encoder: Encoder, device: torch.device, batch: int, value_range: str
+    paths: Sequence[Path], encoder: Encoder, device: torch.device, value_range: str
 ) -> Iterator[tuple[Sequence[Path], np.ndarray]]:
     """Some of the paths and their regions (B, L, D) in float16, until all had their turn."""
     network = copy.deepcopy(encoder).to(device)
@@ -152,8 +154,8 @@ def _regions(
             network.backbone = fold(network.backbone, example)
             on_cpu = device.type == "cpu"
             work: Callable[[Path], Any] = (lambda path: encode(pixels(path)[None])) if on_cpu else pixels
-            starts = range(0, len(paths), batch)
-            begun = ((some, pool.map(work, some)) for some in (paths[at : at + batch] for at in starts))
+            starts = range(0, len(paths), BATCH)
+            begun = ((some, pool.map(work, some)) for some in (paths[at : at + BATCH] for at in starts))
             # A batch ahead, so that no thread waits while the one before is checked and written.
             for (some, parts), _ in pairwise(chain(begun, [((), iter(()))])):
                 # parts: (1, L, D) or (3, H, W) each
@@ -170,10 +172,11 @@ def _target(cache: Path, label: str, depends_on: Sequence[object], digests: Sequ
 
 def _stored(
     target: Path,
+    blocks: Callable[[], Iterator[np.ndarray]],
+    *,
     dtype: np.dtype,
     shape: tuple[int, ...],
     what: str,
-    blocks: Callable[[], Iterator[np.ndarray]],
     show_bar: bool,
 ) -> np.ndarray:
     """The array, made from `blocks` of its rows where it is missing or damaged."""
@@ -211,8 +214,8 @@ def _stored(
     except OSError as error:
         size = dtype.itemsize * np.prod(shape, dtype=float) / 1e6
         raise CannotStore(
-            f"the {what} cannot be stored in {cache} ({error.strerror or error}): they take {size:,.0f} MB; make "
-            "room or name another folder with encoder.cache"
+            f"the {what} cannot be stored in {cache} ({error.strerror or error}): they take {size:,.0f} MB; "
+            "make room or name another folder with encoder.cache"
         ) from error
     return np.load(target, mmap_mode="r")
 

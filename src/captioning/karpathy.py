@@ -36,8 +36,8 @@ LAYOUT = "dataset.json and images/"
 def read_karpathy(root: str | Path, captions: str | None = None) -> list[CaptionedImage]:
     """Read all images of a data set, in the JSON's order. The image files are not opened: see `preflight`.
 
-    Captions are taken from `tokens`, which data sets corrected by hand and which are words as they stand, else
-    from `raw`, split by `tokenize`. Empty ones are dropped; `restval` counts as train.
+    Captions are taken from `tokens`, which data sets corrected by hand and which are words as they stand,
+    else from `raw`, split by `tokenize`. Empty ones are dropped; `restval` counts as train.
 
     Args:
         root: the data set's folder, with `dataset.json` and `images/`.

@@ -40,11 +40,11 @@ class Captioner(L.LightningModule):
     Args:
         vocabulary: its words in order (`Vocabulary.words`), so that a checkpoint is enough to caption.
         encoder: `config` (`_target_` and arguments), `size`, `digest`, `grid` (rows, columns), `dim` (D),
-            `train_norms` (see `Encoder`); `trained`: whether it learns with the decoder; `position`: whether the
-            decoder is told where each region lies; `lr`: its learning rate, None for the decoder's;
+            `train_norms` (see `Encoder`); `trained`: whether it learns with the decoder; `position`: whether
+            the decoder is told where each region lies; `lr`: its learning rate, None for the decoder's;
             `value_range`: of deep images.
-        decoder: `_target_` and arguments of a decoder (src/captioning/decoders/), besides the sizes of vocabulary
-            and features.
+        decoder: `_target_` and arguments of a decoder (src/captioning/decoders/), besides the sizes of
+            vocabulary and features.
         optimizer, schedule: `_target_` and arguments.
         label_smoothing: as torch's cross_entropy takes it.
         sampling: scheduled sampling's probability in the last epoch, rising linearly from 0 in the first.
@@ -73,7 +73,7 @@ class Captioner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.vocabulary = Vocabulary.from_list(vocabulary)
+        self.vocabulary = Vocabulary(vocabulary)
         dim = encoder["dim"] + (POSITION_DIM if encoder["position"] else 0)
         self.decoder = build(decoder, vocabulary_size=len(self.vocabulary), region_dim=dim)
         # Only the architecture: `build_module` (task.py) brings the weights, or a checkpoint does.

@@ -38,7 +38,6 @@ def show_captions(
         UserError: `gallery` names an image that the test split does not have.
     """
     images = data.splits["test"].images
-    predicted = module.predictions["test"]
     items = [_item(module, image, row) for row, image in enumerate(images)]
     files = [item.filename for item in items]
     has_ids = all(image.id is not None for image in images)  # numbers, which COCO's tools ask for
@@ -86,22 +85,25 @@ def map_names(filenames: Sequence[str]) -> dict[str, str]:
     }
 
 
-def picked_rows(filenames: Sequence[str], wanted: Sequence[str], several: int = PICTURE_IMAGES) -> list[int]:
+def picked_rows(filenames: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Rows of the wanted file names, with or without their ending; evenly spaced ones where none is wanted.
 
     Raises:
         UserError: there is no image of a wanted name.
     """
     if not wanted:
-        spaced = np.linspace(0, len(filenames) - 1, min(several, len(filenames)))
-        return [round(float(row)) for row in spaced]
-    rows = {name: row for row, name in reversed(list(enumerate(filenames)))}
-    rows |= {Path(name).stem: row for name, row in reversed(rows.items()) if Path(name).stem not in rows}
-    missing = [name for name in wanted if name not in rows]
-    if missing:
+        return (
+            np.linspace(0, len(filenames) - 1, min(PICTURE_IMAGES, len(filenames)))
+            .round()
+            .astype(int)
+            .tolist()
+        )
+    rows = {Path(name).stem: row for row, name in enumerate(filenames)}
+    rows |= {name: row for row, name in enumerate(filenames)}
+    if missing := [name for name in wanted if name not in rows]:
         raise UserError(
-            f"gallery={','.join(missing)}: the test split has no such image; "
-            f"it has {filenames[0]} to {filenames[-1]}"
+            f"gallery={','.join(missing)}: the test split has no such image; it has {filenames[0]} to "
+            f"{filenames[-1]}"
         )
     return [rows[name] for name in wanted]
 

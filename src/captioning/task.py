@@ -74,7 +74,7 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
     encoder = data.encoder
     module = Captioner(
-        vocabulary=data.vocabulary.to_list(),
+        vocabulary=list(data.vocabulary.words),
         encoder={
             "config": _arguments(cfg, "encoder"),
             "size": encoder.size,
@@ -122,8 +122,8 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
     shape = (*tokens.shape, len(data.vocabulary))
     if tuple(scores.shape) != shape:
         raise UserError(
-            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, words) "
-            "are needed"
+            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, "
+            "words) are needed"
         )
 
 
