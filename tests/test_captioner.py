@@ -215,7 +215,7 @@ def test_the_first_losses_are_the_golden_ones(
 
 def test_a_trained_encoder_has_its_own_rate_and_is_in_the_checkpoint(on_squares: tuple[str, ...]) -> None:
     _, module = batch_and_module(*on_squares, *TINY, "encoder.lr=1e-4")
-    module.trainer.precision_plugin = None  # type: ignore[misc]
+    module.trainer.precision_plugin = None  # type: ignore[misc, assignment]
     groups = module.configure_optimizers().param_groups
     assert [group["lr"] for group in groups] == [0.003, 1e-4]
     assert module.encoder is not None

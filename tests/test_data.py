@@ -1,5 +1,6 @@
 """Images in memory: the split, the order, the batches, image folders."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_a_data_sets_own_validation_images_are_used() -> None:
 
 
 def test_a_resumed_run_notices_other_data() -> None:
-    one, same, other = (ImageData(lambda n=n: arrays(n), batch_size=8, val_size=9) for n in (60, 60, 61))
+    one, same, other = (ImageData(partial(arrays, n), batch_size=8, val_size=9) for n in (60, 60, 61))
     for data in (one, same, other):
         data.setup()
     same.load_state_dict(one.state_dict())

@@ -1,7 +1,7 @@
 """Captions and file names stay texts on every page and in TensorBoard: in Chromium nothing of them runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -40,7 +40,7 @@ def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     image = folder / "a.png"
     Image.new("RGB", (40, 30), "green").save(image)
     found = {name: folder / f"{name}.html" for name in ("gallery", "labels", "text")}
-    things = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
+    things: Any = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
     items = [
         GalleryItem(text, image, (text, "river"), ((text,), ("a", text)), score=0.5, boxes=things)
         for text in HOSTILE

@@ -97,7 +97,7 @@ def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache
         lambda: features_of(paths[::-1], encoder(), cache),
         lambda: features_of(paths, encoder(), cache, value_range="full"),
         lambda: images_of(paths, SIZE, cache),
-        lambda: Image.new("RGB", (9, 9)).save(paths[3]) or features_of(paths, encoder(), cache),
+        lambda: Image.new("RGB", (9, 9)).save(paths[3]) or features_of(paths, encoder(), cache),  # type: ignore[func-returns-value]
     ]
     for number, other in enumerate(others, start=2):
         other()
@@ -130,7 +130,7 @@ def test_one_of_many_computes_and_a_killed_one_leaves_nothing(
         with log.open("a") as file:
             file.write("read\n")
         time.sleep(0.03)
-        return read_rgb(path, **options)
+        return read_rgb(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(features, "read_rgb", read_slowly)
     begin = [FORK.Process(target=images_of, args=(paths, SIZE, cache)) for _ in range(5)]

@@ -44,7 +44,7 @@ def settings_of(folder: Path, output: Path, *more: str) -> list[str]:
         "data=idx",
         f"data.root={folder}",
         "data.val_size=100",
-                f"output_dir={output}",
+        f"output_dir={output}",
         "accelerator=cpu",
         "threads=1",
         f"epochs={EPOCHS}",

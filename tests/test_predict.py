@@ -200,7 +200,7 @@ def test_colour_classifier_of_another_size_and_of_untrusted_code(
     write_checkpoint(path, {"hyper_parameters": settings, "state_dict": weights})
     ended = predict(path, captioned / "images")
     assert ended.status == 1
-    assert "trust=theirs allows it" in ended.err
+    assert "trust=[theirs] allows it" in ended.err
 
 
 def test_image_of_the_right_size_stays_and_another_is_centred_on_black() -> None:

@@ -40,7 +40,7 @@ def whole(on_idx: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     return asked.run.folder
 
 
-def halfway(whole: Path, tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Any:
+def halfway(whole: Path, tmp_path: Path, command: tuple[str, ...]) -> Any:
     """The plan of the same run after two epochs, as a kill leaves it."""
     asked = plan(*command, "epochs=4", f"output_dir={tmp_path}")
     shutil.copytree(whole, asked.run.folder)
@@ -59,12 +59,11 @@ def test_a_run_goes_on_bit_for_bit_whatever_is_damaged(
     tmp_path: Path,
     command: tuple[str, ...],
     damage: str,
-    monkeypatch: pytest.MonkeyPatch,
     messages: list[str],
 ) -> None:
-    asked = halfway(whole, tmp_path, command, monkeypatch)
+    asked = halfway(whole, tmp_path, command)
     for path in (asked.run.last, asked.run.best):
-        if path.stem == damage or damage == "both":
+        if damage in (path.stem, "both"):
             data = bytearray(path.read_bytes())
             data[len(data) // 2] ^= 1
             path.write_bytes(data)
@@ -149,7 +148,7 @@ def test_any_flipped_byte_of_a_checkpoint_is_noticed_or_harmless(whole: Path, tm
             assert found["b"] == small["b"]
         except DamagedCheckpoint as error:
             noticed += 1
-            assert "y.ckpt" in str(error)
+            assert "y.ckpt" in str(error)  # noqa: PT017
     assert noticed > 150
     for content in (b"", data[:100], b"PK\x05\x06" + b"\0" * 18, json.dumps(small["b"]).encode()):
         (tmp_path / "y.ckpt").write_bytes(content)

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +147,9 @@ def test_a_sweep_ranks_its_runs_whose_numbers_are_those_of_any_process(
     assert all(path.stat().st_size for path in seeds.glob("plots/*.png"))
     assert list(seeds.glob("plots/*.png"))
     same_numbers(seeds / NAME, folder)
-    losses = {path.name.removeprefix(NAME): rows_of(path)[0]["train_loss"] for path in seeds.glob("dropout=*")}
+    losses = {
+        path.name.removeprefix(NAME): rows_of(path)[0]["train_loss"] for path in seeds.glob("dropout=*")
+    }
     assert sorted(losses) == ["", ",seed=0", ",seed=1"]
     assert len(set(losses.values())) == 3
 
@@ -214,7 +215,9 @@ def test_the_entry_point_is_found_by_its_path_from_any_folder(tmp_path: Path) ->
 
 def test_a_reader_that_leaves_or_closed_streams_lose_no_file(on_idx: tuple[str, ...], tmp_path: Path) -> None:
     sweep = ("-m", "src.train", "-m", *on_idx, "lr=0.1,0.01", "limit_train=16", "epochs=1", "name=sweep")
-    script = 'set -o pipefail; "$@" 2>&1 >&- | true'  # `true` reads nothing: the first line meets a closed pipe
+    script = (
+        'set -o pipefail; "$@" 2>&1 >&- | true'  # `true` reads nothing: the first line meets a closed pipe
+    )
     words = ["bash", "-c", script, "bash", sys.executable, *sweep, f"output_dir={tmp_path}"]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -232,7 +235,7 @@ def test_a_failure_is_one_line_and_its_traceback_is_kept(on_idx: tuple[str, ...]
     assert ended.status == 1
     assert "Traceback" not in ended.err
     assert "memory ran out in training: try batch_size=4 trainer.accumulate_grad_batches=2" in ended.err
-    (folder,) = tmp_path.glob("idx/*/")
+    (folder,) = (path.parent for path in tmp_path.glob("idx/*/config.yaml"))
     assert "Traceback" in (folder / "failure.txt").read_text()
     ended = run_train(*asked)
     assert (ended.status, (folder / "failure.txt").exists()) == (0, False)
@@ -241,18 +244,30 @@ def test_a_failure_is_one_line_and_its_traceback_is_kept(on_idx: tuple[str, ...]
 def test_nan_and_infinities_are_divergence_wherever_they_turn_up(
     on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = (*on_idx, "epochs=2", "limit_train=40", "limit_val=40", "limit_test=40", "threads=1", "fast=false")
+    small = (
+        *on_idx,
+        "epochs=2",
+        "limit_train=40",
+        "limit_val=40",
+        "limit_test=40",
+        "threads=1",
+        "fast=false",
+    )
 
     def lose_a_filter(module: Classifier, *_: Any) -> None:
         if module.current_epoch == 1:  # a ReLU hides it from every loss
-            module.network.conv1.bias.data[3] = -float("inf")  # type: ignore[union-attr, operator, index]
+            module.network.conv1.bias.data[3] = -float("inf")
 
     def lose_scores(module: Classifier, *_: Any) -> None:
-        module.network.dense3.bias.data.fill_(float("nan"))  # type: ignore[union-attr, operator]
+        module.network.dense3.bias.data.fill_(float("nan"))
 
     for hook, spoil, cause in (
         ("on_train_batch_end", lose_a_filter, "network.conv1.bias holds -inf at step 10, in epoch 2"),
-        ("on_test_epoch_start", lose_scores, "test_loss became nan on the test images at step 10, in epoch 2"),
+        (
+            "on_test_epoch_start",
+            lose_scores,
+            "test_loss became nan on the test images at step 10, in epoch 2",
+        ),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(Classifier, hook, spoil, raising=False)
@@ -315,7 +330,9 @@ class EpochSeconds(L.Callback):
     pass
 
 
-IN_PYTHON = "import os, signal, sys, time\nfrom src.run import signals\nfrom src.entry_point import error_boundary\n"
+IN_PYTHON = (
+    "import os, signal, sys, time\nfrom src.run import signals\nfrom src.entry_point import error_boundary\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +405,6 @@ def test_a_wait_for_another_process_is_said(on_idx: tuple[str, ...], tmp_path: P
 
     asked = plan(*on_idx, *SETTINGS, "epochs=1", f"output_dir={tmp_path}")
     asked.run.lock_file.parent.mkdir(parents=True)
-    holder: Callable[[], None]
 
     def hold() -> None:
         import src.train

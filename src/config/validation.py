@@ -73,13 +73,18 @@ class Overrides:
             `callbacks`, ...) with `++`. Errors are added to `errors`.
         """
         accepted = []
-        for override in self.parsed if self.bases else ():
+        for given in self.parsed if self.bases else ():
+            override = given
             key, text = override.key_or_group, str(override.input_line)
             is_space = override.is_sweep_override() and not override.is_choice_sweep() and searches
             if key in self.groups or _is_of_hydra(key) or override.is_delete() or is_space:
                 accepted.append(text)
                 continue
-            if self._is_list(key) and not override.is_sweep_override() and not isinstance(override.value(), list):
+            if (
+                self._is_list(key)
+                and not override.is_sweep_override()
+                and not isinstance(override.value(), list)
+            ):
                 text = f"{key}=[{text.partition('=')[2]}]"  # one of them
                 override = parse(text)
             try:

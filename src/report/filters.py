@@ -53,7 +53,9 @@ def late(sources: Sources) -> Section:
     from src.captioning.encoder import build_encoder
     from src.filters.late import KINDS, PLACES, late_figure, selectivity
 
-    first, last = selectivity(build_encoder({"_target_": "src.captioning.backbones.efficientnet_lite0"}, SIDE), SIDE)
+    first, last = selectivity(
+        build_encoder({"_target_": "src.captioning.backbones.efficientnet_lite0"}, SIDE), SIDE
+    )
     shares = [sum(one.share) / len(KINDS) for one in (first, last)]
     chance = 1 / len(KINDS)
     statement = Statement(

@@ -52,7 +52,9 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
     callbacks += [recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
     loggers: list[Logger] = [
-        build(complete(node, folder=str(run.folder), save_dir=str(run.folder))) for node in cfg.logger.values() if node
+        build(complete(node, folder=str(run.folder), save_dir=str(run.folder)))
+        for node in cfg.logger.values()
+        if node
     ]
     _ignore_environment()
     trainer = L.Trainer(

@@ -89,7 +89,7 @@ def _of_run(path: str) -> Network:
     from src.run.trained import load_trained
     from src.theory.parameters import REGIONS, count_decoder, count_network
 
-    module = load_trained(path).module
+    module: Any = load_trained(path).module
     if "network" in module.hparams:
         return count_network(path, module.network, module.hparams["image_size"])
     encoder = module.hparams["encoder"]
