@@ -225,7 +225,7 @@ def test_scaled_gradients_are_clipped_as_true_ones() -> None:
             return configure_optimizers(self, {"_target_": "torch.optim.SGD", "lr": 1.0}, None)
 
         def on_before_optimizer_step(self, optimizer: Any) -> None:
-            seen.append(float(self.weight.grad))
+            seen.append(float(self.weight.grad))  # type: ignore[arg-type]
 
     scaler = torch.amp.GradScaler("cpu", init_scale=65_536)
     precision = MixedPrecision("16-mixed", "cpu", scaler)
@@ -239,6 +239,6 @@ def test_scaled_gradients_are_clipped_as_true_ones() -> None:
         enable_model_summary=False,
         **quiet,  # type: ignore[arg-type]
     )
-    trainer.fit(Module(), [0])  # type: ignore[arg-type]
+    trainer.fit(Module(), [0])
     assert float(weight.detach()) == pytest.approx(-3.0)
     assert seen == pytest.approx([3.0])
