@@ -1,19 +1,19 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce test soak damage fuzz audit bench profile lint format typecheck check clean
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce
+.PHONY: test test-slow bench profile audit size lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 EPOCHS ?= 15
 ARGS ?=
-KILLS ?= 200
 # Another number of epochs is another study: it gets a folder of its own.
 NAME ?= fashion_mnist$(if $(filter 15,$(EPOCHS)),,-epochs$(EPOCHS))
 DROPOUT ?= 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8
 LR ?= 0.1,0.01,0.001
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: EPOCHS=15  DROPOUT=0.1,0.2,...  LR=0.1,0.01,...  NAME=folder  ARGS='any other setting'"
 	@echo "  e.g. make sweep EPOCHS=1      make train ARGS='dropout=0.5 seed=0'"
@@ -38,55 +38,53 @@ sweep: setup ## the report's Table 2: dropout x lr, 24 runs, ranked and plotted;
 
 seeds: setup ## the three best cells of Table 2 with three seeds each
 	@$(BIN)/python -m src.train -m experiment=table2_seeds epochs=$(EPOCHS) $(ARGS)
+	@$(BIN)/python -m src.rank outputs/table2_seeds table=seeds
 
 caption: setup ## the captioner: draw the scenes, train without and with attention, BLEU, gallery, attention maps
 	@$(BIN)/python -m src.train -m experiment=captions $(ARGS)
-	@$(BIN)/python -m src.sweep.captions outputs/scenes
+	@$(BIN)/python -m src.rank outputs/scenes table=captions
 
 caption-ucm: setup ## both decoders on UCM-Captions, three seeds each (ARGS='data.root=FOLDER')
 	@$(BIN)/python -m src.train -m experiment=captions_ucm $(ARGS)
-	@$(BIN)/python -m src.sweep.captions outputs/captions_ucm
+	@$(BIN)/python -m src.rank outputs/captions_ucm table=captions
 
 caption-sydney: setup ## both decoders on Sydney-Captions, three seeds each (ARGS='data.root=FOLDER')
 	@$(BIN)/python -m src.train -m experiment=captions_sydney $(ARGS)
-	@$(BIN)/python -m src.sweep.captions outputs/captions_sydney
+	@$(BIN)/python -m src.rank outputs/captions_sydney table=captions
+
+ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
+	@$(BIN)/python -m src.rank outputs/$(NAME)
 
 theory: setup ## the report's theory as tables: parameter counts, self-attention, equivariance; fails where one does not hold
 	@$(BIN)/python -m src.theory $(ARGS)
 
-ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
-	@$(BIN)/python -m src.sweep.ranking outputs/$(NAME)
+report: setup ## the page that walks through the report, from finished runs: outputs/report/report.html
+	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
+
+reproduce: sweep caption theory report ## everything the page needs, from nothing, then the page; goes on where it stopped
 
 tensorboard: setup ## show all runs: curves, kernels, HParams table
 	@$(BIN)/tensorboard --logdir outputs
 
-report: setup ## the page that walks through the report, from finished runs: outputs/report/report.html
-	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
-
-reproduce: setup ## everything the page needs, from nothing, then the page; goes on where it stopped
-	@$(BIN)/python -m src.reproduce epochs=$(EPOCHS) $(ARGS)
-
-test: setup data ## run all tests
+test: setup data ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: setup ## kill sweeps 200 times and compare the ends; then eight at once (KILLS=20 for a short one)
-	@$(BIN)/python -m tests.faults kills=$(KILLS) out=outputs/faults $(ARGS)
-	@rm -rf outputs/crowd && $(BIN)/python -m tests.faults.crowd outputs/crowd
+test-slow: setup data ## the long forms: kills, corruption, concurrency, fuzzing
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-damage: setup ## damage every file that is read back, 500 times, and see that no wrong number comes of it
-	@$(BIN)/python -m tests.damage cases=500 $(ARGS)
-
-fuzz: setup ## 100,000 made-up inputs to everything that reads from outside (about 30 minutes)
-	@$(BIN)/python -m tests.fuzz inputs=100000 minutes=60 $(ARGS)
-
-audit: setup ## ask for known vulnerabilities of the pinned packages (needs a network; status 2: nobody could be asked)
-	@$(BIN)/python -m src.audit
-
-bench: setup data ## measure all that is claimed of speed against the straightforward way, on a quiet machine (ARGS='--only PART')
+bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=captions')
 	@$(BIN)/python -m src.bench $(ARGS)
 
-profile: setup ## trace, flame graph and heaviest operators of every hot path: outputs/profile/
-	@$(BIN)/python -m src.bench.profiles $(ARGS)
+profile: setup ## traces of the hot paths for https://ui.perfetto.dev: outputs/profile/
+	@$(BIN)/python -m src.bench.profile $(ARGS)
+
+audit: setup ## ask for known vulnerabilities of the pinned packages (needs a network)
+	@$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/pip-audit --requirement constraints.txt --no-deps
+
+size: ## lines of Python, and the longest files
+	@for part in src tests; do echo "$$part: $$(git ls-files "$$part/*.py" | xargs cat | wc -l) lines"; done
+	@for part in $$(ls -d src/*/); do echo "  $$part $$(find $$part -name '*.py' | xargs cat | wc -l)"; done
+	@git ls-files 'src/*.py' 'tests/*.py' | xargs wc -l | sort -rn | sed -n 2,6p
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

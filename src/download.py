@@ -6,14 +6,14 @@ good copy: what is already in the folder, an installed Debian package, torchvisi
 Debian package fetched by apt (no root needed). "Good" is the SHA-256 of the uncompressed bytes, because
 every source compresses them differently.
 
-    python -m src.download --root data
+    python -m src.download data
 """
 
-import argparse
 import gzip
 import hashlib
 import http.client
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -23,15 +23,18 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
+from omegaconf import DictConfig
 
-from src import stops
+from src.config import setting
+from src.entry_point import UserError, entry_point
 from src.files import write_atomically
 
 FILES = {  # uncompressed: size in bytes, SHA-256
@@ -48,11 +51,11 @@ MIRROR_LIMIT_S = 900.0  # one file from a mirror; a trickle never stalls
 APT_LIMIT_S = 300.0  # one apt-get or dpkg-deb command
 NOT_THERE = "not there"
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 Read = Callable[[str], bytes]  # file name -> uncompressed bytes, at most one more than expected
 
 
-class DataUnavailable(RuntimeError):
+class DataUnavailable(UserError):
     """No source had a good copy, or the folder cannot be written. The message is meant for the user."""
 
 
@@ -64,15 +67,14 @@ class _SourceDown(Exception):
     """The source has none of the files; the message is the cause."""
 
 
-def fetch_fashion_mnist(root: Path | str, *, say: Say | None = None) -> Path:
+def fetch_fashion_mnist(root: Path | str) -> Path:
     """Make sure that `<root>/FashionMNIST/raw` holds the four uncompressed files, and return that folder.
 
     Good files are left alone: then nothing is written and nothing said, at the price of hashing 55 MB once
     a process.
-    Otherwise `say` gets one line per step (default: print to stderr). Many processes may call this at
+    Otherwise one line is logged for each step. Many processes may call this at
     once: one fetches, the others wait. Raises `DataUnavailable`.
     """
-    say = say or _to_stderr
     root = Path(root)
     raw = root / "FashionMNIST" / "raw"
     if not _faults(raw):  # the way of nearly every run: no lock, so a read-only folder will do
@@ -83,23 +85,23 @@ def fetch_fashion_mnist(root: Path | str, *, say: Say | None = None) -> Path:
         try:
             held = lock.acquire(timeout=0)
         except Timeout:
-            say("waiting for another process that is fetching Fashion-MNIST")
+            logger.info("waiting for another process that is fetching Fashion-MNIST")
             held = lock.acquire()
         with held:
-            _mend(raw, say)
+            _mend(raw)
     except OSError as error:  # those of the sources are caught there: this one is about our own folder
         raise DataUnavailable(f"Fashion-MNIST cannot be stored in {raw}: {error}") from error
     return raw
 
 
-def _mend(raw: Path, say: Say) -> None:
+def _mend(raw: Path) -> None:
     """Fetch what is missing or damaged. Call it under the lock."""
     faults = _faults(raw)  # once more: another process may have fetched them while this one waited
     for name, fault in faults.items():
         if fault != NOT_THERE:
-            say(f"{raw / name} is damaged ({fault}): fetching it again")
+            logger.info(f"{raw / name} is damaged ({fault}): fetching it again")
     missing, causes = list(faults), []
-    with closing(_sources(raw, say)) as sources:
+    with closing(_sources(raw)) as sources:
         while missing and (source := next(sources, None)):
             label, read = source
             refused: dict[str, list[str]] = {}
@@ -115,11 +117,11 @@ def _mend(raw: Path, say: Say) -> None:
                 else:
                     _write(raw / name, content)
                     missing.remove(name)
-                    say(f"{name}: taken from {label}")
+                    logger.info(f"{name}: taken from {label}")
             for cause, names in refused.items():
                 causes.append(f"{label}: {cause}" + ("" if names == asked else f" ({', '.join(names)})"))
                 if cause != NOT_THERE:
-                    say(causes[-1])
+                    logger.info(causes[-1])
     if missing:
         raise DataUnavailable(
             f"Fashion-MNIST is not available: no source has a good copy of {', '.join(missing)}.\n"
@@ -185,14 +187,14 @@ def _write(target: Path, content: bytes) -> None:
     write_atomically(target, content)
 
 
-def _sources(raw: Path, say: Say) -> Generator[tuple[str, Read], None, None]:
+def _sources(raw: Path) -> Generator[tuple[str, Read], None, None]:
     """Each source's name and reader, in order. A later one costs nothing unless it is asked for."""
     for folder in (raw, SYSTEM_ROOT / PACKAGE_FOLDER):
         yield f"the .gz files in {folder}", partial(_from_folder, folder)
     for mirror, urls in _mirrors().items():
-        say(f"asking the mirror {mirror}")
+        logger.info(f"asking the mirror {mirror}")
         yield f"the mirror {mirror}", partial(_from_mirror, urls)
-    say(f"asking apt for the Debian package {PACKAGE}")
+    logger.info(f"asking apt for the Debian package {PACKAGE}")
     with ExitStack() as stack:
         unpacked = cache(partial(_unpack_package, stack))
         yield f"apt's Debian package {PACKAGE}", lambda name: _from_folder(unpacked(), name)
@@ -288,24 +290,19 @@ def _run(command: list[str], work: Path) -> tuple[bool, str]:
     return status == 0, min(lines, default=f"{command[0]}: exit status {status}" if status else "")
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+@dataclass
+class DownloadSettings:
+    """Settings of `python -m src.download`."""
+
+    root: str = setting("folder for data", default="data", path=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetch the data from the command line. Returns the exit status: 0, or 1 where it is unavailable."""
-    parser = argparse.ArgumentParser(prog="python -m src.download", description="Fetch Fashion-MNIST.")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder for data (default: data)")
-    root = parser.parse_args(arguments).root
-    try:
-        raw = fetch_fashion_mnist(root)
-    except DataUnavailable as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{raw} holds all {len(FILES)} files, checked")
-    return 0
+@entry_point("download", DownloadSettings, positional="root")
+def main(cfg: DictConfig) -> None:
+    """Fetch Fashion-MNIST into `root` and check it."""
+    raw = fetch_fashion_mnist(Path(cfg.root).expanduser())
+    sys.stdout.write(f"{raw} holds all {len(FILES)} files, checked\n")
 
 
 if __name__ == "__main__":
-    with stops.door("Stopped; what is there is whole and checked, the same command fetches the rest."):
-        sys.exit(main())
+    main()

@@ -1,127 +1,111 @@
-"""Train one configuration, or sweep many: `python -m src.train --help`.
+"""Train one configuration, or with -m every combination of the values given.
 
-The door only: it checks the command, lets Hydra compose it, and hands each job to `src.job`.
+  python -m src.train dropout=0.5 lr=0.01
+  python -m src.train -m dropout=0.1,0.2,0.3 lr=0.1,0.01,0.001
+  python -m src.train -m experiment=table2        a recipe of conf/experiment/
+
+The same command again goes on where it stopped. Results: OUTPUT_DIR/NAME/<run>/results.json, and for a sweep
+OUTPUT_DIR/NAME/ranking.md with plots/. Exit status: 0 all runs done; 1 a run failed; 2 an error in the command,
+nothing was run; 3 a run diverged; 130 interrupted (143 by SIGTERM, 129 by SIGHUP): finished epochs are saved.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parents[1]
-if not __package__:  # run by its path, python src/train.py: `src` itself is a package of the folder above
-    sys.path[0] = str(ROOT)
+if not __package__:  # python src/train.py
+    sys.path[0] = str(Path(__file__).parents[1])
 
-from src import stops  # noqa: E402
-from src.streams import guard_streams  # noqa: E402
+from src.run import signals
 
 if __name__ == "__main__":
-    guard_streams()
-    stops.leave_at_once("Stopped before anything was done; the same command does it.")  # until a run begins
+    signals.exit_on_signal(
+        "Stopped before anything was done; the same command does it."
+    )  # until a run begins
 
-sys.path.append(str(ROOT / "src" / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
+sys.path.append(str(Path(__file__).parent / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
-import hydra  # noqa: E402
-from hydra.core.hydra_config import HydraConfig  # noqa: E402
-from hydra.errors import HydraException  # noqa: E402
-from hydra.types import RunMode  # noqa: E402
-from omegaconf import DictConfig  # noqa: E402
-from omegaconf.errors import OmegaConfBaseException  # noqa: E402
+import hydra
+from omegaconf import DictConfig
 
-from src.command import read_command  # noqa: E402
-from src.config import register  # noqa: E402
-from src.job import EXIT, one_line, run_job, say_to_terminal  # noqa: E402
-from src.plan import Plan, check_data, plan_of, refuse  # noqa: E402
-from src.run import OWN_DATA  # noqa: E402
-from src.sweep.launcher import CheckedLauncher  # noqa: E402
+from src.config.settings import CaptionSettings, ClassifySettings, register
+from src.entry_point import (
+    CONF,
+    InvalidCommand,
+    error_boundary,
+    help_text,
+    logger,
+    setup_logging,
+)
+from src.run.job import EXIT, one_line, run_job
+from src.sweep.command import read_command
+from src.sweep.launcher import CheckedLauncher
+from src.sweep.plan import Plan, plan_of, preflight
 
-GOES_ON = "Stopped; what is finished stays, and the same command carries on."
-_ran: list[Plan] = []  # what ran in this process, for the exit status
+_ran: list[Plan] = []  # in this process, for the exit status
+_errors: list[Exception] = []
 
 
-@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def job(cfg: DictConfig) -> float | None:
-    """One job of this process: `hydra.main` composes `cfg`; returns the validation figure."""
-    plan = plan_of(cfg)
-    return train(plan)
+    """One job of this process: `hydra.main` composes `cfg`; returns the validation metric."""
+    try:
+        plan = plan_of(cfg)
+        train(plan)
+        return plan.metric()
+    except Exception as error:  # shown by the boundary, when the other jobs have ended
+        _errors.append(error)
+        return None
 
 
-def train(plan: Plan) -> Any:
+def train(plan: Plan) -> None:
     """Run one plan with a progress bar and a closing line.
 
     Raises:
-        SystemExit: status 2, after naming every mistake; 130, 143 or 129 when told to stop (src/stops.py).
+        InvalidCommand: naming every error.
     """
-    refuse(plan.mistakes())
-    stops.heed()
-    finished = not plan.cfg.force and plan.run.is_finished()
-    if finished:
-        say_to_terminal(f"{plan.run.folder} is finished already; force=true trains it afresh")
+    if errors := plan.errors() or preflight([plan]):
+        raise InvalidCommand(errors)
+    signals.install_signal_handlers()
+    if plan.is_done():
+        logger.info("%s is finished already; force=true trains it afresh", plan.run.folder)
     try:
-        alone = HydraConfig.get().mode == RunMode.RUN  # else the launcher has looked at the data
-        if alone and not finished and plan.cfg.data.name in OWN_DATA:
-            check_data([plan])
-        results = run_job(plan.cfg, plan.run, say_to_terminal, show_bar=plan.cfg.progress)
-    except KeyboardInterrupt as error:
-        say_to_terminal(f"Stopped after epoch {plan.epochs_done()}; the same command carries on.")
-        raise SystemExit(stops.status_of(error)) from None
+        results = run_job(plan.cfg, plan.run, show_bar=plan.cfg.progress)
+    except KeyboardInterrupt:
+        logger.info("Stopped after epoch %s; the same command carries on.", plan.run.epochs_done())
+        raise
     _ran.append(plan)
-    say_to_terminal(one_line(results))
-    say_to_terminal(f"Results: {plan.run.folder}")
-    stops.leave_at_once(GOES_ON)  # while Hydra composes the next one
-    return plan.figure(results)
+    logger.info("%s\nResults: %s", one_line(results), plan.run.folder)
 
 
 def main() -> None:
-    """Check the command, run it, rank a sweep, leave with the worst status (see `--help`)."""
-    try:
-        _main()
-    except KeyboardInterrupt as error:  # after the last run
-        say_to_terminal(GOES_ON)
-        raise SystemExit(stops.status_of(error)) from None
-    finally:
-        stops.over()
-
-
-def _main() -> None:
-    register()
-    command = read_command(sys.argv[1:])
-    if not command.asks_only:
-        refuse(command.mistakes)
-    sys.argv[1:] = command.arguments
-    try:
+    """Check the command, run it, rank a sweep, leave with the worst status."""
+    with error_boundary("What is finished stays, and the same command carries on."):
+        setup_logging()
+        register()
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are for the boundary to show
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            sys.stdout.write(help_text(str(__doc__), "train", ClassifySettings, CaptionSettings))
+            return
+        sys.argv[1:] = read_command(sys.argv[1:])
         job()
-    except SystemExit as error:
-        if isinstance(error.__context__, HydraException | OmegaConfBaseException):
-            raise SystemExit(2) from None  # a mistake in a YAML file, which Hydra has named
-        raise
-    stops.heed()
-    if not command.asks_only:
+        if _errors:
+            raise _errors[0]
         raise SystemExit(conclude())
 
 
 def conclude() -> int:
     """Rank the sweep or sweeps of this command; the exit status of its runs."""
-    multirun = bool(CheckedLauncher.launched)
     plans = CheckedLauncher.launched or _ran
-    if multirun:
-        from src.sweep.ranking import report
-        from src.sweep.runs import SweepError
+    if CheckedLauncher.launched:
+        from src.sweep.ranking import report  # late: imports matplotlib
 
         for folder in dict.fromkeys(plan.run.folder.parent for plan in plans):
-            try:
-                report(folder)
-            except SweepError as error:  # no run got as far as a folder
-                say_to_terminal(str(error))
-            except OSError as error:
-                say_to_terminal(f"the ranking cannot be written: {error}; make room, then `make ranking`")
+            report(folder)
     statuses = [(plan.results() or {}).get("status", "failed") for plan in plans]
-    counts = {status: statuses.count(status) for status in EXIT if status != "done"}
-    if multirun and any(counts.values()):
-        words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        say_to_terminal(f"{words} of {len(plans)} runs; the causes stand below the ranking.")
-    return next((EXIT[status] for status, count in counts.items() if count), 0)
+    return next((EXIT[status] for status in ("failed", "diverged") if status in statuses), 0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.run.folder import SUMMED
+from src.run.integrity import write_sums
+
 # The report's Table 2 in the order of its ranks: dropout, lr, training loss, validation and test accuracy.
 TABLE_2 = (
     (0.5, 0.01, 0.3469, 0.9132, 0.9073),
@@ -61,6 +64,7 @@ def make_run(
             "settings": {"dropout": dropout, "lr": lr, "seed": seed, "data.val_size": 10000},
         }
         (folder / "results.json").write_text(json.dumps({**content, **changes, **(filed or {})}))
+        write_sums(folder, SUMMED)
     return folder
 
 
@@ -85,7 +89,7 @@ def make_caption_run(
 ) -> Path:
     """A caption run's folder; `settings` joins its settings, `changes` go into results.json."""
     own = {
-        "attention": attention,
+        "decoder": "attention" if attention else "lstm",
         "dropout": dropout,
         "lr": lr,
         "epochs": 6,
@@ -108,7 +112,7 @@ def make_caption_run(
             "task": "caption",
             "dropout": dropout,
             "lr": lr,
-            "attention": attention,
+            "decoder": own["decoder"],
             "epochs": 6,
             "seed": seed,
             "train_loss": 1.25,
@@ -127,6 +131,7 @@ def make_caption_run(
             "settings": own,
         }
         (folder / "results.json").write_text(json.dumps({**content, **changes}))
+        write_sums(folder, SUMMED)
     return folder
 
 

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.checkpoints import read_checkpoint
-from src.classification import data as data_module
-from src.classification.data import read_idx, train_val_split
-from src.classification.module import Classifier
+from src.classification import fast
+from src.classification.data import train_val_split
+from src.classification.idx import read_idx
 from src.download import FILES
-from src.job import run_job
-from src.seeds import epoch_order, epoch_seed
-from tests.command_line import plan
+from src.run.checkpoints import read_checkpoint
+from src.run.recorder import Recorder
+from src.run.seeds import epoch_order, epoch_seed
+from tests.command_line import plan, train_here
 from tests.protocol_network import ProtocolNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,12 +44,12 @@ def settings_of(folder: Path, output: Path, *more: str) -> list[str]:
         "data=idx",
         f"data.root={folder}",
         "data.val_size=100",
-        f"limit_train={LIMIT}",
         f"output_dir={output}",
         "accelerator=cpu",
         "threads=1",
         f"epochs={EPOCHS}",
-        "dropout=0.5",
+        *([] if any("dropout" in text for text in more) else ["dropout=0.5"]),
+        *([] if any("limit_train" in text for text in more) else [f"limit_train={LIMIT}"]),
         *more,
     ]
 
@@ -57,30 +57,19 @@ def settings_of(folder: Path, output: Path, *more: str) -> list[str]:
 def train_with_us(folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Trained:
     """The whole stack but the command line, in this process."""
     losses: list[float] = []
+    listen = Recorder.on_train_batch_end
 
-    for name in ("_steps", "_steps_by_hand"):
-        take = getattr(Classifier, name)
+    def recorded(self: Recorder, trainer: Any, module: Any, outputs: Any, *rest: Any) -> None:
+        losses.extend(outputs["losses"].tolist() if "losses" in outputs else [float(outputs["loss"])])
+        listen(self, trainer, module, outputs, *rest)
 
-        def recorded(*args: Any, take: Callable[..., Tensor] = take) -> Tensor:
-            taken = take(*args)
-            losses.extend(taken.tolist())
-            return taken
-
-        monkeypatch.setattr(Classifier, name, recorded)
-    monkeypatch.setattr(data_module, "CHUNK_IMAGES", CHUNK)
-    asked = plan(*settings_of(folder, output, *more))
-    threads = torch.get_num_threads()
-    try:
-        results = run_job(asked.cfg, asked.run, pytest.fail, show_bar=False)
-    finally:
-        torch.set_num_threads(threads)
-    assert (results["status"], results["cause"]) == ("done", None)
-    weights = [
-        value
-        for name, value in read_checkpoint(asked.run.last)["state_dict"].items()
-        if name.startswith("network.")
-    ]
-    return Trained(losses, weights, results)
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_batch_end", recorded)
+        patch.setattr(fast, "CHUNK_IMAGES", CHUNK)
+        asked = plan(*settings_of(folder, output, *more))
+        results = train_here(asked)
+    state = read_checkpoint(asked.run.last)["state_dict"]
+    return Trained(losses, [value for name, value in state.items() if name.startswith("network.")], results)
 
 
 def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Optimizer]) -> Trained:
@@ -109,10 +98,11 @@ def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Opti
     return Trained(losses, [weight.detach() for weight in network.parameters()], results)
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
 def test_each_loss_and_the_weights_equal_the_plain_loop(
-    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fast: bool
 ) -> None:
-    ours = train_with_us(idx_data, tmp_path, monkeypatch, "lr=0.05")
+    ours = train_with_us(idx_data, tmp_path, monkeypatch, "lr=0.05", f"fast={is_fast}")
     plain = train_plainly(idx_data, lambda weights: torch.optim.SGD(weights, lr=0.05))
     assert len(ours.losses) == len(plain.losses) == EPOCHS * 27
     assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
@@ -129,15 +119,15 @@ def test_each_loss_and_the_weights_equal_the_plain_loop(
     ("overrides", "make_optimizer"),
     [
         (
-            ("lr=0.02", "momentum=0.9", "weight_decay=0.01"),
+            ("lr=0.02", "optimizer.momentum=0.9", "optimizer.weight_decay=0.01"),
             lambda weights: torch.optim.SGD(weights, lr=0.02, momentum=0.9, weight_decay=0.01),
         ),
         (
-            ("lr=0.001", "optimizer=adam", "weight_decay=0.01"),
+            ("lr=0.001", "optimizer=adam", "optimizer.weight_decay=0.01"),
             lambda weights: torch.optim.Adam(weights, lr=0.001, weight_decay=0.01),
         ),
         (
-            ("lr=0.001", "optimizer=adamw", "weight_decay=0.1"),
+            ("lr=0.001", "optimizer=adamw", "optimizer.weight_decay=0.1"),
             lambda weights: torch.optim.AdamW(weights, lr=0.001, weight_decay=0.1),
         ),
     ],
@@ -163,9 +153,19 @@ def test_the_number_of_batches_a_chunk_does_not_matter(
     idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_chunks = train_with_us(idx_data, tmp_path / "a", monkeypatch, "lr=0.05")
-    monkeypatch.undo()
-    with monkeypatch.context() as other:
-        other.setitem(globals(), "CHUNK", 512)
-        at_once = train_with_us(idx_data, tmp_path / "b", other, "lr=0.05")
+    monkeypatch.setitem(globals(), "CHUNK", 512)
+    at_once = train_with_us(idx_data, tmp_path / "b", monkeypatch, "lr=0.05")
     assert at_once.losses == in_chunks.losses
     assert all(torch.equal(a, b) for a, b in zip(at_once.weights, in_chunks.weights, strict=True))
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("lr=0.05", "dropout=0", "limit_train=208")
+    halves = "batch_size=4", "trainer.accumulate_grad_batches=2"
+    in_parts = train_with_us(idx_data, tmp_path / "a", monkeypatch, *settings, *halves)
+    whole = train_with_us(idx_data, tmp_path / "b", monkeypatch, *settings)
+    for weight, expected in zip(in_parts.weights, whole.weights, strict=True):
+        torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
+    assert in_parts.results["train_loss"] == pytest.approx(whole.results["train_loss"], rel=1e-5)

@@ -3,24 +3,26 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from src.classification.data import ImageData
+from src.classification.datasets import idx
 from src.classification.idx import find_idx, read_idx
 from src.download import FILES, DataUnavailable
-from tests.command_line import plan
 from tests.made_up_data import write_data_set, write_idx
 
 NAMES = list(FILES)
 
 
-def data_of(folder: Path, *overrides: str) -> ImageData:
-    data = ImageData(plan("data=idx", f"data.root={folder}", "data.val_size=20", *overrides).cfg)
-    data.setup()
-    return data
+def arrays(folder: Path, **options: Any) -> tuple[np.ndarray, ...]:
+    found = idx(str(folder), **options)
+    return found.train_images, found.train_labels, found.test_images, found.test_labels
+
+
+def classes(folder: Path) -> int:
+    return len(idx(str(folder)).class_names)
 
 
 @pytest.fixture
@@ -47,15 +49,14 @@ def emnist(name: str) -> str:
 def test_every_usual_name_plain_or_packed_whatever_its_ending(
     folder: Path, rename: Callable[[str], str], packed: bool
 ) -> None:
-    wanted = data_of(folder)
+    wanted = arrays(folder)
     for name in NAMES:
         content = (folder / name).read_bytes()
         (folder / name).unlink()
         (folder / rename(name)).parent.mkdir(exist_ok=True)
         (folder / rename(name)).write_bytes(gzip.compress(content) if packed else content)
-    found = data_of(folder)
-    assert all(torch.equal(wanted.parts[s][0], found.parts[s][0]) for s in ("train", "val", "test"))
-    assert all(torch.equal(wanted.parts[s][1], found.parts[s][1]) for s in ("train", "val", "test"))
+    found = arrays(folder)
+    assert all(map(np.array_equal, wanted, found))
 
 
 def test_of_several_sets_one_is_picked(folder: Path) -> None:
@@ -66,27 +67,27 @@ def test_of_several_sets_one_is_picked(folder: Path) -> None:
     with pytest.raises(
         DataUnavailable, match=r"several data sets: pick one of .*emnist-digits, emnist-letters"
     ):
-        data_of(folder)
+        arrays(folder)
     assert find_idx(folder, "emnist-letters")[2] == folder / "emnist-letters-test-images-idx3-ubyte"
     assert find_idx(folder, "")[0] == folder / NAMES[0]
-    assert data_of(folder, "data.prefix=emnist-digits").examples == 80
+    assert len(arrays(folder, prefix="emnist-digits")[0]) == 100
     with pytest.raises(DataUnavailable, match=r"data\.prefix=mnist: .* holds no such data set, it holds"):
-        data_of(folder, "data.prefix=mnist")
+        arrays(folder, prefix="mnist")
 
 
 def test_two_different_files_for_one_part_are_refused(folder: Path) -> None:
     other = folder / "train-images.idx3-ubyte"
     other.write_bytes((folder / NAMES[0]).read_bytes())
-    assert data_of(folder).examples == 80
+    assert len(arrays(folder)[0]) == 100
     write_idx(other, np.zeros((100, 28, 28)))
     with pytest.raises(DataUnavailable, match=r"train-images-idx3-ubyte and train-images\.idx3-ubyte differ"):
-        data_of(folder)
+        arrays(folder)
 
 
 def test_emnists_images_are_turned(folder: Path) -> None:
-    plain, turned = data_of(folder), data_of(folder, "data.transpose=true")
-    for split in ("train", "test"):
-        assert torch.equal(turned.parts[split][0], plain.parts[split][0].transpose(2, 3))
+    plain, turned = arrays(folder), arrays(folder, transpose=True)
+    for split in (0, 2):
+        assert np.array_equal(turned[split], plain[split].swapaxes(1, 2))
 
 
 def with_label(folder: Path, file: int, index: int, label: int) -> None:
@@ -107,19 +108,88 @@ def with_label(folder: Path, file: int, index: int, label: int) -> None:
 def test_a_label_that_cannot_be_meant_is_refused(folder: Path, file: int, label: int, said: str) -> None:
     with_label(folder, file, 7, label)
     with pytest.raises(DataUnavailable, match=said) as caught:
-        data_of(folder)
+        arrays(folder)
     assert str(folder / NAMES[file]) in str(caught.value)
 
 
 def test_labels_need_not_begin_at_0_nor_be_without_gaps(folder: Path) -> None:
-    assert data_of(folder).classes == 10
+    assert classes(folder) == 10
     for file in (1, 3):
         write_idx(folder / NAMES[file], read_idx(folder / NAMES[file]) + 1)  # as EMNIST's letters
-    assert data_of(folder).classes == 11
+    assert classes(folder) == 11
     for file in (1, 3):
         write_idx(folder / NAMES[file], np.where(read_idx(folder / NAMES[file]) > 5, 9, 3))  # two digits
-    assert data_of(folder).classes == 10
+    assert classes(folder) == 10
     for file in (1, 3):
         write_idx(folder / NAMES[file], read_idx(folder / NAMES[file]) + 100)
     with pytest.raises(DataUnavailable, match=r"the label 1\d\d at index 0 \(and 99 more\) is far from 0"):
-        data_of(folder)
+        arrays(folder)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def signed(path: Path) -> None:
+    path.write_bytes(b"\0\0\x09" + path.read_bytes()[3:])
+
+
+def only_a_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:6])
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def cut_gz(path: Path) -> None:
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (remove, r"is missing \(and so is .*-ubyte\.gz\)"),
+        (cut, r"is damaged: it holds \d+ values, its header says \([\d, ]+\)"),
+        (lengthen, "is damaged: it holds"),
+        (empty, "is not an IDX file"),
+        (signed, "is not an IDX file"),
+        (only_a_header, "is not an IDX file"),
+        (a_folder, "cannot be read: "),
+        (cut_gz, "cannot be read: "),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(
+    folder: Path, name: str, damage: Callable[[Path], None], words: str
+) -> None:
+    damage(folder / name)
+    with pytest.raises(DataUnavailable, match=words) as caught:
+        arrays(folder)
+    assert str(folder / name) in str(caught.value)
+
+
+def test_a_gz_file_with_a_changed_byte_is_damaged(folder: Path) -> None:
+    name = NAMES[1]
+    packed = bytearray(gzip.compress((folder / name).read_bytes()))
+    (folder / name).unlink()
+    for position in range(10, len(packed)):  # after the header, which holds a time and the like
+        changed = packed.copy()
+        changed[position] ^= 0xFF
+        (folder / f"{name}.gz").write_bytes(changed)
+        with pytest.raises(DataUnavailable):
+            read_idx(folder / name)

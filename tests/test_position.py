@@ -24,8 +24,3 @@ def test_rows_are_vertical() -> None:
     assert FREQUENCIES[0] == 0.5
     expected = [math.sin(math.pi / 4), math.sin(-math.pi / 3)]
     torch.testing.assert_close(places[3, :2], torch.tensor(expected))
-
-
-def test_a_grid_of_another_size_is_told() -> None:
-    with pytest.raises(ValueError, match="6 regions do not fill a grid of 2 rows and 2 columns"):
-        append_positions(torch.zeros(1, 6, 1), (2, 2))

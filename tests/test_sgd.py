@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 import torch.nn.utils.parametrize
 import torch.nn.utils.prune
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
-from src.classification import sgd
-from src.classification.data import Chunks
+from src.classification import fast, sgd
+from src.classification.data import Batches
+from src.classification.fast import ChunkedClassifier
 from src.classification.module import Classifier
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
+from src.optimization import configure_optimizers
 
 
 @pytest.mark.parametrize(
@@ -132,29 +135,29 @@ def unchanged(network: ConvNet) -> None:
     pass
 
 
-class Silent(L.Callback):
-    pass
+SETTINGS: Any = {
+    "network": {"_target_": "src.classification.networks.ConvNet", "dropout": 0.5},
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
+}
 
 
-class Listening(L.Callback):
-    """Has every step taken by autograd."""
-
-    def on_after_backward(self, *_: Any) -> None:
-        pass
-
-
-def trained(kind: type[ConvNet], change: Callable[[ConvNet], None], callback: L.Callback) -> Classifier:
+def trained(kind: type[ConvNet], change: Callable[[ConvNet], None], is_fast: bool) -> tuple[Classifier, bool]:
+    """A classifier after one epoch of three batches, and whether its network is one that is stepped by hand."""
     torch.manual_seed(0)
-    module = Classifier(dropout=0.5, lr=0.1, batch_size=4)
+    module = (ChunkedClassifier if is_fast else Classifier)(**SETTINGS)
+    if isinstance(module, ChunkedClassifier):
+        module.batch_size = 4
     network = kind(0.5).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     change(network)
     module.network = network
-    images = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8)
-    data: Any = Chunks(images, torch.arange(12) % 10, chunk=12)
+    images, labels = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8), torch.arange(12) % 10
+    data: Any = Batches(images, labels, torch.arange(12), 12 if is_fast else 4)
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, callbacks=[callback], **quiet)  # type: ignore[arg-type]
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, **quiet)  # type: ignore[arg-type]
     trainer.fit(module, data)
-    return module
+    assert trainer.global_step == 3
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    return module, sgd.applies(network.train(), torch.optim.SGD(weights, lr=0.1), 4)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -176,7 +179,66 @@ def trained(kind: type[ConvNet], change: Callable[[ConvNet], None], callback: L.
 def test_only_the_network_that_it_knows_is_stepped_by_hand(
     kind: type[ConvNet], change: Callable[[ConvNet], None], by_hand: bool
 ) -> None:
-    found, expected = trained(kind, change, Silent()), trained(kind, change, Listening())
-    assert found.running_loss_sum == pytest.approx(expected.running_loss_sum, rel=1e-5)
-    torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
-    assert all(weight.grad is None for weight in found.parameters()) == by_hand
+    (found, applies), (expected, _) = trained(kind, change, True), trained(kind, change, False)
+    torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-5)
+    assert applies == by_hand
+
+
+class Listener(L.Callback):
+    def on_train_batch_end(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "schedule"),
+    [
+        ({"accumulate_grad_batches": 2}, None),
+        ({"gradient_clip_val": 1.0}, None),
+        ({"limit_train_batches": 3}, None),
+        ({"max_steps": 5}, None),
+        ({"callbacks": [Listener()]}, None),
+        ({"profiler": "simple"}, None),
+        ({"detect_anomaly": True}, None),
+        ({}, {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR"}),
+    ],
+)
+def test_chunks_are_taken_only_where_nobody_can_tell(options: dict[str, Any], schedule: Any) -> None:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    assert fast.applies(L.Trainer(accelerator="cpu", **quiet), None, ())  # type: ignore[arg-type]
+    assert not fast.applies(L.Trainer(accelerator="cpu", **quiet, **options), schedule, ())  # type: ignore[arg-type]
+
+
+def test_scaled_gradients_are_clipped_as_true_ones() -> None:
+    """fp16: a gradient of 3 under a scale of 65,536, clipped at 5, steps by 3 (Lightning leaves fused ones scaled)."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    seen: list[float] = []
+
+    class Module(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = weight
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            return (3 * self.weight).sum()
+
+        def configure_optimizers(self) -> Any:
+            return configure_optimizers(self, {"_target_": "torch.optim.SGD", "lr": 1.0}, None)
+
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            seen.append(float(self.weight.grad))  # type: ignore[arg-type]
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=65_536)
+    precision = MixedPrecision("16-mixed", "cpu", scaler)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        plugins=[precision],
+        gradient_clip_val=5.0,
+        gradient_clip_algorithm="value",
+        enable_model_summary=False,
+        **quiet,  # type: ignore[arg-type]
+    )
+    trainer.fit(Module(), [0])
+    assert float(weight.detach()) == pytest.approx(-3.0)
+    assert seen == pytest.approx([3.0])

@@ -5,253 +5,207 @@ Dimension letters: B batch, N images, L regions, T steps, D feature, S side in p
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import math
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
+from torch.nn.utils.rnn import pad_sequence
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
-from src.captioning.captions_csv import read_captions_csv
-from src.captioning.coco import read_coco
-from src.captioning.encoder import Encoder, build_encoder
+from src.captioning.encoder import Encoder
 from src.captioning.features import digests_of, features_of, images_of
-from src.captioning.inputs import Inputs
-from src.captioning.karpathy import read_karpathy
 from src.captioning.preflight import preflight
-from src.captioning.scenes.dataset import make_scenes
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.devices import device_of
-from src.seeds import epoch_order
+from src.entry_point import UserError
+from src.run.seeds import epoch_order
+from src.value_range import AUTO
 
-_said: set[str] = set()
+logger = logging.getLogger(__name__)
 EVALUATION_BATCH = 50  # images
 SPLITS = ("train", "val", "test")
-READERS = {
-    "scenes": read_karpathy,
-    "karpathy": read_karpathy,
-    "coco": read_coco,
-    "captions_csv": read_captions_csv,
-}
 
 
 class PairBatch(NamedTuple):
     """Captions, each with its own image."""
 
-    seen: Tensor  # (B, L, D) features, or (B, 3, S, S) uint8 where the encoder is trained
+    inputs: Tensor  # (B, L, D) features, or (B, 3, S, S) uint8 where the encoder is trained
     tokens: Tensor  # (B, T) int64 with both ends, padded
 
 
 class ImageBatch(NamedTuple):
     """Images, each with all its captions."""
 
-    seen: Tensor  # as in PairBatch
+    inputs: Tensor  # as in PairBatch
     rows: list[int]  # the images' places in their split
     tokens: Tensor  # (all captions, T)
-    owners: Tensor  # (all captions,) the row of `seen` that each belongs to
+    owners: Tensor  # (all captions,) the row of `inputs` that each belongs to
 
 
 class Split:
-    """The images of one split: what the model sees of them, and their captions as numbers.
+    """The images of one split: what the model is given of them, and their captions as numbers.
 
     Args:
         images: of the split, in order.
-        seen: (N, L, D) or (N, 3, S, S), in memory or memory-mapped.
+        inputs: (N, L, D) or (N, 3, S, S), in memory or memory-mapped.
         vocabulary: turns words into numbers.
     """
 
-    def __init__(self, images: list[CaptionedImage], seen: np.ndarray, vocabulary: Vocabulary) -> None:
-        self.images, self.seen = images, seen
-        coded = [[vocabulary.encode(caption) for caption in image.captions] for image in images]
-        self.owners = np.array([row for row, captions in enumerate(coded) for _ in captions], dtype=np.int64)
-        flat = [caption for captions in coded for caption in captions]
-        self.lengths = np.array([len(caption) for caption in flat], dtype=np.int64)
-        self.tokens = torch.full((len(flat), max(self.lengths)), PAD)
-        for row, caption in enumerate(flat):
-            self.tokens[row, : len(caption)] = torch.tensor(caption)
+    def __init__(self, images: list[CaptionedImage], inputs: np.ndarray, vocabulary: Vocabulary) -> None:
+        self.images, self.inputs = images, inputs
+        self.owners = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+        coded = [torch.tensor(vocabulary.encode(words)) for image in images for words in image.captions]
+        self.lengths = np.array([len(caption) for caption in coded])
+        self.tokens = pad_sequence(coded, batch_first=True, padding_value=PAD)
 
-    def look(self, rows: np.ndarray, device: torch.device) -> Tensor:
-        """What the model sees of some images."""
-        return torch.from_numpy(np.ascontiguousarray(self.seen[rows])).to(device)
+    def inputs_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """The inputs of some images."""
+        return torch.from_numpy(np.ascontiguousarray(self.inputs[rows])).to(device)
 
     def captions(self, pairs: np.ndarray, device: torch.device) -> Tensor:
         """The tokens of some pairs, as wide as the longest of them."""
         return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()].to(device)
 
 
-class Pairs:
-    """An epoch of (image, caption) pairs in batches, in the order that `data` draws for it."""
+class Loader:
+    """A split's batches, drawn anew by `batches` for each epoch."""
 
-    def __init__(self, data: CaptionData, split: Split) -> None:
-        self.data, self.split = data, split
-        self.batch = data.cfg.batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.split.owners) / self.batch)
-
-    def __iter__(self) -> Iterator[PairBatch]:
-        trainer = self.data.trainer
-        assert trainer is not None
-        device = trainer.strategy.root_device
-        order = epoch_order(len(self.split.owners), self.data.cfg.seed, trainer.current_epoch).numpy()
-        for first in range(0, len(order), self.batch):
-            pairs = order[first : first + self.batch]
-            seen = self.split.look(self.split.owners[pairs], device)
-            yield PairBatch(seen, self.split.captions(pairs, device))
-
-
-class Images:
-    """All images of a split in batches, each with its captions."""
-
-    def __init__(self, data: CaptionData, split: Split) -> None:
-        self.data, self.split = data, split
+    def __init__(self, number: int, batches: Callable[[], Iterator[Any]]) -> None:
+        self.number, self.batches = number, batches
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split.images) / EVALUATION_BATCH)
+        return self.number
 
-    def __iter__(self) -> Iterator[ImageBatch]:
-        trainer = self.data.trainer
-        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
-        for first in range(0, len(self.split.images), EVALUATION_BATCH):
-            rows = np.arange(first, min(first + EVALUATION_BATCH, len(self.split.images)))
-            pairs = np.arange(*np.searchsorted(self.split.owners, (first, first + EVALUATION_BATCH)))
-            yield ImageBatch(
-                self.split.look(rows, device),
-                rows.tolist(),
-                self.split.captions(pairs, device),
-                torch.from_numpy(self.split.owners[pairs] - first).to(device),
-            )
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches()
 
 
 class CaptionData(L.LightningDataModule):
-    """A data set of one of the forms in `READERS`.
+    """Captioned images for `Captioner`.
 
     Args:
-        cfg: the composed settings (src/settings.py).
-        say: takes a line for the user.
-        show_bar: whether to show progress bars.
+        load: reads the captioned images.
+        build_encoder: makes the encoder, with its weights.
+        batch_size: pairs an optimizer step.
+        cache: folder that keeps computed features.
+        seed: of the pairs' order, which is drawn anew each epoch.
+        split_seed: draws the splits that the data set lacks; None: it has all.
+        min_count: words that occur more rarely in the training captions are unknown.
+        max_words: longest caption that will be written, its end included.
+        fine_tune: train the encoder, too.
+        mean_only: give the decoder the regions' mean (B, 1, D).
+        limits: train, val, test: use that many images only; None for all.
+        device: where features are computed.
+        show_bar: whether to show a progress bar.
+        value_range: which values of deep images become black and white (src/value_range.py).
     """
 
-    def __init__(self, cfg: DictConfig, say: Any, show_bar: bool) -> None:
+    def __init__(
+        self,
+        load: Callable[[], list[CaptionedImage]],
+        build_encoder: Callable[[], Encoder],
+        *,
+        batch_size: int,
+        cache: Path,
+        seed: int = 42,
+        split_seed: int | None = None,
+        min_count: int = 1,
+        max_words: int = 22,
+        fine_tune: bool = False,
+        mean_only: bool = False,
+        limits: tuple[int | None, int | None, int | None] = (None, None, None),
+        device: str | torch.device = "cpu",
+        show_bar: bool = False,
+        value_range: str = AUTO,
+    ) -> None:
         super().__init__()
-        self.cfg, self.say, self.show_bar = cfg, say, show_bar
+        self.load, self.build_encoder = load, build_encoder
+        self.batch_size, self.cache, self.seed, self.split_seed = batch_size, cache, seed, split_seed
+        self.min_count, self.max_words = min_count, max_words
+        self.fine_tune, self.mean_only = fine_tune, mean_only
+        self.limits, self.device, self.show_bar, self.value_range = limits, device, show_bar, value_range
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
         self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
-        self.inputs: Inputs
-        self.remarks: list[str] = []  # what a person should know of the data, once `setup` has read them
-
-    @property
-    def encoder_is_trained(self) -> bool:
-        """Whether the model sees images, and its encoder learns with the decoder."""
-        return self.cfg.encoder.fine_tune or self.encoder.trainable
+        self.sources: dict[str, Any] = {}  # digests of captions, images and encoder
 
     @property
     def examples(self) -> int:
         """Pairs an epoch."""
         return len(self.splits["train"].owners)
 
-    def prepare_data(self) -> None:
-        """Make the scenes where they are asked for and not there.
-
-        Raises:
-            ScenesMismatch: the folder holds scenes of other settings.
-        """
-        data = self.cfg.data
-        if data.name != "scenes":
-            return
-        with tqdm(total=data.scenes, desc="scenes", disable=None if self.show_bar else True) as bar:
-            make_scenes(
-                Path(data.root),
-                data.scenes,
-                data.scene_size,
-                data.scene_seed,
-                progress=lambda n: _move(bar, n),
-                say=self.say,
-            )
-
     def setup(self, stage: str | None = None) -> None:
         """Read the captions, look at every image, compute or open the features.
 
         Raises:
-            CaptionDataError: captions or images cannot be used.
-            EncoderError: its weights are not to be had.
-            CannotStore: the features find no place.
+            UserError: captions or images cannot be used, the encoder's weights are not to be had, or the
+                features find no place.
         """
         if self.splits:
             return
-        cfg = self.cfg
-        found = READERS[cfg.data.name](cfg.data.root, cfg.data.captions)
-        if cfg.data.split_seed is not None:
-            found = with_every_split(found, cfg.data.split_seed)
-        limits = {"train": cfg.limit_train, "val": cfg.limit_val, "test": cfg.limit_test}
-        images = {name: [image for image in found if image.split == name][: limits[name]] for name in SPLITS}
-        for name, of_split in images.items():
-            if not of_split:
-                raise ValueError(f"{cfg.data.root} has no image with split {name}: all three are needed")
-        cache = Path(cfg.encoder.cache)
-        every = [image for name in SPLITS for image in images[name]]
-        reading = cfg.images.range
-        preflight(every, record=cache / "looked_at.json", value_range=reading, say=self.say)
-        captions = [caption for image in images["train"] for caption in image.captions]
-        self.vocabulary = Vocabulary.from_captions(captions, cfg.data.min_count)
-        self.remarks = _remarks(captions, cfg.max_words)
-        if multiprocessing.parent_process() is None:  # a sweep's parent tells them once, for all its workers
-            for remark in self.remarks:
-                if remark not in _said:  # a single run reads its data once to check them, and once to train
-                    _said.add(remark)
-                    self.say(remark)
-        weights = Path(cfg.encoder.weights) if cfg.encoder.weights else None
-        self.encoder = build_encoder(cfg.encoder.name, cfg.encoder.size, weights)
+        found = self.load()
+        if self.split_seed is not None:
+            found = with_every_split(found, self.split_seed)
+        of_split = {
+            name: [image for image in found if image.split == name][:limit]
+            for name, limit in zip(SPLITS, self.limits, strict=True)
+        }
+        for name, images in of_split.items():
+            if not images:
+                raise UserError(f"the data set has no image with split {name}: all three are needed")
+        every = [image for name in SPLITS for image in of_split[name]]
         paths = [image.path for image in every]
+        preflight(paths, record=self.cache / "looked_at.json", value_range=self.value_range)
+        captions = [caption for image in of_split["train"] for caption in image.captions]
+        self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
+        if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
+            notice_long_captions(captions, self.max_words)
+        self.encoder = self.build_encoder()
         digests = digests_of(paths)
-        self.inputs = Inputs.of(every, digests, self.encoder)
-        if self.encoder_is_trained:
-            seen: np.ndarray = images_of(
-                paths,
-                cfg.encoder.size,
-                cache,
-                say=self.say,
-                show_bar=self.show_bar,
-                digests=digests,
-                value_range=reading,
-            )
+        texts = [
+            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
+            for one in every
+        ]
+        self.sources = {
+            "captions": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+            "images": dict(zip(map(str, paths), digests, strict=True)),
+            "encoder": self.encoder.digest,
+        }
+        options: Any = {"show_bar": self.show_bar, "digests": digests, "value_range": self.value_range}
+        if self.fine_tune:
+            size = self.encoder.size
+            inputs: np.ndarray = images_of(paths, size, self.cache, **options)
         else:
-            seen = features_of(
-                paths,
-                self.encoder,
-                cache,
-                device=device_of(cfg.accelerator),
-                say=self.say,
-                show_bar=self.show_bar,
-                digests=digests,
-                value_range=reading,
-            )
+            inputs = features_of(paths, self.encoder, self.cache, device=self.device, **options)
         first = 0
         for name in SPLITS:
-            part = seen[first : first + len(images[name])]
+            part = inputs[first : first + len(of_split[name])]
             first += len(part)
-            if not self.encoder_is_trained:
+            if not self.fine_tune:
                 self.means[name] = _mean_region(part)
-                if not cfg.attention:  # the decoder sees the mean only: one region instead of L
+                if self.mean_only:
                     part = self.means[name][:, None]
-            self.splits[name] = Split(images[name], part, self.vocabulary)
+            self.splits[name] = Split(of_split[name], part, self.vocabulary)
+
+    @property
+    def digest(self) -> str:
+        """A short hash of captions, images and the encoder's weights."""
+        parts = [self.sources["captions"], *self.sources["images"].values(), self.sources["encoder"]]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data, to tell when they are others."""
-        return {
-            "captions": self.inputs.captions,
-            "images": self.inputs.images,
-            "encoder": self.inputs.encoder,
-        }
+        images = [int(digest[:16], 16) - 2**63 for digest in self.sources["images"].values()]
+        return {**self.sources, "images": torch.tensor(images)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare the data with those that the run began with.
@@ -259,32 +213,59 @@ class CaptionData(L.LightningDataModule):
         Raises:
             CaptionDataError: captions, images or the encoder's weights have changed since.
         """
-        changed = self.inputs.change_since(state_dict)
+        ours = self.state_dict()
+        changed = [name for name in ("captions", "encoder") if state_dict[name] != ours[name]]
+        if len(state_dict["images"]) == len(ours["images"]):
+            rows = (state_dict["images"] != ours["images"]).nonzero().flatten().tolist()
+            changed += [str(list(self.sources["images"])[row]) for row in rows[:1]]
+        else:
+            changed.append("the number of images")
         if changed:
             raise CaptionDataError(
-                f"{changed} since this run began (damaged, or another file by the same name): put back what "
-                "was there, or start afresh with force=true"
+                f"{' and '.join(changed)} changed since this run began: put back what was there, or start "
+                "afresh with force=true"
             )
 
-    def train_dataloader(self) -> Pairs:
-        return Pairs(self, self.splits["train"])
+    def train_dataloader(self) -> Loader:
+        return Loader(math.ceil(self.examples / self.batch_size), self._pairs)
 
-    def val_dataloader(self) -> Images:
-        return Images(self, self.splits["val"])
+    def val_dataloader(self) -> Loader:
+        return self._images(self.splits["val"])
 
-    def test_dataloader(self) -> Images:
-        return Images(self, self.splits["test"])
+    def test_dataloader(self) -> Loader:
+        return self._images(self.splits["test"])
+
+    def _pairs(self) -> Iterator[PairBatch]:
+        split, trainer = self.splits["train"], self.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        order = epoch_order(self.examples, self.seed, trainer.current_epoch).numpy()
+        for first in range(0, len(order), self.batch_size):
+            pairs = order[first : first + self.batch_size]
+            inputs = split.inputs_of(split.owners[pairs], device)
+            yield PairBatch(inputs, split.captions(pairs, device))
+
+    def _images(self, split: Split) -> Loader:
+        def batches() -> Iterator[ImageBatch]:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            for first in range(0, len(split.images), EVALUATION_BATCH):
+                rows = np.arange(first, min(first + EVALUATION_BATCH, len(split.images)))
+                pairs = np.arange(*np.searchsorted(split.owners, (first, first + EVALUATION_BATCH)))
+                owners = torch.from_numpy(split.owners[pairs] - first).to(device)
+                inputs, tokens = split.inputs_of(rows, device), split.captions(pairs, device)
+                yield ImageBatch(inputs, rows.tolist(), tokens, owners)
+
+        return Loader(math.ceil(len(split.images) / EVALUATION_BATCH), batches)
 
 
-def _remarks(captions: list[tuple[str, ...]], max_words: int) -> list[str]:
+def notice_long_captions(captions: list[tuple[str, ...]], max_words: int) -> None:
+    """Log how many training captions are longer than any that will be written."""
     lengths = [len(caption) + 1 for caption in captions]  # with its end
-    longer = sum(length > max_words for length in lengths)
-    if not longer:
-        return []
-    return [
-        f"{longer:,} of {len(captions):,} training captions are longer than max_words={max_words}, the "
-        f"longest has {max(lengths)} with its end: none will be written so long, unless max_words is raised"
-    ]
+    if longer := sum(length > max_words for length in lengths):
+        logger.info(
+            "%s of %s training captions are longer than max_words=%s, the longest has %s with its end",
+            *(f"{longer:,}", f"{len(captions):,}", max_words, max(lengths)),
+        )
 
 
 def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
@@ -293,8 +274,3 @@ def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
         features[first : first + block].mean(1, dtype=np.float32) for first in range(0, len(features), block)
     ]
     return np.concatenate(parts)
-
-
-def _move(bar: tqdm, done: int) -> None:
-    bar.n = done
-    bar.refresh()

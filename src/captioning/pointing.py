@@ -1,7 +1,7 @@
 """The pointing game: does attention look at what the word names?
 
 Zhang et al. 2016 (Top-down neural attention by excitation backprop, section 4.1), per word of a caption:
-a hit is a peak inside a box of the named thing.
+a hit is a peak inside a box of the named object.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from src.captioning.captioned import CaptionedImage, NamedThing
+from src.captioning.karpathy import CaptionedImage
 
 LARGEST = 0.5  # share of the regions that a word's boxes may cover
 
@@ -35,30 +36,24 @@ def pointing_game(
         grid: rows and columns of the regions, L = rows * columns, row by row.
 
     Returns:
-        hits, words, rate, chance and rate / chance as times_chance; None where no word names a known thing.
+        hits, words, rate, chance and rate / chance as times_chance; None where no word names a known object.
     """
     rows, columns = grid
+    y, x = ((torch.arange(side, dtype=torch.double) + 0.5) / side for side in (rows, columns))
     hits, words, chance = 0, 0, 0.0
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         for word, weights in zip(caption, alphas[index], strict=True):
-            boxes = [thing for thing in image.things if word in thing.words]
-            if not boxes:
-                continue
-            inside = [_inside(boxes, place, rows, columns) for place in range(rows * columns)]
-            if sum(inside) > LARGEST * len(inside):
-                continue
-            words += 1
-            hits += inside[int(weights.argmax())]
-            chance += sum(inside) / len(inside)
+            boxes = [named.box for named in image.objects if word in named.words]
+            inside = torch.zeros(rows, columns, dtype=torch.bool)  # the centres in one of the boxes
+            for x0, y0, x1, y1 in boxes:
+                inside |= ((y0 <= y) & (y <= y1)).unsqueeze(1) & (x0 <= x) & (x <= x1)
+            share = int(inside.sum()) / inside.numel()
+            if boxes and share <= LARGEST:
+                words += 1
+                hits += int(inside.flatten()[weights.argmax()])
+                chance += share
     if not words:
         return None
     rate, chance = hits / words, chance / words
     times = rate / chance if chance else None
     return {"hits": hits, "words": words, "rate": rate, "chance": chance, "times_chance": times}
-
-
-def _inside(boxes: Sequence[NamedThing], place: int, rows: int, columns: int) -> bool:
-    """Whether the centre of a region lies in one of the boxes."""
-    row, column = divmod(place, columns)
-    x, y = (column + 0.5) / columns, (row + 0.5) / rows
-    return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in (thing.box for thing in boxes))

@@ -1,7 +1,4 @@
-"""Where a region lies, as features of its own: a decoder with attention cannot know it otherwise.
-
-Dimension letters: B batch, L regions, D feature.
-"""
+"""Where a region lies, as features of its own: a decoder with attention cannot know it otherwise."""
 
 from __future__ import annotations
 
@@ -24,17 +21,8 @@ def append_positions(regions: Tensor, grid: Sequence[int]) -> Tensor:
     Args:
         regions: row by row.
         grid: rows and columns, L = rows * columns.
-
-    Raises:
-        ValueError: the grid has another number of regions.
     """
-    rows, columns = grid
-    if regions.shape[1] != rows * columns:
-        raise ValueError(
-            f"{regions.shape[1]} regions do not fill a grid of {rows} rows and {columns} columns"
-        )
-    y = (2 * torch.arange(rows, device=regions.device) + 1) / rows - 1
-    x = (2 * torch.arange(columns, device=regions.device) + 1) / columns - 1
+    y, x = ((2 * torch.arange(side, device=regions.device) + 1) / side - 1 for side in grid)
     places = torch.stack(torch.meshgrid(y, x, indexing="ij"), 2).flatten(0, 1)  # (L, 2)
     angles = torch.cat([math.pi * frequency * places for frequency in FREQUENCIES], 1)  # (L, 2 * frequencies)
     features = torch.cat([angles.sin(), angles.cos()], 1).to(regions.dtype)  # (L, POSITION_DIM)

@@ -1,35 +1,30 @@
 """Writing captions with a trained decoder: greedy and beam search, over many images at once.
 
-Dimension letters: B images, K hypotheses an image (beams), L regions, T steps, V vocabulary, U decoder state.
+Dimension letters: B images, K hypotheses an image (beams), L regions, T steps, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from src.captioning.decoder import Decoder, State
+from src.captioning.decoders import Decoder
 from src.captioning.vocabulary import END, PAD, START, UNKNOWN
 
 NEVER = [PAD, START, UNKNOWN]  # no words: a caption holds none of them
 BATCH = 64  # images at once: enough to fill the cores, small enough for their caches
 
 
-@dataclass
-class Decoded:
-    """One caption for each of B images.
+class Decoded(NamedTuple):
+    """One caption for each of B images."""
 
-    Attributes:
-        tokens: B lists of word ids, without start and end.
-        scores: B sums of log-probabilities, the end token's included (where the caption was not cut off).
-        alphas: B tensors (T, L), the attention weights of each word of the caption; None without attention.
-    """
-
-    tokens: list[list[int]]
-    scores: list[float]
-    alphas: list[Tensor] | None
+    tokens: list[list[int]]  # without start and end
+    scores: list[float]  # sums of log-probabilities, the end token's included where the caption has one
+    alphas: list[Tensor] | None  # (T, L) each, the attention weights of every word; None: no attention
 
 
 @torch.no_grad()
@@ -53,125 +48,126 @@ def decode(
 
     Args:
         decoder: its mode, training or not, is the same afterwards.
-        regions: (B, L, D), any float dtype, on any device.
-        beam: K; 1 is greedy search, whatever the length penalty.
-        max_steps: longest caption, the end token included.
+        regions: (B, L, D), any float dtype, on any device; at least one image.
+        beam: K, at least 1; 1 is greedy search, whatever the length penalty.
+        max_steps: longest caption, the end token included; at least 1.
         length_penalty: at least 0; the larger, the longer the captions.
         batch: images decoded at once; the captions do not depend on it.
 
     Raises:
-        ValueError: a setting out of its range.
+        ValueError: a tensor of the decoder's memory or state has another first dimension than the batch.
     """
-    for name, value, least in (("beam", beam, 1), ("max_steps", max_steps, 1), ("batch", batch, 1)):
-        if value < least:
-            raise ValueError(f"{name}={value} is too small: at least {least}")
-    if length_penalty < 0:
-        raise ValueError(f"length_penalty={length_penalty} is negative: at least 0")
     training = decoder.training
     decoder.eval()
     try:
-        some = regions.split(batch) if len(regions) else []
-        parts = [_decode(decoder, images, beam, max_steps, length_penalty) for images in some]
+        parts = [_decode(decoder, some, beam, max_steps, length_penalty) for some in regions.split(batch)]
     finally:
         decoder.train(training)
     return Decoded(
         [tokens for part in parts for tokens in part.tokens],
         [score for part in parts for score in part.scores],
-        [alphas for part in parts for alphas in part.alphas or []] if decoder.attention else None,
+        [alphas for part in parts for alphas in part.alphas or []] or None,
     )
 
 
 def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length_penalty: float) -> Decoded:
-    device = decoder.output.weight.device
-    vocabulary, images = decoder.output.out_features, len(regions)
+    device, images = next(decoder.parameters()).device, len(regions)
+    shared = getattr(decoder, "beams_share_memory", False)
     memory = decoder.remember(regions.to(device))
-    state = State(*(part.repeat_interleave(beam, 0) for part in decoder.start(memory)))  # (B*K, U)
+    state = map_tensors(_repeat, decoder.start(memory), images, beam)
+    memory = map_tensors(_repeat, memory, images, 1 if shared else beam)
     tokens = torch.full((images, beam), START, device=device)
     # All hypotheses of an image start alike, so all but the first one start out of the race.
     scores = torch.full((images, beam), -torch.inf, device=device)
     scores[:, 0] = 0
     ended = torch.zeros(images, beam, dtype=torch.bool, device=device)
     lengths = torch.ones(images, beam, device=device)
-
-    steps = _Steps(images, beam, max_steps, regions.shape[1] if decoder.attention else 0, device)
+    # Of each word of a hypothesis: the word, and its attention's row among those of all steps.
+    history = torch.zeros(images, beam, 0, 2, dtype=torch.long, device=device)
+    attention: list[Tensor | None] = []
     best = torch.full((images,), -torch.inf, device=device)  # of the ended hypotheses, per length
-    best_score, best_end = torch.zeros_like(best), torch.zeros(images, 2, dtype=torch.long, device=device)
+    best_score = torch.zeros_like(best)
+    captions = torch.full((images, max_steps, 2), END, device=device)  # their history
     alive = torch.arange(images, device=device)  # whose rows the tensors above hold; the others are done
+    first = 0  # row of the step's attention
     for step in range(max_steps):
-        output, state, alphas = decoder.step(memory, state, tokens.flatten())
-        gains = output.log_softmax(1).unflatten(0, (-1, beam))  # (B, K, V)
-        gains[:, :, NEVER] = -torch.inf
-        gains.masked_fill_(ended.unsqueeze(2), -torch.inf)
-        gains[:, :, END].masked_fill_(ended, 0)
-        sums = scores.unsqueeze(2) + gains
+        output, state, alphas = decoder.step(tokens.flatten(), state, memory)
         lengths = torch.where(ended, lengths, step + 1)
-        ranks = sums / lengths.unsqueeze(2) ** length_penalty if length_penalty else sums
-        ranked, chosen = ranks.flatten(1).topk(beam)  # (B, K), best first
-        parents, tokens = chosen // vocabulary, chosen % vocabulary
-        scores = sums.flatten(1).gather(1, chosen)
+        ranked, scores, parents, tokens = _extend(output, scores, ended, lengths**length_penalty)
         just_ended = (tokens == END) & ~ended.gather(1, parents)
         ended, lengths = tokens == END, lengths.gather(1, parents)
-        steps.note(step, alive, parents, tokens, alphas)
+        rows = parents + torch.arange(0, len(output), beam, device=device).unsqueeze(1)  # of the B*K
+        newest = torch.stack([tokens, first + rows], 2).unsqueeze(2)
+        history = torch.cat([history.flatten(0, 1)[rows], newest], 2)  # (B, K, T, 2)
+        attention.append(alphas)
+        first += len(output)
 
         found, slot = ranked.masked_fill(~just_ended, -torch.inf).max(1)
         better = found > best[alive]
         winners = alive[better]
         best[winners] = found[better]
-        best_score[winners] = scores.gather(1, slot.unsqueeze(1)).squeeze(1)[better]
-        best_end[winners, 0] = step
-        best_end[winners, 1] = slot[better]
+        best_score[winners] = scores[better, slot[better]]
+        captions[winners, : step + 1] = history[better, slot[better]]
 
         # Sums only fall, so a hypothesis' rank can at best become its sum over the greatest length.
         bound = scores.masked_fill(ended, -torch.inf) / max_steps**length_penalty
         racing = (bound > best[alive].unsqueeze(1)).any(1)
         if step + 1 == max_steps or not racing.any():
             break
-        rows = (parents + torch.arange(len(alive), device=device).unsqueeze(1) * beam).flatten()
-        state = State(*(part[rows] for part in state))
-        if racing.sum() <= 0.75 * len(alive):  # leave out the images that are done
-            memory, alive = memory.select(racing.nonzero().squeeze(1)), alive[racing]
-            state = State(*(part.unflatten(0, (-1, beam))[racing].flatten(0, 1) for part in state))
-            tokens, scores, ended, lengths = (part[racing] for part in (tokens, scores, ended, lengths))
+        fewer = bool(racing.sum() <= 0.75 * len(alive))
+        if fewer:  # leave out the images that are done
+            kept = (alive, rows, tokens, scores, ended, lengths, history)
+            alive, rows, tokens, scores, ended, lengths, history = (part[racing] for part in kept)
+            memory = map_tensors(Tensor.__getitem__, memory, racing if shared else rows.flatten())
+        if fewer or beam > 1:
+            state = map_tensors(Tensor.__getitem__, state, rows.flatten())
 
     unended = best[alive].isinf()
-    cut = alive[unended]
-    best_score[cut], best_end[cut, 0], best_end[cut, 1] = scores[unended, 0], step, 0
-    return steps.captions(best_end.tolist(), best_score.tolist())
+    best_score[alive[unended]] = scores[unended, 0]
+    captions[alive[unended], : step + 1] = history[unended, 0]
+    return _read(captions, best_score, [alphas for alphas in attention if alphas is not None])
 
 
-class _Steps:
-    """What every step chose: enough to read a hypothesis backwards from its end."""
+def _extend(output: Tensor, scores: Tensor, ended: Tensor, divisors: Tensor) -> tuple[Tensor, ...]:
+    """The best of all hypotheses one word longer: ranks, scores, parents and words (B, K), best first."""
+    gains = output.log_softmax(1).unflatten(0, scores.shape)  # (B, K, V)
+    gains[:, :, NEVER] = -torch.inf
+    gains.masked_fill_(ended.unsqueeze(2), -torch.inf)
+    gains[:, :, END].masked_fill_(ended, 0)
+    sums = scores.unsqueeze(2) + gains
+    ranked, chosen = (sums / divisors.unsqueeze(2)).flatten(1).topk(scores.shape[1])
+    return ranked, sums.flatten(1).gather(1, chosen), chosen // gains.shape[2], chosen % gains.shape[2]
 
-    def __init__(self, images: int, beam: int, steps: int, regions: int, device: torch.device) -> None:
-        self.parents = torch.zeros(steps, images, beam, dtype=torch.long, device=device)
-        self.tokens = torch.zeros_like(self.parents)
-        # (T, B, K, L) attention of the hypotheses that a step extended, in their order before it
-        self.alphas = torch.zeros(steps, images, beam, regions, device=device) if regions else None
 
-    def note(self, step: int, images: Tensor, parents: Tensor, tokens: Tensor, alphas: Tensor | None) -> None:
-        """Keep a step's choices (B, K) and attention weights (B*K, L) for some of the images."""
-        self.parents[step, images] = parents
-        self.tokens[step, images] = tokens
-        if self.alphas is not None and alphas is not None:
-            self.alphas[step, images] = alphas.unflatten(0, parents.shape).to(self.alphas.dtype)
+def _read(captions: Tensor, scores: Tensor, attention: list[Tensor]) -> Decoded:
+    """Histories (B, T, 2) as captions, up to the end token."""
+    words = [row[: row.index(END)] if END in row else row for row in captions[:, :, 0].tolist()]
+    if not attention:
+        return Decoded(words, scores.tolist(), None)
+    weights = torch.cat(attention)
+    alphas = [weights[rows[: len(row)]] for row, rows in zip(words, captions[:, :, 1], strict=True)]
+    return Decoded(words, scores.tolist(), alphas)
 
-    def captions(self, ends: list[list[int]], scores: list[float]) -> Decoded:
-        """The hypotheses that end at the given (step, slot) of each image."""
-        parents, tokens = self.parents.tolist(), self.tokens.tolist()
-        captions: list[list[int]] = []
-        alphas: list[Tensor] = []
-        for image, (last, end) in enumerate(ends):
-            slot = end
-            words: list[int] = []
-            slots: list[int] = []  # of the hypothesis before each word
-            for step in range(last, -1, -1):
-                words.append(tokens[step][image][slot])
-                slot = parents[step][image][slot]
-                slots.append(slot)
-            words, slots = words[::-1], slots[::-1]
-            if words[-1] == END:
-                words, slots = words[:-1], slots[:-1]
-            captions.append(words)
-            if self.alphas is not None:
-                alphas.append(self.alphas[range(len(slots)), image, slots])  # (T, L)
-        return Decoded(captions, scores, alphas if self.alphas is not None else None)
+
+def map_tensors(change: Callable[..., Tensor], tree: Any, *arguments: Any) -> Any:
+    """Tuples, lists, dicts and dataclasses, nested, with `change(tensor, *arguments)` for every tensor."""
+    if isinstance(tree, Tensor):
+        return change(tree, *arguments)
+    if isinstance(tree, dict):
+        return {key: map_tensors(change, value, *arguments) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        changed = [map_tensors(change, value, *arguments) for value in tree]
+        return type(tree)(*changed) if hasattr(tree, "_fields") else type(tree)(changed)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        values = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+        return dataclasses.replace(tree, **map_tensors(change, values, *arguments))
+    return tree
+
+
+def _repeat(part: Tensor, images: int, times: int) -> Tensor:
+    if part.shape[:1] != (images,):
+        raise ValueError(
+            f"the decoder keeps a tensor of shape {tuple(part.shape)}, but the first dimension must be the "
+            f"batch of {images} images"
+        )
+    return part if times == 1 else part.repeat_interleave(times, 0)

@@ -1,91 +1,98 @@
-"""What a run of the captioner consists of: which parts, which columns, which results."""
+"""The captioner as a task (src/tasks.py)."""
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
 
+from src.build import build, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
+from src.captioning.encoder import build_encoder
 from src.captioning.metrics import distinct_captions, share_seen_in_training, signature
 from src.captioning.module import Captioner
-from src.captioning.parts import compute_in_parts
 from src.captioning.pointing import pointing_game
 from src.captioning.show import show_captions
-from src.config import FIGURES, RATES
+from src.entry_point import UserError
+from src.run.device import device_of
 
-MONITOR, RATE = FIGURES["caption"][0], RATES["caption"]
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "rouge_l")
-COLUMNS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_loss_epoch",
-    "val_loss",
-    "val_bleu4",
-    "val_bleu4_sentence",
-    "val_cider_d",
-    "val_rouge_l",
-    "seconds",
-    RATE,
-)
-TAGS = {
-    "train_loss": "loss/train_running_mean",
-    "train_loss_epoch": "loss/train_epoch",
-    "val_loss": "loss/validation",
-    "val_bleu4": "bleu4/validation",
-    "val_bleu4_sentence": "bleu4/validation_sentence_mean",
-    "val_cider_d": "cider_d/validation",
-    "val_rouge_l": "rouge_l/validation",
-    RATE: f"speed/{RATE}",
+# Keys of the nodes that their targets are not given.
+NOT_ARGUMENTS = {
+    "data": ("name", "min_count", "split_seed"),
+    "encoder": ("size", "fine_tune", "train_norms", "position", "lr", "cache"),
 }
 
 
-def build_data(cfg: DictConfig, say: Any, show_bar: bool = False) -> CaptionData:
+def data_key(cfg: DictConfig) -> str:
+    """What tells one data set, as a run uses it, from another."""
+    limits = (cfg.limit_train, cfg.limit_val, cfg.limit_test)
+    seed = cfg.seed if cfg.encoder.fine_tune else None  # of the encoder's weights
+    return f"{cfg.data} {limits} {cfg.encoder} {seed} {_mean_only(cfg)} {cfg.max_words} {cfg.images}"
+
+
+def build_data(cfg: DictConfig) -> CaptionData:
     """The DataModule of a configuration."""
-    return CaptionData(cfg, say, show_bar)
+    return CaptionData(
+        lambda: build(_arguments(cfg, "data")),
+        lambda: build_encoder(
+            _arguments(cfg, "encoder"),
+            cfg.encoder.size,
+            train_norms=cfg.encoder.train_norms,
+            seed=cfg.seed if cfg.encoder.fine_tune else 0,
+        ),
+        batch_size=cfg.batch_size,
+        cache=Path(cfg.encoder.cache).expanduser(),
+        seed=cfg.seed,
+        split_seed=cfg.data.get("split_seed"),
+        min_count=cfg.data.get("min_count", 1),
+        max_words=cfg.max_words,
+        fine_tune=cfg.encoder.fine_tune,
+        mean_only=_mean_only(cfg),
+        limits=(cfg.limit_train, cfg.limit_val, cfg.limit_test),
+        device=device_of(cfg.accelerator),
+        show_bar=cfg.progress,
+        value_range=cfg.images.range,
+    )
 
 
-def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
+def _arguments(cfg: DictConfig, node: str) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(cfg[node], resolve=True)
+    return {key: value for key, value in plain.items() if key not in NOT_ARGUMENTS[node]}
+
+
+def _mean_only(cfg: DictConfig) -> bool:
+    return getattr(pkgutil.resolve_name(cfg.decoder._target_), "mean_only", False)
+
+
+def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None = None) -> Captioner:
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
     encoder = data.encoder
     module = Captioner(
-        vocabulary=data.vocabulary.to_list(),
+        vocabulary=list(data.vocabulary.words),
         encoder={
-            "name": encoder.name,
+            "config": _arguments(cfg, "encoder"),
             "size": encoder.size,
             "dim": encoder.dim,
             "grid": list(encoder.grid),
-            "weights": cfg.encoder.weights,
             "digest": encoder.digest,
-            "trained": data.encoder_is_trained,
-            "position": cfg.encoder.position,
+            "trained": data.fine_tune,
+            "train_norms": cfg.encoder.train_norms,
+            "position": cfg.encoder.position and not _mean_only(cfg),
+            "lr": cfg.encoder.lr,
             "value_range": cfg.images.range,
         },
-        decoder={
-            "attention": cfg.attention,
-            "embedding": cfg.decoder.embedding,
-            "state": cfg.decoder.state,
-            "attention_size": cfg.decoder.attention_size,
-            "dropout": cfg.dropout,
-            "gate": cfg.decoder.gate and cfg.attention,
-            "deep_output": cfg.decoder.deep_output and cfg.attention,
-        },
-        optimizer=cfg.optimizer,
-        lr=cfg.lr,
-        encoder_lr=cfg.encoder.lr,
-        schedule=cfg.schedule,
-        momentum=cfg.momentum,
-        weight_decay=cfg.weight_decay,
-        clip=cfg.clip,
-        clip_norm=cfg.clip_norm,
+        decoder=complete(cfg.decoder, dropout=cfg.dropout),
+        optimizer=complete(cfg.optimizer),
+        schedule=complete(cfg.schedule) if cfg.schedule else None,
         label_smoothing=cfg.label_smoothing,
         sampling=cfg.sampling,
         attention_penalty=cfg.attention_penalty,
-        seed=cfg.seed,
         beam=cfg.beam,
         compare_beam=cfg.compare_beam,
         max_words=cfg.max_words,
@@ -93,74 +100,56 @@ def build_module(cfg: DictConfig, data: CaptionData) -> Captioner:
     )
     if module.encoder is not None:
         module.encoder.load_state_dict(encoder.state_dict())
-    if cfg.batch_parts > 1:
-        compute_in_parts(module, cfg.batch_parts, cfg.batch_size)
     return module
 
 
-def summarize(
-    rows: list[dict[str, float]],
-    best_epoch: int | None,
-    test_last: dict[str, float],
-    test_best: dict[str, float],
-) -> dict[str, Any]:
-    """The measured part of results.json; null where a run did not get that far.
+def check_module(cfg: DictConfig, data: CaptionData) -> None:
+    """Build the decoder and score two captions.
 
-    Args:
-        rows: metrics.csv's.
-        best_epoch: of the highest validation BLEU-4, the first one on ties.
-        test_last: test scores of the last epoch's weights (the protocol's).
-        test_best: of the best validation epoch's weights.
+    Raises:
+        UserError: it does not fit the regions or the vocabulary.
     """
-    last = rows[-1] if rows else {}
-    best = rows[best_epoch - 1] if best_epoch else {}
-    of_last = {name: last.get(name) for name in ("train_loss", "train_loss_epoch", "val_loss")}
-    searches = [name.removesuffix("_bleu1") for name in test_last if name.endswith("_bleu1")] or ["test"]
-    return {
-        **of_last,
-        **{name: last.get(name) for name in COLUMNS if name.startswith("val_") and name != "val_loss"},
-        "best_val_bleu4": best.get("val_bleu4"),
-        "best_epoch": best_epoch,
-        **{
-            f"{search}_{score}": test_last.get(f"{search}_{score}") for search in searches for score in SCORES
-        },
-        **{
-            f"{search}_{score}_best_val": test_best.get(f"{search}_{score}")
-            for search in searches
-            for score in SCORES
-        },
-    }
+    module = build_module(cfg, data).eval()
+    batch = next(iter(data.val_dataloader()))
+    tokens = batch.tokens[:1, :-1]
+    try:
+        with torch.no_grad():
+            scores, _ = module.decoder(module.encode(batch.inputs[:1]), tokens)
+    except Exception as error:  # whatever a stranger's forward raises
+        raise UserError(
+            f"{cfg.decoder._target_} fails on a caption: {type(error).__name__}: {error}"
+        ) from error
+    shape = (*tokens.shape, len(data.vocabulary))
+    if tuple(scores.shape) != shape:
+        raise UserError(
+            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, "
+            "words) are needed"
+        )
 
 
-def conclude(
-    module: Captioner, data: CaptionData, folder: Path, logger: TensorBoardLogger, epochs: int
+def log_artifacts(
+    module: Captioner, data: CaptionData, folder: Path, trainer: L.Trainer, cfg: DictConfig
 ) -> dict[str, Any]:
-    """Show what the last epoch's weights wrote on the test split; return what results.json says of it.
+    """Show what the last epoch's weights wrote on the test split; return what results.json tells of it.
 
     Writes captions.json (COCO's results format), gallery.html, gallery.png and attention/ into the folder.
     """
     images = data.splits["test"].images
-    written = module.written["test"]
-    captions = [written.captions[row] for row in range(len(images))]
-    training = [image.captions for image in data.splits["train"].images]
+    predicted = module.predictions["test"]
+    captions = [predicted.captions[row] for row in range(len(images))]
+    training = [caption for image in data.splits["train"].images for caption in image.captions]
     references = [image.captions for image in images]
     beam, penalty = module.hparams["beam"], module.hparams["length_penalty"]
+    means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
         "signatures": {score: signature(score, references, beam, penalty) for score in SCORES},
         "distinct_captions": distinct_captions(captions),
-        "share_seen_in_training": share_seen_in_training(
-            captions, [caption for several in training for caption in several]
-        ),
-        "baselines": score_baselines(
-            data.splits["train"].images,
-            images,
-            train_means=data.means.get("train"),
-            means=data.means.get("test"),
-        ),
+        "share_seen_in_training": share_seen_in_training(captions, training),
+        "baselines": score_baselines(data.splits["train"].images, images, **means),
     }
-    if written.alphas:
-        game = pointing_game(images, captions, written.alphas, module.hparams["encoder"]["grid"])
+    if predicted.alphas:
+        game = pointing_game(images, captions, predicted.alphas, module.hparams["encoder"]["grid"])
         if game is not None:
             found["pointing_game"] = game
-    show_captions(module, data, folder, logger, epochs)
+    show_captions(module, data, folder, trainer, cfg.gallery)
     return found

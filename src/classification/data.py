@@ -1,42 +1,104 @@
-"""Images as one uint8 tensor that lives where the model runs, indexed in chunks of many batches.
+"""Labelled images that live where the model runs, gathered a batch at a time.
 
-A DataLoader over single images costs more than the network does at batch 8. Here an epoch's order is
-drawn at once and images are gathered for a chunk of batches at a time; the LightningModule takes as
-many optimizer steps a chunk as it holds batches.
+A DataLoader over single images costs more than the network does at batch 8: here an epoch's order is drawn at
+once, and a batch is one indexing of a resident tensor.
+
+Dimension letters: N images, B batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 
 import lightning as L
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from src.classification.idx import count_classes, find_idx, read_idx
-from src.download import FILES, DataUnavailable, fetch_fashion_mnist
-from src.seeds import epoch_order
+from src.entry_point import UserError
+from src.run.seeds import epoch_order
 
-# Images a chunk: large enough that Lightning's work per chunk vanishes, small enough for the cache.
-CHUNK_IMAGES = 512
 EVALUATION_BATCH = 250
+LABEL_GAP = 10  # a label that leaves so many classes before it without an image is a mistake
 
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+
+@dataclass(frozen=True, eq=False)
+class ImageArrays:
+    """A data set in memory, or memory-mapped: what a function named by `data._target_` returns.
+
+    Args:
+        train_images: (N, H, W) grey or (N, H, W, 3) colour, uint8.
+        train_labels: (N,) whole numbers from 0.
+        test_images, test_labels: the same.
+        classes: their names, in the order of the labels; None for their numbers.
+        val_images, val_labels: None where validation images are set aside from the training images.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...] | None = None
+    val_images: np.ndarray | None = None
+    val_labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Check that all parts fit together.
+
+        Raises:
+            UserError: they do not; the sentence names the part, the value and the limit.
+        """
+        parts = {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
+        if self.val_images is not None and self.val_labels is not None:
+            parts["val"] = (self.val_images, self.val_labels)
+        sides = self.train_images.shape[1:]
+        known = len(self.classes) if self.classes else int(self.train_labels.max(initial=0)) + LABEL_GAP
+        for name, (images, labels) in parts.items():
+            if (
+                images.dtype != np.uint8
+                or images.ndim not in (3, 4)
+                or images.shape[3:] not in ((), (1,), (3,))
+            ):
+                raise UserError(
+                    f"the {name} images are {images.dtype} of shape {tuple(map(int, images.shape))}: "
+                    "uint8 of (N, H, W) or (N, H, W, 3) is read"
+                )
+            if images.shape[1:] != sides or len(images) != len(labels) or not len(labels):
+                raise UserError(
+                    f"the {name} set has {len(images)} images of {tuple(map(int, images.shape[1:]))} and "
+                    f"{len(labels)} labels: as many labels as images, one at least, all of "
+                    f"{tuple(map(int, sides))}, are needed"
+                )
+            wrong = np.flatnonzero((labels < 0) | (labels >= known))
+            if len(wrong):
+                raise UserError(
+                    f"the {name} label {int(labels[wrong[0]])} of image {int(wrong[0])} is none of the classes "
+                    f"0 to {known - 1}: mend the label, or name all classes"
+                )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes' names; their numbers where there are none."""
+        highest = max(int(self.train_labels.max()), int(self.test_labels.max()))
+        return self.classes or tuple(map(str, range(highest + 1)))
+
+    @cached_property
+    def digest(self) -> str:
+        """A short hash of all images and labels."""
+        found = hashlib.sha256()
+        arrays = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        for array in (*arrays, self.val_images, self.val_labels):
+            if array is not None:
+                found.update(f"{array.dtype}{array.shape}".encode())
+                found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
 
 
 def train_val_split(size: int, val_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,138 +108,164 @@ def train_val_split(size: int, val_size: int, seed: int) -> tuple[np.ndarray, np
         Indices of the size - val_size training and of the val_size validation images, shuffled.
 
     Raises:
-        ValueError: fewer than one image would remain for training or for validation.
+        UserError: fewer than one image would remain for training or for validation.
     """
     if not 0 < val_size < size:
-        raise ValueError(
-            f"data.val_size={val_size} of {size} training images leaves none for one of the two parts"
-        )
+        raise UserError(f"data.val_size={val_size} must be at least 1 and below the {size} training images")
     order = np.random.RandomState(seed).permutation(size)
     return order[val_size:], order[:val_size]
 
 
-class Chunks:
-    """An epoch over resident images, in chunks of (images (N, 1, H, W) uint8, labels (N,) int64).
+class Batches:
+    """An epoch over resident images, in batches of (images (B, C, H, W) uint8, labels (B,) int64).
 
     Args:
-        order: gives the epoch's order of indices, on the images' device; None for the stored order.
+        images: (N, C, H, W) uint8, on the model's device or memory-mapped.
+        labels: (N,) int64, on the model's device.
+        indices: of this split's images.
+        size: images a batch.
+        order: permutes this split anew each epoch; None for the stored order.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, chunk: int, order: Callable[[], Tensor] | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        size: int,
+        order: Callable[[], Tensor] | None = None,
     ) -> None:
-        self.images, self.labels, self.chunk, self.order = images, labels, chunk, order
+        self.images, self.labels, self.indices = images, labels, indices
+        self.size, self.order = size, order
 
     def __len__(self) -> int:
-        return math.ceil(len(self.labels) / self.chunk)
+        return math.ceil(len(self.indices) / self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.order is None:
-            yield from zip(self.images.split(self.chunk), self.labels.split(self.chunk), strict=True)
-            return
-        for indices in self.order().split(self.chunk):
-            yield self.images[indices], self.labels[indices]
+        indices = self.indices if self.order is None else self.indices[self.order()]
+        for chosen in indices.split(self.size):
+            images = self.images[chosen.to(self.images.device)]
+            yield images.to(self.labels.device, non_blocking=True), self.labels[chosen]
 
 
 class ImageData(L.LightningDataModule):
-    """Fashion-MNIST, or own data in the same file format (src/classification/idx.py), for `Classifier`.
+    """A labelled image data set for `Classifier`.
 
     Args:
-        cfg: the composed settings (src/config.py).
+        load: reads the images.
+        batch_size: images an optimizer step.
+        seed: of the training images' order, which is drawn anew each epoch.
+        val_size: training images set aside for validation, unless the data set has its own.
+        split_seed: of that split.
+        limits: train, val, test: use that many images only; None for all.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(
+        self,
+        load: Callable[[], ImageArrays],
+        *,
+        batch_size: int,
+        seed: int = 42,
+        val_size: int = 10_000,
+        split_seed: int = 42,
+        limits: tuple[int | None, int | None, int | None] = (None, None, None),
+    ) -> None:
         super().__init__()
-        self.cfg = cfg
-        self.parts: dict[str, tuple[Tensor, Tensor]] = {}  # split -> images (N, 1, H, W) uint8, labels (N,)
-        self.image_size = (1, 0, 0)
-        self.classes = 0
-
-    def prepare_data(self) -> None:
-        """Fetch what is missing.
-
-        Raises:
-            DataUnavailable: no source has it.
-        """
-        if self.cfg.data.name == "fashion_mnist":
-            fetch_fashion_mnist(Path(self.cfg.data.root))
+        self.load, self.batch_size, self.seed = load, batch_size, seed
+        self.val_size, self.split_seed, self.limits = val_size, split_seed, limits
+        self.chunk = 1  # batches that are handed out at a time (src/classification/fast.py)
+        self.arrays: ImageArrays | None = None
+        self.splits: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # images, labels, indices
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and split the images, on the CPU; they move to the model's device when training starts.
+        """Read and split the images, on the CPU; they move to the model's device when they are first used.
 
         Raises:
-            DataUnavailable: a file is missing or damaged, or a label is far beyond the others.
-            ValueError: a split would be empty.
+            UserError: the data set cannot be read, or a split would be empty.
         """
-        if self.parts:
+        if self.splits:
             return
-        folder = Path(self.cfg.data.root)
-        if self.cfg.data.name == "fashion_mnist":
-            folder = folder / "FashionMNIST" / "raw"
-            files = [folder / name for name in FILES]
+        arrays = self.arrays = self.load()
+        train, test = (
+            _tensors(arrays.train_images, arrays.train_labels),
+            _tensors(arrays.test_images, arrays.test_labels),
+        )
+        if arrays.val_images is not None and arrays.val_labels is not None:
+            val = _tensors(arrays.val_images, arrays.val_labels)
+            train_indices, val_indices = np.arange(len(train[1])), np.arange(len(val[1]))
         else:
-            files = [*find_idx(folder, self.cfg.data.prefix)]
-        train_images, train_labels, test_images, test_labels = map(read_idx, files)
-        for images, labels, what in (
-            (train_images, train_labels, "train"),
-            (test_images, test_labels, "t10k"),
+            val = train
+            train_indices, val_indices = train_val_split(len(train[1]), self.val_size, self.split_seed)
+        chosen = (train_indices, val_indices, np.arange(len(test[1])))
+        for name, tensors, indices, limit in zip(
+            ("train", "val", "test"), (train, val, test), chosen, self.limits, strict=True
         ):
-            if images.ndim != 3 or labels.shape != images.shape[:1]:
-                raise DataUnavailable(
-                    f"{folder}: {what} images {images.shape} and labels {labels.shape} do not belong together"
-                )
-        if train_images.shape[1:] != test_images.shape[1:]:
-            raise DataUnavailable(
-                f"{folder}: training images are {train_images.shape[1:]}, test images {test_images.shape[1:]}"
-            )
-        if not len(train_labels) or not len(test_labels):
-            raise DataUnavailable(f"{folder}: the training images or the test images are none")
-        self.classes = count_classes({files[1]: train_labels, files[3]: test_labels})
-        if self.cfg.data.transpose:
-            train_images, test_images = (images.transpose(0, 2, 1) for images in (train_images, test_images))
-        train, val = train_val_split(len(train_labels), self.cfg.data.val_size, self.cfg.data.split_seed)
-        cfg = self.cfg
-        self.parts = {
-            "train": _tensors(train_images, train_labels, train[: cfg.limit_train]),
-            "val": _tensors(train_images, train_labels, val[: cfg.limit_val]),
-            "test": _tensors(test_images, test_labels, np.arange(len(test_labels))[: cfg.limit_test]),
-        }
-        self.image_size = (1, *train_images.shape[1:])
+            self.splits[name] = (*tensors, torch.from_numpy(indices[:limit]))
 
-    def to_device(self, device: torch.device) -> None:
-        """Move all images and labels to where the model runs."""
-        self.parts = {
-            split: (images.to(device), labels.to(device)) for split, (images, labels) in self.parts.items()
-        }
+    @property
+    def image_size(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.splits["train"][0].shape[1:]
+        return channels, height, width
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the data set."""
+        assert self.arrays is not None
+        return self.arrays.digest
+
+    def state_dict(self) -> dict[str, str]:
+        return {"digest": self.digest}
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        """Compare the data with those that the run began with.
+
+        Raises:
+            UserError: they have changed since.
+        """
+        if state_dict["digest"] != self.digest:
+            raise UserError(
+                "the images or labels have changed since this run began: put back what was there, or start afresh "
+                "with force=true"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        assert self.arrays is not None
+        return self.arrays.class_names
 
     @property
     def examples(self) -> int:
         """Training images an epoch."""
-        return len(self.parts["train"][1])
+        return len(self.splits["train"][2])
 
-    def train_dataloader(self) -> Chunks:
-        images, labels = self._resident("train")
-        batch = self.cfg.batch_size
-        return Chunks(images, labels, max(1, CHUNK_IMAGES // batch) * batch, self._order)
+    def train_dataloader(self) -> Batches:
+        return Batches(*self._resident("train"), self.batch_size * self.chunk, self._order)
 
-    def val_dataloader(self) -> Chunks:
-        return Chunks(*self._resident("val"), EVALUATION_BATCH)
+    def val_dataloader(self) -> Batches:
+        return Batches(*self._resident("val"), EVALUATION_BATCH)
 
-    def test_dataloader(self) -> Chunks:
-        return Chunks(*self._resident("test"), EVALUATION_BATCH)
+    def test_dataloader(self) -> Batches:
+        return Batches(*self._resident("test"), EVALUATION_BATCH)
 
-    def _resident(self, split: str) -> tuple[Tensor, Tensor]:
+    def _resident(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        images, labels, indices = self.splits[split]
         if self.trainer is not None:
-            self.to_device(self.trainer.strategy.root_device)
-        return self.parts[split]
+            device = self.trainer.strategy.root_device
+            mapped = self.arrays is not None and isinstance(self.arrays.train_images, np.memmap)
+            images = images if mapped else images.to(device)
+            self.splits[split] = (images, labels.to(device), indices.to(device))
+        return self.splits[split]
 
     def _order(self) -> Tensor:
         """The current epoch's order: a function of seed and epoch alone, so that a resumed run repeats it."""
         assert self.trainer is not None
-        images, labels = self.parts["train"]
-        return epoch_order(len(labels), self.cfg.seed, self.trainer.current_epoch).to(images.device)
+        indices = self.splits["train"][2]
+        return epoch_order(len(indices), self.seed, self.trainer.current_epoch).to(indices.device)
 
 
-def _tensors(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-    chosen = torch.from_numpy(images[indices]).unsqueeze(1)  # (N, H, W) -> (N, 1, H, W)
-    return chosen, torch.from_numpy(labels[indices].astype(np.int64))
+def _tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Views (N, C, H, W), in channels_last for colour, and labels (N,) int64."""
+    pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    return pixels, torch.from_numpy(labels.astype(np.int64))

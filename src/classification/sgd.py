@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Conv2d, Dropout, Linear, Module, Parameter
 from torch.nn.modules.module import _has_any_global_hook
 
-from src.classification.network import ConvNet
+from src.classification.networks import ConvNet
 
 LARGEST_BATCH = 16  # above it, autograd on whole layers is as fast
 BLOCK = 2**20  # bytes of a weight's rows that a core keeps at hand (its L2 cache) between two products

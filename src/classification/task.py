@@ -1,113 +1,129 @@
-"""What a run of the classifier consists of: which parts, which columns, which results."""
+"""The classifier as a task (src/tasks.py)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import lightning as L
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
-from torch import Tensor
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
+from src.build import build, complete, refuse_untrusted
+from src.classification import fast
 from src.classification.data import ImageData
 from src.classification.module import Classifier
-from src.classification.parts import compute_in_parts
-from src.config import FIGURES, RATES
+from src.entry_point import UserError
 from src.filters.kernels import ACROSS, protocol_kernels
+from src.run.fit import RunBar
+from src.run.recorder import Recorder
 
-MONITOR, RATE = FIGURES["classify"][0], RATES["classify"]
-COLUMNS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_loss_epoch",
-    "val_loss",
-    "val_acc",
-    "seconds",
-    "images_per_second",
-)
-TAGS = {
-    "train_loss": "loss/train_running_mean",
-    "train_loss_epoch": "loss/train_epoch",
-    "val_loss": "loss/validation",
-    "val_acc": "accuracy/validation",
-    "images_per_second": "speed/images_per_second",
-}
+NOT_ARGUMENTS = {"data": ("name", "val_size", "split_seed")}  # keys of `data` that its function is not given
 
 
-def build_data(cfg: DictConfig, say: Any = None, show_bar: bool = False) -> ImageData:
-    """The DataModule of a configuration; this one has nothing to say."""
-    return ImageData(cfg)
+def data_key(cfg: DictConfig) -> str:
+    """What tells one data set from another."""
+    return f"{cfg.data} {cfg.limit_train} {cfg.limit_val} {cfg.limit_test}"
 
 
-def build_module(cfg: DictConfig, data: ImageData) -> Classifier:
-    """The LightningModule of a configuration, its weights drawn from torch's global generator."""
-    module = Classifier(
-        dropout=cfg.dropout,
-        lr=cfg.lr,
+def build_data(cfg: DictConfig) -> ImageData:
+    """The DataModule of a configuration."""
+    source: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    read = {key: value for key, value in source.items() if key not in NOT_ARGUMENTS["data"]}
+    options = {key: source[key] for key in ("val_size", "split_seed") if key in source}
+    return ImageData(
+        lambda: build(read),
         batch_size=cfg.batch_size,
         seed=cfg.seed,
-        optimizer=cfg.optimizer,
-        momentum=cfg.momentum,
-        weight_decay=cfg.weight_decay,
-        augment=cfg.augment,
-        image_size=data.image_size,
-        classes=data.classes,
+        limits=(cfg.limit_train, cfg.limit_val, cfg.limit_test),
+        **options,
     )
-    if cfg.batch_parts > 1:
-        compute_in_parts(module, cfg.batch_parts)
+
+
+def data_of_run(folder: Path) -> ImageData:
+    """The data that the run in `folder` was trained on, set up.
+
+    Raises:
+        UserError: they cannot be had, or the run's config.yaml asks for code that is not trusted.
+    """
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    refuse_untrusted(OmegaConf.to_container(cfg.data))
+    data = build_data(cfg)
+    data.setup()
+    return data
+
+
+def build_module(cfg: DictConfig, data: ImageData, trainer: L.Trainer | None = None) -> Classifier:
+    """The LightningModule of a configuration, its weights drawn from torch's global generator.
+
+    Args:
+        trainer: with it, the fast path is taken where it applies.
+    """
+    classes = len(data.class_names)
+    is_fast = cfg.fast and trainer is not None and fast.applies(trainer, cfg.schedule, (Recorder, RunBar))
+    schedule = OmegaConf.to_container(cfg.schedule, resolve=True) or None
+    module = (fast.ChunkedClassifier if is_fast else Classifier)(
+        network=complete(
+            cfg.network,
+            dropout=cfg.dropout,
+            image_size=list(data.image_size),
+            in_channels=data.image_size[0],
+            classes=classes,
+            num_classes=classes,
+        ),
+        optimizer=OmegaConf.to_container(cfg.optimizer, resolve=True),  # type: ignore[arg-type]
+        schedule=schedule,  # type: ignore[arg-type]
+        image_size=list(data.image_size),
+        class_names=list(data.class_names),
+        augment=cfg.augment,
+        label_smoothing=cfg.label_smoothing,
+    )
+    if isinstance(module, fast.ChunkedClassifier):
+        module.batch_size = cfg.batch_size
+        data.chunk = max(1, fast.CHUNK_IMAGES // cfg.batch_size)
     return module
 
 
-def summarize(
-    rows: list[dict[str, float]],
-    best_epoch: int | None,
-    test_last: dict[str, float],
-    test_best: dict[str, float],
-) -> dict[str, Any]:
-    """The measured part of results.json; null where a run did not get that far.
+def check_module(cfg: DictConfig, data: ImageData) -> None:
+    """Build the network and send two images through it.
 
-    Args:
-        rows: metrics.csv's.
-        best_epoch: of the highest validation accuracy, the first one on ties.
-        test_last: test metrics of the last epoch's weights (the protocol's).
-        test_best: of the best validation epoch's weights.
+    Raises:
+        UserError: it does not fit the images or the classes.
     """
-    last = rows[-1] if rows else {}
-    best = rows[best_epoch - 1] if best_epoch else {}
-    return {
-        "train_loss": last.get("train_loss"),
-        "train_loss_epoch": last.get("train_loss_epoch"),
-        "val_acc": last.get("val_acc"),
-        "val_loss": last.get("val_loss"),
-        "best_val_acc": best.get("val_acc"),
-        "best_epoch": best_epoch,
-        "test_acc": test_last.get("test_acc"),
-        "test_loss": test_last.get("test_loss"),
-        "test_acc_best_val": test_best.get("test_acc"),
-    }
+    module = build_module(cfg, data).eval()
+    images = data.splits["train"][0][:2]
+    name, shape = cfg.network._target_, (len(images), len(data.class_names))
+    try:
+        with torch.no_grad():
+            scores = module(images)
+    except Exception as error:  # whatever a stranger's forward raises
+        raise UserError(
+            f"{name} fails on images {tuple(images.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if tuple(scores.shape) != shape:
+        raise UserError(
+            f"{name} gives scores {tuple(scores.shape)} where {shape} (images, classes) are needed"
+        )
 
 
-def conclude(
-    module: Classifier, data: ImageData, folder: Path, logger: TensorBoardLogger, epochs: int
+def log_artifacts(
+    module: Classifier, data: ImageData, folder: Path, trainer: L.Trainer, cfg: DictConfig
 ) -> dict[str, Any]:
-    """Show in TensorBoard what the finished run learned; adds nothing to results.json."""
-    for title, image in pictures(module).items():
-        logger.experiment.add_image(title, image, epochs)
+    """Show the kernels of the first two convolutions in TensorBoard; adds nothing to results.json."""
+    convolutions = [
+        (name, layer) for name, layer in module.network.named_modules() if isinstance(layer, nn.Conv2d)
+    ]
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            for name, layer in convolutions[:2]:
+                kernels = interpolate(
+                    protocol_kernels(layer.weight).unsqueeze(1), scale_factor=16
+                )  # (out, 1, h, w)
+                grid = make_grid(kernels, nrow=ACROSS, padding=4, pad_value=1.0)
+                logger.experiment.add_image(f"kernels/{name}", grid, trainer.current_epoch)
     return {}
-
-
-def pictures(module: Classifier) -> dict[str, Tensor]:
-    """Images (3, H, W) for TensorBoard: the kernels of both convolutions as the report draws them.
-
-    Min-max normalised per layer, 8 a row; of layer 2 the kernels of input channel 0.
-    """
-    kernels = {"kernels/conv1": "conv1", "kernels/conv2_input_channel_0": "conv2"}
-    found = {}
-    for title, layer in kernels.items():
-        weight = getattr(module.network, layer).weight  # (out, in, 3, 3)
-        scaled = protocol_kernels(weight).unsqueeze(1)  # (out, 1, 3, 3)
-        found[title] = make_grid(interpolate(scaled, scale_factor=16), nrow=ACROSS, padding=4, pad_value=1.0)
-    return found

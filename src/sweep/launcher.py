@@ -6,6 +6,7 @@ The command's exit status and ranking come from the folders of the planned runs,
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,46 +18,47 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src import stops
-from src.composition import is_basic
-from src.job import record_failure, say_to_terminal
-from src.overrides import with_listed_ranges
-from src.plan import Plan, check_data, folder_mistake, plan_of, refuse
+from src.config.overrides import with_listed_ranges
+from src.entry_point import InvalidCommand
+from src.run import signals
+from src.run.job import record_failure
+from src.sweep.plan import Plan, folder_error, plan_of, preflight
 
 OURS = "hydra_plugins.report_"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+logger = logging.getLogger(__name__)
 
 
 class CheckedLauncher(Launcher):
-    """Hydra's side: takes the jobs of a multirun, returns each one's validation figure."""
+    """Takes the jobs of a multirun, returns each one's validation metric."""
 
-    launched: ClassVar[list[Plan]] = []  # in this process, for the command's exit status
+    launched: ClassVar[list[Plan]] = []  # in this process, for the command's exit status and ranking
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
-        refuse(filter(None, [folder_mistake(Path(config.hydra.sweep.dir))]))  # before Hydra makes it
+        if error := folder_error(Path(config.hydra.sweep.dir)):  # before Hydra makes it
+            raise InvalidCommand([error])
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Check all jobs, then run them.
 
         Raises:
-            SystemExit: status 2, after naming every mistake, before any job ran; see `run`.
+            InvalidCommand: naming every error, before any job ran; see `run`.
         """
         loader = self.hydra_context.config_loader
         plans = [plan_of(loader.load_sweep_config(self.config, list(job))) for job in job_overrides]
         try:
-            refuse(mistake for plan in plans for mistake in plan.mistakes())
-            stops.heed()
+            if errors := [error for plan in plans for error in plan.errors()]:
+                raise InvalidCommand(errors)
+            signals.install_signal_handlers()
             self.run(plans, job_overrides, initial_job_idx)
-        except SystemExit:
-            _remove_empty(Path(self.config.hydra.sweep.dir))
+        except InvalidCommand:
+            remove_empty(Path(self.config.hydra.sweep.dir))
             raise
         CheckedLauncher.launched.extend(plans)
         return [
             JobReturn(
-                overrides=list(job),
-                cfg=plan.cfg,
-                status=JobStatus.COMPLETED,
-                _return_value=plan.figure(plan.results() or {}),
+                overrides=list(job), cfg=plan.cfg, status=JobStatus.COMPLETED, _return_value=plan.metric()
             )
             for job, plan in zip(job_overrides, plans, strict=True)
         ]
@@ -65,8 +67,8 @@ class CheckedLauncher(Launcher):
         """Run every plan that is not finished yet.
 
         Raises:
-            SystemExit: 130, 143 or 129 when told to stop (src/stops.py), what is finished stays, the rest
-                goes on with the same command; 1 or 2 where the data cannot be used.
+            KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on.
+            InvalidCommand: the data or a network cannot be used.
         """
         raise NotImplementedError
 
@@ -89,7 +91,8 @@ class OtherLauncher(CheckedLauncher):
 
     def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
         """See `CheckedLauncher.run`."""
-        check_data(plans)
+        if errors := preflight(plans):
+            raise InvalidCommand(errors)
         causes: list[Any] = [None] * len(plans)
         try:
             returns = self.inner.launch(job_overrides, initial_job_idx=first)
@@ -99,7 +102,7 @@ class OtherLauncher(CheckedLauncher):
         for plan, reason in zip(plans, causes, strict=True):
             if plan.results() is None and plan.run.mismatch() is None:
                 cause = "its job left no results" if reason is None else f"{type(reason).__name__}: {reason}"
-                say_to_terminal(f"{plan.run.name}  failed  ({cause})")
+                logger.info("%s  failed  (%s)", plan.run.name, cause)
                 record_failure(plan.cfg, plan.run, cause)
 
 
@@ -107,6 +110,7 @@ class Planning(Callback):
     """Puts a launcher that is not ours behind `OtherLauncher`, and lists ranges before Hydra adds them up."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Change the composed configuration in place."""
         with open_dict(config):
             if not str(config.hydra.launcher["_target_"]).startswith(OURS):
                 config.hydra.launcher = {
@@ -114,15 +118,14 @@ class Planning(Callback):
                     "_recursive_": False,
                     "launcher": config.hydra.launcher,
                 }
-            if is_basic(config.hydra):
+            if config.hydra.sweeper["_target_"] == BASIC_SWEEPER:
                 asked = config.hydra.overrides.task
                 config.hydra.overrides.task = [with_listed_ranges(argument) for argument in asked]
                 for key, values in (config.hydra.sweeper.params or {}).items():
-                    listed = with_listed_ranges(f"{key}={values}")
-                    config.hydra.sweeper.params[key] = listed.partition("=")[2]
+                    config.hydra.sweeper.params[key] = with_listed_ranges(f"{key}={values}").partition("=")[2]
 
 
-def _remove_empty(folder: Path) -> None:
+def remove_empty(folder: Path) -> None:
     """Take away the folder of a sweep that was refused, where it holds nothing but Hydra's multirun.yaml."""
     with contextlib.suppress(OSError):
         if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:

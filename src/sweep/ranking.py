@@ -1,120 +1,191 @@
 """Rank the runs of a sweep by their validation metric: ranking.csv, ranking.md and a table in the terminal.
 
-    python -m src.sweep.ranking outputs/fashion_mnist
-
-makes them, and the sweep's plots, again from the runs' files alone, also while the sweep still runs.
-The test set has no say in the rank.
+The test set has no say in the rank. Equal validation metrics share a rank (1, 2, 2, 4).
 """
 
-import argparse
+from __future__ import annotations
+
+import csv
+import io
+import re
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import Any
 
-from src import stops
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from src.files import remove_leftovers, write_atomically
-from src.sweep.runs import STATUSES, TASKS, RunFiles, SweepError, plain, read_runs
-from src.sweep.tables import Ranking, Row, show, to_csv, to_markdown
-from src.sweep.variants import differing, order
+from src.sweep.runs import STATUSES, RunRecord, differing, read_runs, sort_key
+from src.tasks import Task
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-__all__ = ["Ranking", "Row", "SweepError", "main", "rank", "report", "show", "write"]
+@dataclass(frozen=True)
+class Ranking:
+    """The runs of a sweep, best first, the runs without a rank below.
 
-NARROW = 80  # columns, where the output is no terminal
+    Attributes:
+        rows: rank (None for a run that is not done) and run.
+        named: the settings that tell the runs apart.
+    """
+
+    folder: Path
+    task: Task
+    rows: tuple[tuple[int | None, RunRecord], ...]
+    named: tuple[str, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        task = self.task
+        return ("train_loss", task.monitor, task.test, task.test_best, *task.further)
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        return ("rank", *self.named, *self.metrics, "status", "seconds")
+
+    def values(self, rank: int | None, run: RunRecord) -> list[Any]:
+        """A row's values, None where there is none."""
+        settings = [run.settings.get(key) for key in self.named]
+        return [rank, *settings, *map(run.number, self.metrics), run.status, run.number("seconds")]
+
+    def texts(self, rank: int | None, run: RunRecord) -> list[str]:
+        """The same to read: metrics with 4 decimals, seconds with 1."""
+        digits = {**dict.fromkeys(self.metrics, 4), "seconds": 1}
+        values = zip(self.header, self.values(rank, run), strict=True)
+        return [
+            "" if value is None else f"{value:.{digits[key]}f}" if key in digits else shown(value)
+            for key, value in values
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to know besides the table."""
+        counts = [(status, sum(run.status == status for _, run in self.rows)) for status in STATUSES]
+        found = [
+            f"{len(self.rows)} runs: " + ", ".join(f"{count} {status}" for status, count in counts if count)
+        ]
+        found.append(
+            f"Ranked by {self.task.label} after the last epoch; train_loss is the running mean since the first epoch."
+        )
+        found += [self.task.remark] if self.task.remark else []
+        other = [run for _, run in self.rows if run.is_of_other_code]
+        if other:
+            commits = sorted({str(run.results.get("commit")) for run in other})
+            found.append(
+                f"Made by other code: {len(other)} runs, commit {', '.join(commits)}; force=true repeats them."
+            )
+        return found + [f"{run.name}: {run.status}, {run.cause}" for _, run in self.rows if run.cause]
 
 
 def rank(folder: Path) -> Ranking:
     """Read the runs of the sweep in `folder` and rank those that are done; writes nothing.
 
-    Equal validation metrics share a rank (1, 2, 2, 4) and stand in the order of their settings.
-
-    Raises SweepError when `folder` holds no runs, or runs of several tasks, whose metrics do not compare.
+    Raises:
+        UserError: as `read_runs`.
     """
     runs = read_runs(folder)
-    tasks = sorted({run.task for run in runs if run.task is not None})
-    if len(tasks) > 1:
-        raise SweepError(f"{folder} holds runs of several tasks ({', '.join(tasks)}), which do not compare.")
-    task = TASKS[tasks[0] if tasks else "classify"]
-    extra = differing(runs)
+    task = runs[0].task
+    always = [key for key in task.always_named if any(key in run.settings for run in runs)]
+    named = (*always, *differing(runs, besides=always))
 
-    def by_settings(run: RunFiles) -> tuple:
-        settings = [run.dropout, run.lr, *(run.settings.get(key) for key in extra)]
-        return (*map(order, settings), run.name)
+    def by_settings(run: RunRecord) -> Any:
+        return [*(sort_key(run.settings.get(key)) for key in named), run.name]
 
-    done = [run for run in runs if run.status == "done"]
-    done.sort(key=lambda run: (-run.numbers[task.validation], by_settings(run)))
-    rows: list[Row] = []
-    for place, run in enumerate(done, start=1):
-        tied = rows and rows[-1].run.numbers[task.validation] == run.numbers[task.validation]
-        rows.append(Row(rows[-1].rank if tied else place, run))
-    rest = [run for run in runs if run.status != "done"]
-    rest.sort(key=lambda run: (STATUSES.index(run.status), by_settings(run)))
-    return Ranking(folder, task, (*rows, *(Row(None, run) for run in rest)), extra)
+    done = [run for run in runs if run.status == "done" and run.number(task.monitor) is not None]
+    done.sort(key=lambda run: (-(run.number(task.monitor) or 0.0), by_settings(run)))
+    scores = [run.number(task.monitor) for run in done]
+    rest = sorted(
+        (run for run in runs if run not in done),
+        key=lambda run: (STATUSES.index(run.status), by_settings(run)),
+    )
+    rows = [(scores.index(run.number(task.monitor)) + 1, run) for run in done]
+    return Ranking(folder, task, (*rows, *((None, run) for run in rest)), named)
 
 
-def write(ranking: Ranking) -> list[Path]:
-    """Write ranking.csv and ranking.md into the sweep's folder and return their paths. Raises OSError."""
-    contents = {"ranking.csv": to_csv(ranking), "ranking.md": to_markdown(ranking)}
-    for name, content in contents.items():
-        write_atomically(ranking.folder / name, content)
-    return [ranking.folder / name for name in contents]
+def report(folder: Path, plots: bool = True) -> list[Path]:
+    """Write ranking.csv and ranking.md, draw the plots, then print the table; the files' paths.
 
-
-def report(folder: Path, console: "Console | None" = None, plots: bool = True) -> list[Path]:
-    """Rank the sweep in `folder`, write the ranking, draw the plots, print it; return the files' paths.
-
-    Raises SweepError as `rank` does, and OSError when a file cannot be written.
+    Raises:
+        UserError: as `read_runs`.
     """
     ranking = rank(folder)
     for place in (folder, folder / "plots"):
         remove_leftovers(place)
-    console = console or console_for(sys.stdout)
-    try:
-        paths = write(ranking)
-        if plots:
-            from src.sweep.plots import draw  # here, since matplotlib takes long to import
+    paths = [folder / "ranking.csv", folder / "ranking.md"]
+    for path, content in zip(paths, (to_csv(ranking), to_markdown(ranking)), strict=True):
+        write_atomically(path, content)
+    if plots:
+        from src.sweep.plots import draw  # late: imports matplotlib
 
-            paths += draw(folder / "plots", ranking.task, [row.run for row in ranking.rows], ranking.extra)
-    finally:  # a disk that is full must not hide the numbers
-        show(ranking, console)
-    console.print(
-        "Files:", *(str(path) for path in paths), sep="\n  ", markup=False, highlight=False, soft_wrap=True
-    )
+        paths += draw(folder / "plots", ranking)
+    show(ranking)
+    sys.stdout.write("Files:\n" + "".join(f"  {path}\n" for path in paths))
     return paths
 
 
-def console_for(stream: TextIO) -> "Console":
-    """A console as wide as the terminal, or 80 columns wide where `stream` is none."""
-    from rich.console import Console
+def shown(value: Any) -> str:
+    """A setting to read."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else "" if value is None else str(value)
 
-    return Console(file=stream, width=None if stream.isatty() else NARROW, highlight=False)
+
+def to_csv(ranking: Ranking) -> str:
+    """The ranking as CSV: numbers in full precision, an empty cell where there is none."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*ranking.header, "run", "cause"])
+    for place, run in ranking.rows:
+        writer.writerow([*ranking.values(place, run), run.name, run.cause])
+    return file.getvalue()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 when all is made, 1 when a file cannot be written, 2 for a folder without runs."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.sweep.ranking",
-        description="Rank the runs of a sweep by validation, from their files alone, and draw its plots.",
+def to_markdown(ranking: Ranking) -> str:
+    """The ranking as a Markdown page."""
+    rows = [ranking.texts(place, run) for place, run in ranking.rows]
+    notes = "".join(f"- {escaped(note)}\n" for note in ranking.notes)
+    return f"# Ranking of {escaped(ranking.folder.resolve().name)}\n\n{markdown_table(ranking.header, rows)}\n{notes}"
+
+
+def markdown_table(header: Any, rows: Any) -> str:
+    """A table in Markdown, numbers at the right."""
+    lines = [header, ["---:"] * len(header), *rows]
+    return "".join(
+        f"| {' | '.join(cell if line is lines[1] else escaped(str(cell)) for cell in line)} |\n"
+        for line in lines
     )
-    parser.add_argument(
-        "folder", type=Path, help="the folder that holds the runs, e.g. outputs/fashion_mnist"
-    )
-    parser.add_argument("--no-plots", action="store_true", help="tables only")
-    options = parser.parse_args(arguments)
-    try:
-        report(options.folder, plots=not options.no_plots)
-    except SweepError as error:
-        print(plain(str(error)), file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{plain(error.filename or options.folder)}: {error.strerror or error}.", file=sys.stderr)
-        return 1
-    return 0
 
 
-if __name__ == "__main__":
-    with stops.door("Stopped; each file is either the new one or the old one, the same command ranks again."):
-        sys.exit(main())
+def escaped(text: str) -> str:
+    """Text as it is, where Markdown would see a column, a tag or an emphasis."""
+    return re.sub(r"([\\`*|<\[])", r"\\\1", text)
+
+
+def show(ranking: Ranking, console: Console | None = None) -> None:
+    """Print the ranking; in a narrow terminal without the columns that are worth least there."""
+    console = console or Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    hidden: list[str] = []
+    optional = [*reversed([*ranking.task.further]), ranking.task.test_best, "seconds", "train_loss"]
+    table = _table(ranking, hidden)
+    room = console.options.update(width=10_000)
+    while console.measure(table, options=room).maximum > console.width and optional:
+        hidden.append(optional.pop(0))
+        table = _table(ranking, hidden)
+    console.print(table)
+    for note in ranking.notes:
+        console.print(Text(note))
+
+
+def _table(ranking: Ranking, hidden: list[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = [column for column in ranking.header if column not in hidden]
+    for column in columns:
+        table.add_column(Text(column), justify="left" if column == "status" else "right", overflow="fold")
+    for place, run in ranking.rows:
+        cells = dict(zip(ranking.header, ranking.texts(place, run), strict=True))
+        style = "bold green" if place == 1 else "dim" if place is None else ""
+        table.add_row(*(Text(cells[column]) for column in columns), style=style)
+    return table

@@ -1,321 +1,155 @@
 """Read a sweep's runs from their folders.
 
-A file that cannot be trusted (cut off, edited by hand, not what its name says) makes the run `unreadable`,
-with the cause, instead of a traceback or a wrong number.
+A file that cannot be trusted (cut off, edited by hand, not what its name says) makes the run `unreadable`, with
+the cause, instead of a traceback or a wrong number.
 """
+
+from __future__ import annotations
 
 import csv
 import io
 import json
 import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.plain_yaml import settings_of
-from src.seal import CHANGED, altered, seal_is_broken
-from src.words import plain
+import yaml  # type: ignore[import-untyped]
 
-LARGEST_FILE = 4 * 2**20  # bytes; a run's text files are a few kilobytes
-REMEDY = "the same training command puts it right"
+from src.entry_point import UserError
+from src.run.fingerprint import settings_of
+from src.run.integrity import CHANGED, modified_files
+from src.run.provenance import source_digest
+from src.tasks import TASKS, Task
+
 STATUSES = ("done", "running", "diverged", "failed", "unreadable")
 
 
-@dataclass(frozen=True)
-class Task:
-    """The names of a task's metrics; those of the first four are fractions from 0 to 1, more is better."""
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One run, as far as its files can be trusted.
 
-    validation: str  # picks the rank; a column of metrics.csv and a key of results.json
-    test: str
-    test_best: str  # on the test set, with the weights of the best validation epoch
-    label: str
-    unit: str
-    further: Mapping[str, float] = field(default_factory=dict)  # test metrics and their highest values
-    remark: str = ""  # a sentence for the reader of the ranking
+    Attributes:
+        status: one of STATUSES.
+        cause: why it is not done; for a running one, how far it is.
+        settings: its fingerprint from results.json; while there is none, config.yaml, flat.
+        results: results.json, empty while there is none.
+        history: rows of metrics.csv, finite numbers only.
+    """
+
+    folder: Path
+    task: Task
+    status: str
+    cause: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
 
     @property
-    def heading(self) -> str:
-        """The label as the first words of a sentence."""
-        return self.label[:1].upper() + self.label[1:]
+    def name(self) -> str:
+        return self.folder.name
 
     @property
-    def axis(self) -> str:
-        """The name of an axis: the label, with the unit where the label does not name it."""
-        return self.heading if self.unit in self.label else f"{self.heading} ({self.unit})"
+    def is_of_other_code(self) -> bool:
+        """Whether the code has changed since."""
+        return bool(self.results) and self.results.get("code") != source_digest()
+
+    def number(self, key: str) -> float | None:
+        """A finite number of results.json, or None."""
+        value = self.results.get(key)
+        known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return float(value) if known else None  # type: ignore[arg-type]
+
+    def curve(self, column: str) -> tuple[list[float], list[float]]:
+        """Epochs and values of a column of metrics.csv."""
+        points = [(row["epoch"], row[column]) for row in self.history if column in row]
+        return [epoch for epoch, _ in points], [value for _, value in points]
 
 
-TASKS = {
-    "classify": Task("val_acc", "test_acc", "test_acc_best_val", "validation accuracy", "fraction correct"),
-    "caption": Task(
-        "val_bleu4",
-        "test_bleu4",
-        "test_bleu4_best_val",
-        "validation BLEU-4",
-        "BLEU-4",
-        # CIDEr-D is 10 times a cosine similarity.
-        {"test_bleu4_sentence": 1.0, "test_cider_d": 10.0, "test_rouge_l": 1.0},
-        "BLEU-4 is the corpus's, test_bleu4_sentence the mean over the images.",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A row of metrics.csv: the finite numbers of one epoch (counted from 1), by column."""
-
-    number: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class RunFiles:
-    """One run, as far as its files can be trusted."""
-
-    name: str
-    status: str = "unreadable"  # one of STATUSES
-    cause: str = ""  # why it is not done; for a running one, how far it is
-    task: str | None = None  # a key of TASKS
-    dropout: float | None = None
-    lr: float | None = None
-    epochs: int | None = None  # planned
-    numbers: Mapping[str, float] = field(default_factory=dict)  # from results.json, by key
-    # From results.json; while there is none, the configuration's keys, nested ones joined by dots.
-    settings: Mapping[str, object] = field(default_factory=dict)
-    has_results: bool = False
-    code: str = ""  # the code version that made it, as results.json says
-    commit: str = ""
-    history: tuple[Epoch, ...] = ()
-
-
-class SweepError(ValueError):
-    """The folder is not a sweep that can be ranked."""
-
-
-class _Unreadable(Exception):
-    """A file of a run cannot be trusted; the message says why."""
-
-
-def read_runs(folder: Path) -> list[RunFiles]:
+def read_runs(folder: Path) -> list[RunRecord]:
     """Every run of the sweep in `folder`: each direct subfolder with a config.yaml, by name.
 
-    Raises SweepError when there is no such folder or no run in it.
+    Raises:
+        UserError: there is no such folder, no run in it, or runs of several tasks.
     """
     if not folder.is_dir():
-        raise SweepError(f"{folder} is not a folder.")
-    try:
-        places = sorted(
-            place
-            for place in folder.iterdir()
-            if not place.name.startswith(".") and os.path.lexists(place / "config.yaml")
-        )
-    except OSError as error:
-        raise SweepError(f"{folder} cannot be read: {error.strerror}.") from error
-    if not places and (folder / "config.yaml").exists():
-        raise SweepError(f"{folder} is a single run; give the folder that holds the runs.")
+        raise UserError(f"{folder} is not a folder: name the one that holds the runs")
+    places = sorted(place.parent for place in folder.glob("[!.]*/config.yaml"))
     if not places:
-        raise SweepError(f"{folder} holds no runs (no subfolder with a config.yaml).")
-    return [read_run(place) for place in places]
+        what = (
+            "is a single run; give the folder that holds the runs"
+            if (folder / "config.yaml").exists()
+            else ("holds no runs (no subfolder with a config.yaml)")
+        )
+        raise UserError(f"{folder} {what}")
+    runs = [read_run(place) for place in places]
+    tasks = sorted({run.task.name for run in runs if run.status != "unreadable"})
+    if len(tasks) > 1:
+        raise UserError(f"{folder} holds runs of several tasks ({', '.join(tasks)}), which do not compare")
+    return runs
 
 
-def read_run(folder: Path) -> RunFiles:
+def read_run(folder: Path) -> RunRecord:
     """The run in `folder`, from its config.yaml, metrics.csv and results.json. Garbage never raises."""
-    run = RunFiles(name=plain(folder.name))
+    task = TASKS["classify"]
     try:
-        config = _read_config(folder / "config.yaml")
-        task = config.get("task")
-        epochs = config.get("epochs")
-        run = replace(
-            run,
-            dropout=_number(config, "dropout", "config.yaml", required=True, high=1),
-            lr=_number(config, "lr", "config.yaml", required=True),
-            task=task if isinstance(task, str) and task in TASKS else None,
-            epochs=epochs if type(epochs) is int else None,
-            settings=config,
-        )
-    except _Unreadable as error:
-        return replace(run, cause=str(error))
-    problem = ""
-    try:
-        run = replace(run, history=_read_history(folder / "metrics.csv"))
-    except _Unreadable as error:
-        problem = str(error)
-    results = folder / "results.json"
-    if not os.path.lexists(results):  # it comes last, so the run goes on or was interrupted
-        if problem:
-            return replace(run, cause=problem)
-        if disagreement := _disagreement(config, folder):
-            return replace(run, cause=disagreement)
-        reached = f"epoch {run.history[-1].number if run.history else 0}"
-        return replace(
-            run, status="running", cause=f"{reached} of {run.epochs}" if run.epochs is not None else reached
-        )
-    try:
-        content = _read_results(results)
-        changed = altered(folder, content)
-        if "config.yaml" in changed:
-            raise _Unreadable(f"config.yaml {CHANGED}; {REMEDY}")
-        if "metrics.csv" in changed:
-            run, problem = replace(run, history=()), f"metrics.csv {CHANGED}"
-        return _with_results(run, content, problem)
-    except _Unreadable as error:
-        return replace(run, cause=str(error))
+        config = settings_of(_read_yaml(folder / "config.yaml"))
+        task = TASKS[config["task"]]
+        history = _read_history(folder / "metrics.csv")
+        if not (folder / "results.json").exists():  # it comes last: the run goes on or was interrupted
+            cause = f"epoch {len(history)} of {config['epochs']}"
+            return RunRecord(folder, task, "running", cause, config, {}, history)
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        settings = results["settings"]
+        if results["status"] not in STATUSES or not isinstance(settings, dict):
+            raise ValueError("results.json: no status or no settings")
+        if modified := modified_files(folder):
+            raise ValueError(f"{', '.join(modified)} {CHANGED}; the same training command puts it right")
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return RunRecord(folder, task, "unreadable", text)
+    return RunRecord(folder, task, results["status"], results.get("cause") or "", settings, results, history)
 
 
-def _with_results(run: RunFiles, results: Mapping[str, object], history_problem: str) -> RunFiles:
-    """`run` with what results.json says, every number checked."""
-    source = "results.json"
-    status, task, settings = results.get("status"), results.get("task"), results.get("settings", {})
-    if status not in ("done", "diverged", "failed"):
-        raise _Unreadable(f"{source}: status is {plain(status, 40)!r}, not done, diverged or failed")
-    if not isinstance(task, str) or task not in TASKS:
-        raise _Unreadable(f"{source}: task is {plain(task, 40)!r}, not one of {', '.join(TASKS)}")
-    if not isinstance(settings, dict):
-        raise _Unreadable(f"{source}: settings is not an object")
-    done = status == "done"
-    for key in ("dropout", "lr"):
-        value = _number(results, key, source, required=done, high=1 if key == "dropout" else math.inf)
-        if value is not None and value != getattr(run, key):
-            raise _Unreadable(f"{source} says {key} {value!r}, config.yaml {getattr(run, key)!r}")
-    metrics = TASKS[task]
-    numbers = {}
-    for key, required, high in (
-        ("train_loss", False, math.inf),
-        (metrics.validation, done, 1),
-        (metrics.test, False, 1),
-        (metrics.test_best, False, 1),
-        *((key, False, highest) for key, highest in metrics.further.items()),
-        ("seconds", False, math.inf),
-    ):
-        # A run that diverged may well have filed a NaN; one that is done may not.
-        value = _number(results, key, source, required=required, high=high, finite=done)
-        if value is not None:
-            numbers[key] = value
-    cause = plain(results.get("cause"))
-    if history_problem:
-        cause = f"{cause}; {history_problem}" if cause else f"{history_problem}; its curves are not drawn"
-    versions = results.get("versions")
-    return replace(
-        run,
-        status=str(status),
-        cause=cause,
-        task=task,
-        numbers=numbers,
-        settings=settings,
-        has_results=True,
-        code=plain(results.get("code"), 200),
-        commit=plain(versions.get("commit") if isinstance(versions, dict) else None, 60),
-    )
+def _read_yaml(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8-sig")
+    if "&" in text and "*" in text:  # an alias may expand to gigabytes; ours have none
+        raise ValueError(f"{path.name} holds YAML aliases")
+    return yaml.safe_load(text)
 
 
-def _number(
-    values: Mapping[str, object],
-    key: str,
-    source: str,
-    *,
-    required: bool,
-    high: float = math.inf,
-    finite: bool = True,
-) -> float | None:
-    """The number at `key`, from 0 to `high`; None for null, and for NaN and inf if not `finite`."""
-    value = values.get(key)
-    if value is None and not required:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Unreadable(f"{source}: {key} is {plain(value, 40) or 'missing'}, not a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number) and not finite:
-        return None
-    if not (math.isfinite(number) and 0 <= number <= high):
-        span = "of 0 or more" if high == math.inf else f"from 0 to {high:g}"
-        raise _Unreadable(f"{source}: {key} is {plain(value, 40)}, not a number {span}")
-    return number
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if not path.is_file():  # a folder, or a pipe, on which reading would wait for ever
-            raise _Unreadable(f"{path.name} is not a file")
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise _Unreadable(f"{path.name} cannot be read: {error.strerror}") from error
-    if len(data) > LARGEST_FILE:
-        raise _Unreadable(f"{path.name} is larger than {LARGEST_FILE // 2**20} MiB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _Unreadable(f"{path.name} is not UTF-8 text") from error
-
-
-def _read_config(path: Path) -> dict[str, object]:
-    text = _read_text(path)
-    try:
-        return _flat(settings_of(text))
-    except Exception as error:  # a YAML parser given garbage raises nearly anything
-        raise _Unreadable(f"{path.name} is not YAML: {plain(str(error).split(chr(10))[0], 80)}") from error
-
-
-def _flat(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _read_results(path: Path, remedy: str = REMEDY) -> dict[str, object]:
-    try:
-        content = json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise _Unreadable(f"{path.name} is not JSON: {plain(str(error), 80)}") from error
-    if not isinstance(content, dict):
-        raise _Unreadable(f"{path.name} is not a JSON object")
-    if seal_is_broken(content):
-        raise _Unreadable(f"{path.name} {CHANGED}; {remedy}")
-    return content
-
-
-def _disagreement(config: Mapping[str, object], folder: Path) -> str:
-    """What a run without results has in config.yaml that is not in identity.json, or ""."""
-    path = folder / "identity.json"
-    if not os.path.lexists(path):
-        return ""
-    try:
-        settings = _read_results(path, "force=true trains it afresh").get("settings")
-    except _Unreadable as error:
-        return str(error)
-    for key, value in settings.items() if isinstance(settings, dict) else ():
-        if key != "data.digest" and (key not in config or config[key] != value):
-            said = plain(config.get(key), 40) or "nothing"
-            return f"config.yaml says {key} {said}, {path.name} {plain(value, 40)}"
-    return ""
-
-
-def _read_history(path: Path) -> tuple[Epoch, ...]:
-    """The epochs of metrics.csv in order; none when there is no such file yet."""
-    if not os.path.lexists(path):
+def _read_history(path: Path) -> tuple[dict[str, float], ...]:
+    if not path.exists():
         return ()
-    text = _read_text(path)
-    text = text[: text.rfind("\n") + 1]  # a line without its end is still being written
-    epochs: dict[int, Epoch] = {}
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError("the number of columns differs from the header's")
-            values = {key: float(value) for key, value in row.items() if value.strip()}
-            number = values.get("epoch", math.nan)
-            if not (1 <= number <= 1e6 and number.is_integer()):
-                raise ValueError("the epoch is not a whole number from 1")
-            # A resumed run may write an epoch again: the later row stands.
-            epochs[int(number)] = Epoch(int(number), {k: v for k, v in values.items() if math.isfinite(v)})
-    except (ValueError, csv.Error) as error:
-        raise _Unreadable(f"{path.name}, line {reader.line_num}: {plain(str(error), 80)}") from error
-    return tuple(epochs[number] for number in sorted(epochs))
+    text = path.read_text(encoding="utf-8")
+    rows = csv.DictReader(
+        io.StringIO(text[: text.rfind("\n") + 1])
+    )  # a line without its end is being written
+    numbers = ({str(key): float(value) for key, value in row.items() if value} for row in rows)
+    return tuple({key: value for key, value in row.items() if math.isfinite(value)} for row in numbers)
+
+
+def differing(runs: Sequence[RunRecord], besides: Sequence[str] = ()) -> list[str]:
+    """The settings in which runs with results differ, besides those named."""
+    known = [run for run in runs if run.results] or list(runs)
+    every = sorted({key for run in known for key in run.settings})
+    keys = [key for key in every if len({str(run.settings.get(key)) for run in known}) > 1]
+    told = (*besides, *keys)  # network=resnet_small tells network._target_
+    return [key for key in keys if key not in besides and not ("." in key and key.split(".")[0] in told)]
+
+
+def sort_key(value: Any) -> tuple[int, float, str]:
+    """Orders settings of any type: numbers by size, then text, then nothing."""
+    if value is None:
+        return (2, 0.0, "")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if is_number else (1, 0.0, str(value))

@@ -8,6 +8,7 @@ once: a fresh interpreter a run would spend seconds on imports.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,50 +18,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
-from src import stops
-from src.job import one_line, record_death, results_of, run_job, say_to_terminal
-from src.plan import Plan, check_data
-from src.provenance import cores
-from src.run import Run
+from src.entry_point import InvalidCommand, setup_logging
+from src.run import signals
+from src.run.job import one_line, record_death, results_of, run_job
+from src.run.threads import cores
 from src.sweep.launcher import CheckedLauncher
+from src.sweep.plan import Plan, preflight
 
 POLL_S = 0.5
+logger = logging.getLogger(__name__)
 
 
 class WorkersLauncher(CheckedLauncher):
-    """Hydra's side."""
+    """Runs each job in a process of its own."""
 
     def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
-        """See `run_all`."""
-        run_all(plans)
-
-
-def run_all(plans: Sequence[Plan]) -> None:
-    """Run every plan that is not finished yet, a few at a time, with a line for each that ends.
-
-    Raises:
-        SystemExit: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; what is finished stays, the rest
-            goes on with the same command. 1 or 2 where the data cannot be used (`check_data`).
-    """
-    sweep = _Sweep(plans)
-    try:
-        sweep.run()
-    except KeyboardInterrupt as error:
-        sweep.stop()
-        say_stopped(plans)
-        raise SystemExit(stops.status_of(error)) from None
-
-
-def say_stopped(plans: Sequence[Plan]) -> None:
-    """What is saved, and how to go on."""
-    finished = sum(plan.run.is_finished() for plan in plans)
-    say_to_terminal(f"Stopped. {finished} of {len(plans)} runs are finished; the same command carries on.")
+        """See `CheckedLauncher.run`."""
+        sweep = _Sweep(plans)
+        try:
+            sweep.run()
+        except KeyboardInterrupt:
+            sweep.stop()
+            finished = sum(plan.run.is_finished() for plan in plans)
+            logger.info("Stopped. %s of %s runs are finished.", finished, len(plans))
+            raise
 
 
 @dataclass
@@ -70,29 +55,26 @@ class _Sweep:
     plans: Sequence[Plan]
     context: ForkServerContext = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
     active: dict[int, tuple[Plan, ForkServerProcess]] = field(default_factory=dict)  # by worker slot
-    stale: set[Path] = field(default_factory=set)  # folders that `force` is about to empty
     ended: int = 0
 
     def run(self) -> None:
-        waiting = [plan for plan in self.plans if plan.cfg.force or not plan.run.is_finished()]
+        waiting = [plan for plan in self.plans if not plan.is_done()]
         self.ended = len(self.plans) - len(waiting)
         if self.ended:
-            say_to_terminal(
-                f"{self.ended} of {len(self.plans)} runs are finished already and stay as they are."
+            logger.info(
+                "%s of %s runs are finished already and stay as they are.", self.ended, len(self.plans)
             )
         if not waiting:
             return
-        self.stale = {plan.run.folder for plan in waiting if plan.cfg.force}
         self.context.set_forkserver_preload(["src.sweep.preload"])
-        gpus = self._prepare(waiting)
+        gpus = self._prepare()
         first = waiting[0].cfg
         slots = min(first.workers or gpus or cores(), len(waiting))
-        say_to_terminal(f"{len(waiting)} runs to go, {slots} at a time, in {waiting[0].run.folder.parent}")
-        self.began = time.monotonic()
-        self.epochs_before = self._epochs_done()
-        total = sum(plan.cfg.epochs for plan in self.plans)
+        logger.info("%s runs to go, %s at a time, in %s", len(waiting), slots, waiting[0].run.folder.parent)
+        self.emptied = {plan.run.folder for plan in waiting if plan.cfg.force}  # before their epochs count
+        self.began, self.epochs_before = time.monotonic(), self._epochs_done()
         with tqdm(
-            total=total,
+            total=sum(plan.cfg.epochs for plan in self.plans),
             initial=self.epochs_before,
             desc="sweep",
             disable=None if first.progress else True,
@@ -102,10 +84,10 @@ class _Sweep:
                 for slot in range(slots):
                     if waiting and slot not in self.active:
                         plan = waiting.pop(0)
-                        self.stale.discard(plan.run.folder)
+                        self.emptied.discard(plan.run.folder)
                         threads = 1 if slots > 1 else None
-                        arguments = (plan.cfg, plan.run, threads, slot % gpus if gpus else None)
-                        self.active[slot] = (plan, self._start(_work, arguments))
+                        gpu = slot % gpus if gpus else None
+                        self.active[slot] = (plan, self._start(_work, (plan, threads, gpu)))
                 wait([process.sentinel for _, process in self.active.values()], timeout=POLL_S)
                 bar.n = self._epochs_done()
                 bar.refresh()
@@ -121,7 +103,7 @@ class _Sweep:
         processes = multiprocessing.active_children()
         for process in processes:
             process.terminate()
-        until = time.monotonic() + stops.GRACE_S
+        until = time.monotonic() + signals.GRACE_S
         for process in processes:
             process.join(max(0.0, until - time.monotonic()))
             process.kill()  # every file is written whole or not at all
@@ -132,72 +114,73 @@ class _Sweep:
         process.start()
         return process
 
-    def _prepare(self, plans: Sequence[Plan]) -> int:
-        """Fetch and read the data once, before workers could race for it; count the GPUs that may be used.
+    def _prepare(self) -> int:
+        """Check data and networks once, before workers could race for a download; the number of usable GPUs.
 
         Raises:
-            SystemExit: the data cannot be used (`check_data`); the reason was printed.
+            InvalidCommand: naming every error.
         """
         receiver, sender = self.context.Pipe(duplex=False)
-        process = self._start(_prepare, (plans, sender))
+        process = self._start(_prepare, (list(self.plans), sender))
         sender.close()
         try:
-            return receiver.recv()
+            answer = receiver.recv()
         except EOFError:
-            process.join()
-            if process.exitcode not in (1, 2):
-                say_to_terminal("the process that prepares the data set died")
-            raise SystemExit(2 if process.exitcode == 2 else 1) from None
-        finally:
-            process.join()
+            answer = ["the process that prepares the data set died"]
+        process.join()
+        if isinstance(answer, list):
+            raise InvalidCommand(answer)
+        return answer
 
     def _reap(self, plan: Plan, process: ForkServerProcess) -> None:
         self.ended += 1
         results = plan.results()
-        mismatch = plan.run.mismatch()
-        if mismatch is not None:  # the folder is another command's by now: nothing of ours goes into it
-            results = results_of(plan.cfg, plan.run, status="failed", cause=mismatch, measured={}, rows=[])
+        if (
+            mismatch := plan.run.mismatch()
+        ):  # the folder is another command's by now: nothing of ours goes into it
+            results = results_of(plan.cfg, plan.run, status="failed", cause=mismatch)
         results = results or record_death(plan.cfg, plan.run, process.exitcode or 0)
         done_here = self._epochs_done() - self.epochs_before
         to_go = sum(other.cfg.epochs for other in self.plans) - self._epochs_done()
         left = ""
         if done_here and to_go > 0:
             left = f"   {_duration(to_go * (time.monotonic() - self.began) / done_here)} left"
-        say_to_terminal(f"[{self.ended:2}/{len(self.plans)}] {one_line(results)}{left}")
+        logger.info("[%2d/%d] %s%s", self.ended, len(self.plans), one_line(results), left)
 
     def _epochs_done(self) -> int:
-        return sum(plan.epochs_done() for plan in self.plans if plan.run.folder not in self.stale)
+        return sum(plan.run.epochs_done() for plan in self.plans if plan.run.folder not in self.emptied)
 
 
-def _work(cfg: DictConfig, run: Run, threads: int | None, gpu: int | None) -> None:
+def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
     """One run, in a process of its own."""
     _obey_parent()
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     try:
-        run_job(cfg, run, say_to_terminal, show_bar=False, threads=threads)
+        run_job(plan.cfg, plan.run, show_bar=False, threads=threads)
     except KeyboardInterrupt as error:
-        raise SystemExit(stops.status_of(error)) from None
+        raise SystemExit(signals.status_of(error)) from None
 
 
-def _prepare(plans: Sequence[Plan], answer: Any) -> None:
-    """Read the data; answer with the number of usable GPUs."""
+def _prepare(plans: list[Plan], answer: Any) -> None:
+    """Answer with the number of usable GPUs, or with the errors."""
     _obey_parent()
-    from src.devices import gpu_count
+    from src.run.device import gpu_count
 
     try:
-        check_data(plans)
+        errors = preflight(plans)
     except KeyboardInterrupt as error:
-        raise SystemExit(stops.status_of(error)) from None
-    answer.send(gpu_count(plans[0].cfg.accelerator))
+        raise SystemExit(signals.status_of(error)) from None
+    answer.send(errors or gpu_count(plans[0].cfg.accelerator))
 
 
 def _obey_parent() -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stops.forget()
-    stops.heed()
+    signals.reset()
+    signals.install_signal_handlers()
+    setup_logging()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,1 +1,1 @@
-"""The theory of the report, computed and checked: `python -m src.theory`."""
+"""The theory of the report, computed and put to the test: `python -m src.theory`."""

@@ -1,18 +1,14 @@
 """Self-attention's scores depend on W_Q and W_K only through A = W_Q W_K^T: the identities, put to the test.
 
-For one head, X (L, n), W_Q and W_K (n, d), d <= n:
+For one head, X (L, n), W_Q and W_K (n, d), d <= n: P = softmax(X W_Q W_K^T X^T) = softmax(X A X^T), of
+rank(A) <= d. A twin with W_Q B and W_K B^{-T}, B (d, d) invertible, has the same A and P, also with
+scores divided by sqrt(d).
 
-    P = softmax(X W_Q W_K^T X^T) = softmax(X A X^T),    rank(A) <= d
-
-and a second head with W_Q' = W_Q B and W_K' = W_K B^{-T}, B (d, d) invertible, has A' = A and the same P.
-Scores may be divided by sqrt(d) (Vaswani et al. 2017); that changes P, but none of these statements.
-
-How far two results that are equal on paper may lie apart in float64 is bounded from the matrices, not
-guessed. With u = 2^-53 and gamma(k) = k u / (1 - k u), a product of matrices with inner dimensions that add
-up to k is off by at most gamma(k) |A_1| ... |A_m|, element by element, and a solution X of B X = C by LU
-factors solves it up to gamma(3 d) |L| |U| |X| (Higham 2002, Accuracy and Stability of Numerical Algorithms,
-sections 3.5 and 9.3). Scores that are off by at most e in a row give probabilities that are off by a factor
-of at most exp(2 e). A singular value is off by at most the norm of the matrix's error (Weyl).
+How far results that are equal on paper lie apart in float64 is bounded from the matrices: a product with
+inner dimensions that add up to k is off by at most gamma(k) |A_1| ... |A_m|, element by element; a solution X
+of B X = C by LU factors solves it up to gamma(3 d) |L| |U| |X| (Higham 2002, Accuracy and Stability of
+Numerical Algorithms, sections 3.5 and 9.3); scores off by e give probabilities off by a factor of at most
+exp(2 e); a singular value is off by at most the norm of the matrix's error (Weyl).
 
 Dimension letters: L positions, n size of an input, d size of a head.
 """
@@ -20,126 +16,90 @@ Dimension letters: L positions, n size of an input, d size of a head.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from matplotlib.figure import Figure
+from torch import Generator, Tensor
+
+from src import figures
+from src.findings import Picture, Section, Statement
 
 UNIT = 2.0**-53  # half the distance of 1 to the next float64
+# Every limit of rounding stays below SMALL, so that it says something; a counter-example counts above LARGE.
+SMALL, LARGE = 1e-6, 1e-4
+TITLE = "Singular values of A; P of a head, of its twin under an invertible B, and with a singular B"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """What a head computes from, float64: inputs (L, n), query and key weights (n, d)."""
 
     inputs: Tensor
     query: Tensor
     key: Tensor
-    scaled: bool = False  # scores divided by sqrt(d)
-
-    @property
-    def factor(self) -> float:
-        """Of the scores: 1, or 1/sqrt(d)."""
-        return 1 / math.sqrt(self.query.shape[1]) if self.scaled else 1.0
-
-    @property
-    def product(self) -> Tensor:
-        """A (n, n)."""
-        return self.query @ self.key.T
+    factor: float = 1.0  # of the scores; 1 / sqrt(d) if they are scaled
 
     def from_weights(self) -> Tensor:
         """P (L, L) as a head computes it: queries against keys."""
-        return _softmax((self.inputs @ self.query) @ (self.inputs @ self.key).T * self.factor)
+        return ((self.inputs @ self.query) @ (self.inputs @ self.key).T * self.factor).softmax(1)
 
     def from_product(self) -> Tensor:
         """P (L, L) from A alone."""
-        return _softmax(self.inputs @ self.product @ self.inputs.T * self.factor)
+        return (self.inputs @ (self.query @ self.key.T) @ self.inputs.T * self.factor).softmax(1)
 
-    def transformed(self, change: Tensor) -> Head:
-        """The head with W_Q B and W_K B^{-T}.
+    def twin(self, change: Tensor) -> Head:
+        """The head with W_Q B and W_K B^{-T}."""
+        return replace(self, query=self.query @ change, key=torch.linalg.solve(change, self.key.T).T)
 
-        Raises:
-            torch.linalg.LinAlgError: B is singular to the last digit.
-        """
-        key = torch.linalg.solve(change, self.key.T).T
-        return Head(self.inputs, self.query @ change, key, self.scaled)
+    def counterexamples(self, change: Tensor, generator: Generator) -> dict[str, Head]:
+        """Heads that break one condition each, by that condition; B is `change`."""
+        left, values, right = torch.linalg.svd(change)
+        values[-1] = 0
+        singular = left * values @ right
+        inverse = torch.linalg.pinv(singular, rtol=1e-10)  # the best that a singular B allows
+        other = torch.randn(self.key.shape, generator=generator, dtype=torch.float64) * self.key.std()
+        double = 2 * change  # an orthogonal B alone would change nothing
+        return {
+            "B singular": replace(self, query=self.query @ singular, key=self.key @ inverse.T),
+            "another W_K": replace(self, key=other),
+            "W_K B instead of W_K B^{-T}": replace(self, query=self.query @ double, key=self.key @ double),
+        }
 
     def score_error(self) -> Tensor:
         """Bound (L, L) on what rounding does to the scores of either form, from these weights."""
-        positions_in, (size, head) = self.inputs.abs(), self.query.shape
-        product = positions_in @ (self.query.abs() @ self.key.abs().T) @ positions_in.T
-        # 2 more: the factor, and the row's maximum that softmax takes off
-        return gamma(2 * size + head + 4) * product * self.factor
+        inputs, (size, head) = self.inputs.abs(), self.query.shape
+        product = inputs @ (self.query.abs() @ self.key.abs().T) @ inputs.T
+        return gamma(2 * size + head + 4) * product * self.factor  # 4: scaling and softmax's shift, twice
 
     def rank_limit(self) -> float:
-        """Below it, a singular value of the computed A is rounding: of A itself, and of its decomposition,
-        for which n eps of the largest is usual.
-        """
+        """Below it, a singular value of A is rounding: of A itself, and n eps of the largest, as is usual."""
         error = gamma(self.query.shape[1]) * (self.query.abs() @ self.key.abs().T)
-        largest = torch.linalg.matrix_norm(self.product, 2)
-        return float(error.norm() + 2 * UNIT * self.query.shape[0] * largest)
+        return float(
+            error.norm() + 2 * UNIT * len(self.query) * torch.linalg.matrix_norm(self.query @ self.key.T, 2)
+        )
 
 
 def gamma(operations: int) -> float:
-    """k u / (1 - k u)."""
+    """k u / (1 - k u) of Higham."""
     return operations * UNIT / (1 - operations * UNIT)
 
 
-def forms_limit(head: Head) -> float:
-    """How far both forms of P may lie apart by rounding."""
-    return _probability_limit(2 * head.score_error())
-
-
-def heads_limit(first: Head, second: Head, change: Tensor) -> float:
-    """How far P of a head and of its `transformed` twin may lie apart by rounding.
-
-    It grows with B's condition number, through W_K B^{-T}.
-    """
-    size = change.shape[0]
+def twin_limit(head: Head, twin: Head, change: Tensor) -> float:
+    """How far P of a head and of its twin may lie apart by rounding; it grows with B's condition number."""
+    size, solution = len(change), twin.key.T.abs()  # (d, n)
     p, lower, upper = torch.linalg.lu(change)
-    solution = second.key.T.abs()  # (d, n)
     residual = gamma(3 * size) * (p @ lower.abs() @ upper.abs()) @ solution  # of the solve
-    moved = (
-        first.query.abs() @ residual + gamma(size) * (first.query.abs() @ change.abs()) @ solution
-    )  # A' - A
-    positions = first.inputs.abs()
-    scores = positions @ moved @ positions.T * first.factor
-    return _probability_limit(first.score_error() + second.score_error() + scores)
+    product = gamma(size) * (head.query.abs() @ change.abs()) @ solution
+    moved = head.query.abs() @ residual + product  # A' - A
+    scores = head.inputs.abs() @ moved @ head.inputs.abs().T * head.factor
+    return probability_limit(head.score_error() + twin.score_error() + scores)
 
 
-def _probability_limit(scores: Tensor) -> float:
+def probability_limit(scores: Tensor) -> float:
     """The largest difference of two softmaxes whose scores differ by at most `scores` (L, L); at most 1."""
-    worst = float(scores.max())
     own = 2 * gamma(scores.shape[1] + 4)  # exponential, sum and division of both
-    return min(1.0, math.expm1(min(2 * worst, 1.0)) + own)
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    return scores.softmax(1)
-
-
-def singular(change: Tensor) -> Tensor:
-    """B with its smallest singular value set to 0."""
-    left, values, right = torch.linalg.svd(change)
-    values[-1] = 0
-    return left * values @ right
-
-
-def with_singular_change(head: Head, change: Tensor) -> Head:
-    """W_Q B and W_K (B^+)^T: the pseudo-inverse is the best that a singular B allows."""
-    inverse = torch.linalg.pinv(change, rtol=1e-10)
-    return Head(head.inputs, head.query @ change, head.key @ inverse.T, head.scaled)
-
-
-def with_other_key(head: Head, generator: torch.Generator) -> Head:
-    """The head with a W_K drawn anew, of the same spread."""
-    other = torch.randn(head.key.shape, generator=generator, dtype=torch.float64) * head.key.std()
-    return Head(head.inputs, head.query, other, head.scaled)
-
-
-def with_untransposed_change(head: Head, change: Tensor) -> Head:
-    """W_Q B and W_K B, the inverse forgotten: A' = W_Q B B^T W_K^T is A for an orthogonal B only."""
-    return Head(head.inputs, head.query @ change, head.key @ change, head.scaled)
+    return min(1.0, math.expm1(min(2 * float(scores.max()), 1.0)) + own)
 
 
 def apart(first: Tensor, second: Tensor) -> float:
@@ -147,14 +107,91 @@ def apart(first: Tensor, second: Tensor) -> float:
     return float((first - second).abs().max())
 
 
-def free_directions(head: Head) -> int:
-    """In how many directions W_Q and W_K together move A: rank of A's derivative, 2 n d - d^2 in general.
+def draw_head(generator: Generator, positions: int, size: int, head: int, scaled: bool = False) -> Head:
+    """Inputs and weights from the normal distribution, of a size that leaves scores around 1."""
+    inputs, query, key = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((positions, size), (size, head), (size, head))
+    )
+    spread = size**-0.5 * head**-0.25
+    return Head(inputs, query * spread, key * spread, head**-0.5 if scaled else 1.0)
 
-    The other d^2 are the choice of B.
+
+def draw_change(generator: Generator, size: int, condition: float) -> Tensor:
+    """B (d, d) with singular values from 1/sqrt(condition) to sqrt(condition), evenly in their logarithm."""
+    left, right = torch.linalg.qr(torch.randn(2, size, size, generator=generator, dtype=torch.float64))[0]
+    half = 0.5 * math.log10(condition) if size > 1 else 0.0
+    return left * torch.logspace(half, -half, size, dtype=torch.float64) @ right
+
+
+def statements(generator: Generator, cases: int) -> list[Statement]:
+    """The identities and their counter-examples, every second case scaled.
+
+    Sizes are random: L from 4 to 24, n from 4 to 48, d from 1 to n, B's condition number to 1e4.
     """
-    size, width = head.query.shape
-    eye = torch.eye(size, dtype=torch.float64)
-    # A_ij = sum_k Q_ik K_jk: rows of the derivative by Q_ab are delta_ia K_jb, by K_ab are Q_ib delta_ja
-    by_query = torch.einsum("ia,jb->ijab", eye, head.key).reshape(size * size, size * width)
-    by_key = torch.einsum("ib,ja->ijab", head.query, eye).reshape(size * size, size * width)
-    return int(torch.linalg.matrix_rank(torch.cat([by_query, by_key], 1)))
+    ranks, forms, twins = [], [], []
+    broken: dict[str, float] = {}
+    for case in range(cases):
+        share = torch.rand(4, generator=generator).tolist()
+        size = 4 + int(45 * share[0])
+        width = 1 + int(size * share[1])
+        head = draw_head(generator, 4 + int(21 * share[2]), size, width, scaled=bool(case % 2))
+        change = draw_change(generator, width, 10 ** (4 * share[3]))
+        ranks.append(int((torch.linalg.svdvals(head.query @ head.key.T) > head.rank_limit()).sum()) - width)
+        own, twin = head.from_weights(), head.twin(change)
+        forms.append((apart(own, head.from_product()), probability_limit(2 * head.score_error())))
+        twins.append((apart(own, twin.from_weights()), twin_limit(head, twin, change)))
+        for name, other in head.counterexamples(change, generator).items():
+            broken[name] = min(broken.get(name, math.inf), apart(own, other.from_weights()))
+    found = [Statement("rank(A) - d", f"{min(ranks)} to {max(ranks)}", "at most 0", max(ranks) <= 0)]
+    for what, pairs in (("P from W_Q, W_K and from A", forms), ("P of a head and its twin", twins)):
+        difference, limit = (max(values) for values in zip(*pairs, strict=True))
+        used = max(value / most for value, most in pairs)
+        measured = f"{difference:.1e}, at most {100 * used:.2g} % of a case's limit"
+        expected = f"each within its limit of rounding, none above {SMALL:g} (the largest: {limit:.1e})"
+        found.append(Statement(f"{what}: difference", measured, expected, used <= 1 and limit <= SMALL))
+    for name, value in broken.items():
+        what = f"counter-example, {name}: smallest difference"
+        found.append(Statement(what, f"{value:.2g}", f"at least {LARGE:g}", value >= LARGE))
+    return found
+
+
+def attention_findings(seed: int = 42, cases: int = 200) -> Section:
+    """Put the identities to the test on heads of random sizes drawn from the seed, and draw one."""
+    figure = example_figure(Generator().manual_seed(seed))
+    return Section(
+        key="self-attention",
+        title="Self-attention",
+        asked="Show that P = softmax(X W_Q W_K^T X^T) depends on W_Q and W_K only through A = W_Q W_K^T, of "
+        "rank at most d, and that W_Q B and W_K B^{-T} give the same P for any invertible B.",
+        answer=(
+            "X W_Q (X W_K)^T = X A X^T, and rank(W_Q W_K^T) is at most that of W_Q, at most d. With B, "
+            "W_Q B (W_K B^{-T})^T = W_Q B B^{-1} W_K^T = A: of the 2 n d weights, d^2 directions are free.",
+        ),
+        statements=tuple(statements(Generator().manual_seed(seed), cases)),
+        pictures=(Picture("self-attention", TITLE, TITLE, figure),),
+        command="python -m src.theory attention",
+    )
+
+
+def example_figure(generator: Generator, size: int = 24, width: int = 6) -> Figure:
+    """A's singular values at the left; P of a head, of its twin and with a singular B at the right."""
+    head, change = draw_head(generator, 8, size, width), draw_change(generator, width, 10)
+    broken = head.counterexamples(change, generator)["B singular"]
+    maps = {"head": head, "invertible B": head.twin(change), "singular B": broken}
+    values = torch.linalg.svdvals(head.query @ head.key.T).clamp_min(math.ulp(0.0))
+    with figures.look():
+        figure, ((plot, *others),) = figures.subplots(1, 4, height=3.1, width_ratios=(1.45, 1, 1, 1))
+        plot.semilogy(range(1, width + 1), values[:width], "o", ms=4)
+        plot.semilogy(range(width + 1, size + 1), values[width:], "D", ms=3.5)
+        plot.axhline(head.rank_limit(), color=figures.DARK, lw=1, ls="--")
+        plot.text(size, head.rank_limit() * 1.8, "limit of rounding", ha="right", fontsize=8)
+        plot.set(xlabel="By size", ylabel="Singular value of A", title=f"n = {size}, d = {width}")
+        for axes, (name, each) in zip(others, maps.items(), strict=True):
+            image = axes.imshow(each.from_weights().numpy(), vmin=0, vmax=0.5, cmap=figures.SEQUENTIAL)
+            axes.grid(False)
+            axes.set(title=name, xlabel="Key's position")
+        others[0].set_ylabel("Query's position")
+        figure.colorbar(image, ax=others, label="Probability", shrink=0.62, pad=0.02, extend="max")
+        figures.title(figure, TITLE)
+    return figure

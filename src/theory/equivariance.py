@@ -1,279 +1,150 @@
-"""How far f(g(x)) is from g(f(x)), for convolutions and pooling f and movements g of real images.
+"""How far f(g(x)) is from g(f(x)), for convolutions and pooling f and movements g of images.
 
-Borders: a convolution here is padded with NaN, and what a movement brings in from beyond the border is NaN
-(transforms.py). Only places that are finite on both sides are compared, so neither padding nor invented
-pixels take part. A shift by s whole pixels of a 28x28 image leaves a 3x3 kernel (26 - s) x 26 places.
+Images lie on a black plane, wide enough for every movement (`framed`), that wraps around: no border counts.
 
-An error is the root of sum |f(g(x)) - g(f(x))|^2 / sum |g(f(x)) - its channel's mean|^2 over all compared
-values: 0 for equivariance, 1 for an answer as good as each channel's mean; a bias does not change it.
+An error is the root of sum |f(g(x)) - g(f(x))|^2 / sum |g(f(x)) - its channel's mean|^2: 0 for equivariance,
+1 for an answer as good as each channel's mean.
 
-Dimension letters: N images, C channels, H height, W width, k a kernel's side.
+A motion is a matrix (3, 3) of homogeneous positions (x, y, 1) about the image's centre, in pixels.
+Dimension letters: N images, C channels, H height, W width, D kernels, k a kernel's side.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.findings import Statement, Table
-from src.theory.kernels import drawn_images, edge, gaussian, random_kernels, turned_mean
-from src.theory.transforms import IDENTITY, UNKNOWN, Motion, moved, repeated, shift, turn, zoom
+from src.findings import Statement
 
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}  # the largest error that counts as rounding
 TIMES = 2.0  # an error that many times the control's is more than interpolation
 BROKEN = 0.05  # an error without interpolation that is no rounding
-TABLED = (
-    *((f"shift by {size:g} px", shift(0, size)) for size in (0.5, 1, 2, 3, 4, 8)),
-    *((f"turn by {size} degrees", turn(size)) for size in (5, 15, 45, 90)),
-    *((f"zoom by {size:g}", zoom(size)) for size in (0.7, 0.9, 1.1, 1.5, 2)),
-)
+Layer = Callable[[Tensor], Tensor]  # images (N, C, H, W) to maps, whose cells may be some pixels wide
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A function of images (N, 1, H, W) whose maps have a cell every `stride` pixels."""
-
-    name: str
-    of: Callable[[Tensor], Tensor]
-    stride: int = 1
+def shift(rows: float, columns: float) -> Tensor:
+    """Down by `rows` and to the right by `columns` pixels."""
+    return torch.tensor([[1, 0, columns], [0, 1, rows], [0, 0, 1]], dtype=torch.float64)
 
 
-def convolved(images: Tensor, kernels: Tensor) -> Tensor:
-    """The convolution (as deep learning has it: not mirrored) of (N, C, H, W) with (D, C, k, k), k odd.
-
-    Returns:
-        (N, D, H, W); NaN where the kernel would reach over the border.
-    """
-    return F.conv2d(F.pad(images, [kernels.shape[-1] // 2] * 4, value=UNKNOWN), kernels)
+def turn(degrees: float) -> Tensor:
+    """Counter-clockwise, as one sees it."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return torch.tensor([[c, s, 0], [-s, c, 0], [0, 0, 1]], dtype=torch.float64)
 
 
-def convolution(kernels: Tensor, name: str = "convolution") -> Layer:
-    """The layer of kernels (D, 1, k, k), in their precision."""
-    return Layer(name, lambda images: convolved(images.to(kernels.dtype), kernels))
+def zoom(factor: float) -> Tensor:
+    """Enlarged by `factor`, above 0."""
+    return torch.diag(torch.tensor([factor, factor, 1], dtype=torch.float64))
 
 
-def pooled(layer: Layer, window: int, name: str = "convolution + pooling") -> Layer:
+def moved(maps: Tensor, motion: Tensor, stride: int = 1) -> Tensor:
+    """Images, or feature maps of cells `stride` pixels wide, (N, C, H, W), moved: bicubic, 0 moves in."""
+    height, width = (stride * side for side in maps.shape[2:])
+    scale = torch.tensor([width / 2, height / 2, 1], dtype=torch.float64)  # torch's positions are -1 to 1
+    theta = (torch.linalg.inv(motion) * scale / scale[:, None])[:2].to(maps.dtype).expand(len(maps), 2, 3)
+    grid = F.affine_grid(theta, list(maps.shape), align_corners=False)
+    return F.grid_sample(maps, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+
+
+def framed(images: Tensor, side: int = 64) -> Tensor:
+    """Images (N, C, H, W) as float64 in the middle of black ones, (N, C, side, side)."""
+    more = [side - length for length in (images.shape[3], images.shape[2])]
+    return F.pad(images.double(), [half for total in more for half in (total // 2, total - total // 2)])
+
+
+def convolution(kernels: Tensor) -> Layer:
+    """The convolution (as deep learning has it: not mirrored) with kernels (D, C, k, k), k odd, circular."""
+    padding = [kernels.shape[-1] // 2] * 4
+    return lambda images: F.conv2d(F.pad(images.to(kernels.dtype), padding, mode="circular"), kernels)
+
+
+def pooled(layer: Layer, window: int) -> Layer:
     """The layer with max-pooling behind it, whose stride is its window, as in the classifier."""
-    return Layer(name, lambda images: F.max_pool2d(layer.of(images), window), layer.stride * window)
+    return lambda images: F.max_pool2d(layer(images), window)
 
 
 def relative_error(left: Tensor, right: Tensor) -> float:
-    """The error of (N, C, H, W) left against right, in standard deviations of the right (see above).
-
-    Raises:
-        ValueError: no place is known on both sides, or the right side is constant there.
-    """
-    difference, centred = _compared(left, right)
-    return math.sqrt((difference**2).sum().item() / (centred**2).sum().item())
+    """The error of (N, C, H, W) left against right, in standard deviations of the right (see above)."""
+    centred = right - right.mean((0, 2, 3), keepdim=True)
+    return float((left - right).norm() / centred.norm())
 
 
-def largest_error(left: Tensor, right: Tensor) -> float:
-    """The largest difference, as a share of the largest deviation of the right from its channel's mean.
-
-    Raises:
-        ValueError: as `relative_error`.
-    """
-    difference, centred = _compared(left, right)
-    return (difference.abs().max() / centred.abs().max()).item()
-
-
-def _compared(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """left - right and right - mean of the channel where both are known, 0 elsewhere."""
-    known = left.isfinite() & right.isfinite()
-    if not known.any():
-        raise ValueError("the movement leaves no place that saw the image alone: take a smaller one")
-    zero = torch.zeros((), dtype=right.dtype)
-    counts = known.sum((0, 2, 3), keepdim=True).clamp_min(1)
-    mean = torch.where(known, right, zero).sum((0, 2, 3), keepdim=True) / counts  # (1, C, 1, 1)
-    centred = torch.where(known, right - mean, zero)
-    # A mean is rounded, so constant values miss it by a few last digits.
-    digits = 100 * torch.finfo(right.dtype).eps * torch.where(known, right, zero).abs().max()
-    if centred.abs().max() <= digits:
-        raise ValueError(
-            f"the {int(known.sum())} compared values are constant in each channel: images must vary"
-        )
-    return torch.where(known, left - right, zero), centred
-
-
-def sides(layer: Layer, images: Tensor, motion: Motion) -> tuple[Tensor, Tensor]:
-    """f(g(x)) and g(f(x)), each (N, C, H / stride, W / stride)."""
-    return layer.of(moved(images, motion)), moved(layer.of(images), motion, layer.stride)
-
-
-def equivariance_error(layer: Layer, images: Tensor, motion: Motion) -> float:
+def equivariance_error(layer: Layer, images: Tensor, motion: Tensor) -> float:
     """The error of f(g(x)) against g(f(x))."""
-    return relative_error(*sides(layer, images, motion))
+    maps, after = layer(images), layer(moved(images, motion))
+    return relative_error(after, moved(maps, motion, images.shape[-1] // maps.shape[-1]))
 
 
-def invariance_error(layer: Layer, images: Tensor, motion: Motion) -> float:
-    """The error of f(g(x)) against f(x): 0 where the movement changes nothing."""
-    return relative_error(layer.of(moved(images, motion)), layer.of(images))
+def edge(motion: Tensor | None = None) -> Tensor:
+    """A Gaussian's derivative along x, moved along: k(M^-1 u) / |det M| at whole pixels, (1, 1, k, k)."""
+    matrix = torch.eye(2, dtype=torch.float64) if motion is None else motion[:2, :2]
+    size = float(torch.linalg.det(matrix))
+    radius = math.ceil(3 * max(1.0, math.sqrt(size)))
+    steps = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    places = torch.stack([x, y], -1) @ torch.linalg.inv(matrix).T  # (k, k, 2)
+    values = places[..., 0] * torch.exp(-(places**2).sum(-1) / 2) / (2 * math.pi * size)
+    return values[None, None]
 
 
-def moved_along_error(kernel: Callable[[Motion], Tensor], images: Tensor, motion: Motion) -> float:
-    """The error where the kernel is moved with the image: (g x) * (g k) against g(x * k).
+def moved_along_error(images: Tensor, motion: Tensor) -> float:
+    """The error where the kernel moves with the image: (g x) * (g k) against g(x * k), k an edge filter.
 
-    In the plane both are equal for every k, so that this is the error of interpolation and sampling: the
-    control. A Gaussian that is turned is itself.
+    In the plane both are equal for every k: this is the error of interpolation and sampling alone.
     """
-    left = convolved(moved(images.double(), motion), kernel(motion))
-    return relative_error(left, moved(convolved(images.double(), kernel(IDENTITY)), motion))
+    along = convolution(edge(motion))(moved(images, motion))
+    return relative_error(along, moved(convolution(edge())(images), motion))
 
 
-def there_and_back_error(images: Tensor, motion: Motion) -> float:
+def there_and_back_error(images: Tensor, motion: Tensor) -> float:
     """The error of g^-1(g(x)) against x: two interpolations; at a zoom below 1 lost detail, too."""
-    return relative_error(moved(moved(images, motion), motion.inverse()), images)
+    return relative_error(moved(moved(images, motion), torch.linalg.inv(motion)), images)
 
 
-def quarter_turn_error(layer: Layer, images: Tensor) -> float:
-    """The error at a turn by exactly 90 degrees, which copies pixels and interpolates nothing."""
-    return relative_error(layer.of(images.rot90(1, (2, 3))), layer.of(images).rot90(1, (2, 3)))
+def statements(images: Tensor, kernels: Tensor) -> list[Statement]:
+    """What theory says, put to the test on images (N, 1, H, W), `framed`, and kernels (D, 1, k, k)."""
+    layer, pooling, rounding = convolution(kernels), pooled(convolution(kernels), 2), ROUNDING[torch.float64]
 
+    def rolled(of: Layer, by: tuple[int, int], stride: int = 1) -> float:
+        after = of(images).roll((by[0] // stride, by[1] // stride), (2, 3))
+        return relative_error(of(images.roll(by, (2, 3))), after)
 
-def repetition_error(layer: Layer, images: Tensor) -> float:
-    """The error at a zoom by 2 that repeats pixels and interpolates nothing."""
-    return relative_error(layer.of(repeated(images)), repeated(layer.of(images)))
+    def quarter_turn(some: Tensor) -> float:
+        of = convolution(some)
+        return relative_error(of(images.rot90(1, (2, 3))), of(images).rot90(1, (2, 3)))
 
-
-def statements(
-    images: Tensor | None = None, seed: int = 42, kernels: Tensor | None = None
-) -> tuple[tuple[Statement, ...], Table]:
-    """What theory says of convolution, pooling and movements, put to the test.
-
-    Args:
-        images: (N, 1, H, W) in 0..1, H and W even and at least 16; None draws some from the seed.
-        seed: of random kernels and drawn images.
-        kernels: (D, 1, k, k), k odd; None draws 16 of 3 x 3 from the seed.
-
-    Returns:
-        The statements, and a table of errors by movement.
-
-    Raises:
-        ValueError: the images are too small or constant.
-    """
-    images = (drawn_images(seed) if images is None else images).double()
-    kernels = (random_kernels(seed) if kernels is None else kernels).double()
-    layer = convolution(kernels)
-    pooling = pooled(layer, 2)
-    found = (
-        *_of_shifts(images, kernels, pooling, seed),
-        *_without_interpolation(images, layer, kernels),
-        *_against_control("a turn by 45 degrees", images, layer, turn(45)),
-        *_against_control("a zoom by 1.5", images, layer, zoom(1.5)),
-    )
-    return found, error_table(images, layer, pooling)
-
-
-def _of_shifts(images: Tensor, kernels: Tensor, pooling: Layer, seed: int) -> list[Statement]:
-    found = []
-    steps = [shift(rows, columns) for rows, columns in ((1, 0), (0, -2), (3, 5), (-4, 1))]
-    every = [kernels, *(random_kernels(seed + side, 4, side) for side in (1, 5, 7))]
+    parts = max(equivariance_error(layer, images, shift(*by)) for by in ((0.5, 0), (0.25, -1.5)))
+    symmetric = torch.stack([kernels.rot90(quarter, (2, 3)) for quarter in range(4)]).mean(0)
+    one = equivariance_error(pooling, images, shift(1, 0))
+    found = [
+        _at_most("convolution: shifts by parts of a pixel, interpolated", parts, rounding),
+        _at_most(
+            "convolution + pooling 2 x 2: shifts by whole strides", rolled(pooling, (2, -6), 2), rounding
+        ),
+        _at_least("convolution + pooling 2 x 2: a shift by 1 pixel", one),
+        _at_least("convolution: a turn by 90 degrees", quarter_turn(kernels)),
+        _at_most("the same, each kernel the mean of its quarter turns", quarter_turn(symmetric), rounding),
+    ]
     for precision, limit in ROUNDING.items():
-        layers = [convolution(some.to(precision)) for some in every]
-        worst = max(
-            largest_error(*sides(each, images.to(precision), step)) for each in layers for step in steps
-        )
-        what = f"a convolution's largest error at shifts by whole pixels, {str(precision).split('.')[1]}"
-        found.append(_at_most(what, worst, limit))
-    layer, limit = convolution(kernels), ROUNDING[torch.float64]
-    halves = [shift(rows, columns) for rows, columns in ((0.5, 0), (0.25, -1.5))]
-    worst = max(largest_error(*sides(layer, images, step)) for step in halves)
-    found.append(_at_most("the same at shifts by parts of a pixel, float64", worst, limit))
-    even = [shift(rows, columns) for rows, columns in ((2, 0), (0, -4), (2, 6))]
-    worst = max(largest_error(*sides(pooling, images, step)) for step in even)
-    found.append(
-        _at_most("convolution + pooling 2 x 2: largest error at shifts by whole strides", worst, limit)
-    )
-    odd = min(equivariance_error(pooling, images, shift(rows, 0)) for rows in (1, 3))
-    found.append(_at_least("convolution + pooling 2 x 2: error at shifts by 1 or 3 pixels", odd, BROKEN))
-    # How far pooling damps a shift depends on the images (the curves show it); this holds whatever they are.
-    spot = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
-    spot[..., 4, 4] = 1  # in the corner of a window of 4 x 4
-    single = pooled(convolution(torch.ones(1, 1, 1, 1, dtype=torch.float64)), 4)
-    within = max(invariance_error(single, spot, shift(step, step)) for step in (1, 2, 3))
-    found.append(_at_most("pooling 4 x 4: change as a bright pixel moves within a window", within, 0.0))
-    beyond = invariance_error(single, spot, shift(0, 4))
-    found.append(_at_least("pooling 4 x 4: change as it moves on to the next window", beyond, BROKEN))
+        of = convolution(kernels.to(precision))
+        worst = max(rolled(of, by) for by in ((1, 0), (0, -2), (40, 33)))
+        found.append(_at_most(f"convolution: shifts by whole pixels, {str(precision)[6:]}", worst, limit))
+    for name, motion in (("a turn by 45 degrees", turn(45)), ("a zoom by 1.5", zoom(1.5))):
+        control = max(moved_along_error(images, motion), there_and_back_error(images, motion))
+        for what, of in (("convolution", layer), ("edge filter", convolution(edge()))):
+            error = equivariance_error(of, images, motion) / control
+            found.append(_at_least(f"{what}: {name}, in the larger control's error", error, TIMES))
     return found
 
 
-def _without_interpolation(images: Tensor, layer: Layer, kernels: Tensor) -> list[Statement]:
-    symmetric = convolution(turned_mean(kernels))
-    single = convolution(kernels.mean((2, 3), keepdim=True))
-    limit = ROUNDING[torch.float64]
-    return [
-        _at_least("a convolution's error at a turn by 90 degrees", quarter_turn_error(layer, images), BROKEN),
-        _at_most(
-            "the same with each kernel the mean of its quarter turns",
-            quarter_turn_error(symmetric, images),
-            limit,
-        ),
-        _at_least(
-            "a convolution's error at a zoom by 2 that repeats pixels",
-            repetition_error(layer, images),
-            BROKEN,
-        ),
-        _at_most("the same with kernels of 1 x 1", repetition_error(single, images), limit),
-    ]
+def _at_most(what: str, error: float, limit: float) -> Statement:
+    return Statement(what, f"{error:.1e}", f"at most {limit:g}", error <= limit)
 
 
-def _against_control(what: str, images: Tensor, layer: Layer, motion: Motion) -> list[Statement]:
-    error = equivariance_error(layer, images, motion)
-    control = max(moved_along_error(gaussian, images, motion), there_and_back_error(images, motion))
-    fixed = equivariance_error(convolution(edge()), images, motion)
-    along = moved_along_error(edge, images, motion)
-    return [
-        _at_least(f"a convolution's error at {what}, in the larger control's", error / control, TIMES, error),
-        _at_least(
-            f"an edge filter's error at {what}, in its error when moved along", fixed / along, TIMES, fixed
-        ),
-    ]
-
-
-def _at_most(what: str, value: float, limit: float) -> Statement:
-    return Statement(
-        what, f"{value:.1e}" if value else "0", f"at most {limit:.0e}" if limit else "0", value <= limit
-    )
-
-
-def _at_least(what: str, value: float, limit: float, error: float | None = None) -> Statement:
-    measured = f"{value:.3f}" if error is None else f"{value:.1f} times ({error:.3f})"
-    expected = f"at least {limit:g}" + ("" if error is None else " times")
-    return Statement(what, measured, expected, value >= limit)
-
-
-def error_table(images: Tensor, layer: Layer, pooling: Layer) -> Table:
-    """The errors of a convolution, of it with pooling and of both controls at some movements."""
-    rows = []
-    for name, motion in TABLED:
-        errors = (
-            equivariance_error(layer, images, motion),
-            equivariance_error(pooling, images, motion),
-            moved_along_error(gaussian, images, motion),
-            there_and_back_error(images, motion),
-        )
-        rows.append((name, *map(error_text, errors)))
-    return Table(
-        "Error of f(g(x)) against g(f(x)), in standard deviations of g(f(x))",
-        (
-            "movement g",
-            "convolution",
-            "convolution + pooling",
-            "control: Gaussian, moved along",
-            "control: there and back",
-        ),
-        tuple(rows),
-        "Over the places that saw nothing from beyond the border. The controls show what interpolation alone "
-        "does: a radially symmetric kernel that is zoomed with the image (g(x * k) and g(x) * g(k) agree in "
-        "the plane), and g undone by its inverse, without any layer.",
-    )
-
-
-def error_text(error: float) -> str:
-    """An error for people: 0, 3.1e-16 or 0.123."""
-    return "0" if error == 0 else f"{error:.1e}" if error < 1e-3 else f"{error:.3f}"
+def _at_least(what: str, error: float, limit: float = BROKEN) -> Statement:
+    return Statement(what, f"{error:.3f}", f"at least {limit:g}", error >= limit)

@@ -1,0 +1,32 @@
+"""The built-in scenes as captioned images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.captioning.captioned import CaptionedImage
+from src.captioning.karpathy import read_karpathy
+from src.scenes import make_scenes
+
+
+def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> list[CaptionedImage]:
+    """Synthetic scenes with captions, drawn where they are not there.
+
+    Args:
+        root: their folder.
+        scenes: how many.
+        scene_size: their side in pixels.
+        scene_seed: their seed.
+
+    Raises:
+        UserError: the folder holds scenes of other settings.
+    """
+    with tqdm(total=scenes, desc="scenes", disable=None, leave=False) as bar:
+
+        def move(done: int) -> None:
+            bar.update(done - bar.n)
+
+        make_scenes(Path(root), scenes, scene_size, scene_seed, progress=move)
+    return read_karpathy(root)

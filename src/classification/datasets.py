@@ -1,0 +1,154 @@
+"""The data sets that come with a name: each function returns `ImageArrays` (`data=NAME`, conf/data/)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from src.classification.data import ImageArrays
+from src.classification.idx import count_classes, find_idx, read_idx
+from src.download import FILES, fetch_fashion_mnist
+from src.entry_point import UserError
+from src.files import replacing
+
+MAPPED_BYTES = 2**30  # larger image folders are memory-mapped
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+logger = logging.getLogger(__name__)
+
+
+def fashion_mnist(root: str = "data") -> ImageArrays:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), fetched and checked by SHA-256 where it is missing.
+
+    Raises:
+        UserError: no source has it.
+    """
+    raw = fetch_fashion_mnist(root)
+    train_images, train_labels, test_images, test_labels = (read_idx(raw / name) for name in FILES)
+    return ImageArrays(train_images, train_labels, test_images, test_labels, FASHION_MNIST_CLASSES)
+
+
+def idx(root: str, prefix: str | None = None, transpose: bool = False) -> ImageArrays:
+    """Own data in MNIST's four IDX files.
+
+    Args:
+        prefix: picks one of several sets in the folder, e.g. emnist-letters.
+        transpose: swap rows and columns (EMNIST's images lie on their side).
+
+    Raises:
+        UserError: a file is missing or damaged, or a label is far beyond the others.
+    """
+    files = find_idx(Path(root), prefix)
+    train_images, train_labels, test_images, test_labels = map(read_idx, files)
+    classes = count_classes({files[1]: train_labels, files[3]: test_labels})
+    if transpose:
+        train_images, test_images = (images.swapaxes(1, 2) for images in (train_images, test_images))
+    names = tuple(map(str, range(classes)))
+    return ImageArrays(train_images, train_labels, test_images, test_labels, names)
+
+
+def torchvision_set(
+    dataset: str, root: str = "data", split: str | None = None, transpose: bool = False
+) -> ImageArrays:
+    """A data set of torchvision.datasets, read from `root` or downloaded to it with torchvision's checksums.
+
+    Args:
+        dataset: MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ...: any class with `train`, `data` and `targets`.
+        split: EMNIST's: letters, digits, balanced, ...
+        transpose: swap rows and columns (EMNIST's images lie on their side).
+
+    Raises:
+        UserError: the files are not there and cannot be downloaded.
+    """
+    import torchvision.datasets
+
+    kind = getattr(torchvision.datasets, dataset)
+    options = {"split": split} if split else {}
+    try:
+        train, test = (kind(root, train=part, download=True, **options) for part in (True, False))
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{dataset} is not in {root} and cannot be downloaded ({str(error).splitlines()[0]}): put the files that "
+            f"torchvision.datasets.{dataset} reads there (data.root=FOLDER)"
+        ) from error
+    images = [np.asarray(part.data).astype(np.uint8, copy=False) for part in (train, test)]
+    if transpose:
+        images = [np.ascontiguousarray(part.swapaxes(1, 2)) for part in images]
+    labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
+    first = min(int(part.min()) for part in labels)  # EMNIST's letters begin at 1
+    names = tuple(map(str, train.classes))
+    classes = names[first:] if len(names) == max(int(part.max()) for part in labels) + 1 else None
+    return ImageArrays(images[0], labels[0] - first, images[1], labels[1] - first, classes)
+
+
+def image_folder(
+    root: str, size: int = 64, grey: bool = False, cache: str = "data/image_folders"
+) -> ImageArrays:
+    """Images sorted into folders: `root/train/CLASS/*`, `root/test/CLASS/*` and, optionally, `root/val/CLASS/*`.
+
+    Each image is resized to a square once and kept in `cache`; more than 1 GiB is memory-mapped.
+
+    Args:
+        size: side in pixels.
+        grey: one channel instead of three.
+
+    Raises:
+        UserError: a folder or a class is missing, or an image cannot be read.
+    """
+    from src.images import find_images
+
+    folder = Path(root)
+    classes = tuple(sorted(path.name for path in (folder / "train").glob("*/") if path.is_dir()))
+    if not classes:
+        raise UserError(f"data.root={root}: there is no folder train/CLASS with images in it")
+    parts = {}
+    for part in ("train", "test", "val"):
+        if part == "val" and not (folder / part).is_dir():
+            continue
+        paths, labels = [], []
+        for label, name in enumerate(classes):
+            found = find_images([folder / part / name])
+            paths += found
+            labels += [label] * len(found)
+        unknown = sorted({path.name for path in (folder / part).glob("*/") if path.is_dir()} - set(classes))
+        if unknown or not paths:
+            what = (
+                f"has the classes {', '.join(unknown)}, which train has not" if unknown else "holds no images"
+            )
+            raise UserError(f"{folder / part} {what}")
+        parts[part] = (_resized(paths, size, grey, Path(cache)), np.array(labels))
+    return ImageArrays(*parts["train"], *parts["test"], classes, *parts.get("val", (None, None)))
+
+
+def _resized(paths: list[Path], size: int, grey: bool, cache: Path) -> np.ndarray:
+    """All images as one array (N, size, size[, 3]), made once for these files (by name, size, time of change)."""
+    from src.images import read_rgb
+
+    stamps = [f"{path.absolute()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
+    key = hashlib.sha256("\n".join([f"{size} {grey}", *stamps]).encode()).hexdigest()[:16]
+    stored = cache / f"{key}.npy"
+    if not stored.exists():
+        logger.info("resizing %s images into %s", f"{len(paths):,}", stored)
+        shape = (len(paths), size, size) if grey else (len(paths), size, size, 3)
+        with replacing(stored) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for path in paths:
+                image = read_rgb(path).resize((size, size), Image.Resampling.BILINEAR)
+                file.write(np.asarray(image.convert("L") if grey else image).tobytes())
+    mapped = stored.stat().st_size > MAPPED_BYTES
+    return np.load(stored, mmap_mode="c" if mapped else None)

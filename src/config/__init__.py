@@ -1,0 +1,5 @@
+"""Settings: types, ranges, help, validation."""
+
+from src.config.fields import setting
+
+__all__ = ["setting"]

@@ -1,0 +1,169 @@
+"""The settings of `python -m src.train`: types, ranges and meanings. The values stand in `conf/`.
+
+Settings that affect a run's results make up its fingerprint: it is compared before a run is resumed or taken for
+done, and shows in the run folder's name where it departs from the recipe. Dictionaries are open: they hold a
+`_target_` with its arguments, or options of L.Trainer, and are checked against the signature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from src.config.fields import setting
+from src.value_range import range_error
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+AUGMENTATIONS = ("none", "flip", "flip_crop")
+# Options of L.Trainer that change no numbers.
+SILENT_TRAINER_OPTIONS = (
+    *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
+    *("enable_progress_bar", "enable_model_summary", "deterministic", "barebones"),
+)
+
+
+@dataclass
+class Settings:
+    """What every task has in common."""
+
+    task: str = setting("what is trained", group="what", choices=("classify", "caption"))
+    choices: dict[str, Any] = setting("groups' choices, filled in", default={}, group="what")
+    name: str = setting("folder under output_dir that the runs go to", group="output", affects_results=False)
+    data: dict[str, Any] = setting(
+        "data set: data=NAME or data._target_", default={}, group="data", affects_results=("root",)
+    )
+
+    lr: float = setting("learning rate", group="training", above=0)
+    dropout: float = setting("probability that dropout zeroes a unit", group="training", at_least=0, below=1)
+    epochs: int = setting("passes over the training examples", group="training", at_least=1)
+    batch_size: int = setting("examples an optimizer step", group="training", at_least=1)
+    seed: int = setting(
+        "seed of weights, order, dropout; 0 is a seed", group="training", at_least=0, at_most=2**32 - 1
+    )
+    optimizer: dict[str, Any] = setting(
+        "optimizer=sgd|adam|adamw, or optimizer._target_", group="training", default={}
+    )
+    schedule: dict[str, Any] = setting(
+        "of the learning rate: schedule=constant|cosine|onecycle|step|plateau, or _target_",
+        group="training",
+        default={},
+    )
+    label_smoothing: float = setting(
+        "probability given to all classes or words alike", group="training", default=0.0, at_least=0, below=1
+    )
+    precision: str = setting(
+        "number format of the computation, as Lightning names it", group="training", choices=PRECISIONS
+    )
+    callbacks: dict[str, Any] = setting(
+        "Lightning callbacks: callbacks=early_stopping|ema", group="training", default={}
+    )
+    trainer: dict[str, Any] = setting(
+        "any option of L.Trainer", group="training", default={}, affects_results=SILENT_TRAINER_OPTIONS
+    )
+    limit_train: int | None = setting(
+        "train on that many examples only (null: all)", group="limits", at_least=1
+    )
+    limit_val: int | None = setting("validate on that many images only", group="limits", at_least=1)
+    limit_test: int | None = setting("test on that many images only", group="limits", at_least=1)
+
+    accelerator: str = setting(
+        "where to compute; auto takes a GPU if there is one",
+        group="hardware",
+        choices=ACCELERATORS,
+        affects_results=False,
+    )
+    threads: int | None = setting(
+        "CPU threads of a run (null: 1 for a sweep's worker or small batches, else all)",
+        group="hardware",
+        at_least=1,
+        affects_results=False,
+    )
+    workers: int | None = setting(
+        "runs at once in a sweep (null: one a core, or one a GPU)",
+        group="hardware",
+        at_least=1,
+        affects_results=False,
+    )
+    fast: bool = setting(
+        "use fast paths where they apply", group="hardware", default=True, affects_results=False
+    )
+
+    logger: dict[str, Any] = setting(
+        "Lightning loggers: logger=tensorboard|csv|wandb|mlflow",
+        group="output",
+        default={},
+        affects_results=False,
+    )
+    output_dir: str = setting(
+        "folder that holds all results", group="output", affects_results=False, path=True
+    )
+    force: bool = setting("empty a run's folder and start afresh", group="output", affects_results=False)
+    progress: bool = setting("show progress bars on a terminal", group="output", affects_results=False)
+
+
+@dataclass
+class ClassifySettings(Settings):
+    """The classifier's own settings."""
+
+    network: dict[str, Any] = setting(
+        "network=NAME, or network._target_ with its arguments", group="training", default={}
+    )
+    augment: str = setting("random changes of training images", group="training", choices=AUGMENTATIONS)
+
+
+@dataclass
+class ImageSettings:
+    """How image files are read (`images.*`)."""
+
+    range: str = setting(
+        "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
+        "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
+        group="data",
+        check=range_error,
+    )
+
+
+@dataclass
+class CaptionSettings(Settings):
+    """The captioner's own settings."""
+
+    images: ImageSettings = dataclasses.field(default_factory=ImageSettings)
+    encoder: dict[str, Any] = setting(
+        "encoder=NAME with its arguments", group="captions", default={}, affects_results=("cache",)
+    )
+    decoder: dict[str, Any] = setting(
+        "decoder=lstm|attention|transformer, or decoder._target_", group="captions", default={}
+    )
+    sampling: float = setting(
+        "scheduled sampling: probability, in the last epoch, that a word is the model's own; rises from 0",
+        group="captions",
+        at_least=0,
+        at_most=1,
+    )
+    attention_penalty: float = setting(
+        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)", group="captions", at_least=0
+    )
+    beam: int = setting("beams of the test captions; 1 is greedy", group="decoding", at_least=1, at_most=50)
+    compare_beam: int | None = setting(
+        "report the test with as many beams, too (null: no)", group="decoding", at_least=1, at_most=50
+    )
+    max_words: int = setting("longest caption, its end included", group="decoding", at_least=1, at_most=200)
+    length_penalty: float = setting(
+        "beams are compared by score / length ** length_penalty", group="decoding", at_least=0, at_most=5
+    )
+    gallery: list[str] = setting(
+        "test images for the gallery's picture ([]: six, evenly spaced)",
+        group="output",
+        default=[],
+        affects_results=False,
+    )
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, before it composes."""
+    for name, schema in (("classify", ClassifySettings), ("caption", CaptionSettings)):
+        ConfigStore.instance().store(group="schema", name=name, node=schema)

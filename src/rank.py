@@ -1,0 +1,52 @@
+"""Rank a sweep again, also while it runs: `python -m src.rank outputs/fashion_mnist`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.config import setting
+from src.entry_point import entry_point
+from src.files import write_atomically
+
+TABLES = ("table2", "seeds", "captions", "pointing")
+
+
+@dataclass
+class RankSettings:
+    """Settings of `python -m src.rank`."""
+
+    folder: str = setting("the folder that holds the runs", path=True)
+    table: str | None = setting("a further table, written beside the ranking", default=None, choices=TABLES)
+    plots: bool = setting("draw the plots", default=True)
+
+
+@entry_point("rank", RankSettings, positional="folder")
+def main(cfg: DictConfig) -> None:
+    """Rank the runs of a sweep by validation, from their files alone, and draw its plots."""
+    from src.sweep import comparison
+    from src.sweep.ranking import markdown_table, rank, report
+
+    folder = Path(cfg.folder).expanduser()
+    report(folder, cfg.plots)
+    if cfg.table is None:
+        return
+    ranking = rank(folder)
+    task = ranking.task
+    tables = {
+        "table2": lambda: comparison.table2(ranking),
+        "seeds": lambda: comparison.over_seeds(ranking, (task.monitor, task.test, task.test_best)),
+        "captions": lambda: comparison.captions(ranking),
+        "pointing": lambda: comparison.pointing(ranking),
+    }
+    table = tables[cfg.table]()
+    text = f"# {table.title}\n\n{markdown_table(table.columns, table.rows)}"
+    write_atomically(folder / f"{cfg.table}.md", text)
+    sys.stdout.write(f"{text}\nFile: {folder / cfg.table}.md\n")
+
+
+if __name__ == "__main__":
+    main()

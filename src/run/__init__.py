@@ -1,0 +1,1 @@
+"""A run: a folder with settings, checkpoints, metrics and results, and what fills it."""

@@ -1,0 +1,200 @@
+"""Fit and test one run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from src.build import build, complete
+from src.run.checkpoints import SafeCheckpointIO, latest_checkpoint, read_checkpoint
+from src.run.device import device_name, device_of
+from src.run.folder import Run
+from src.run.recorder import Recorder, plain_numbers
+from src.tasks import TASKS
+
+# Arguments of L.Trainer that belong to the run's own files; every other one is a setting `trainer.*`.
+OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enable_checkpointing")
+
+
+def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
+    """Train from the last checkpoint, or from nothing, to the last epoch; test; let the task log its artifacts.
+
+    Args:
+        cfg: composed and checked settings.
+        run: where to write.
+        recorder: collects the rows, also when this raises.
+        show_bar: whether to show a progress bar.
+
+    Returns:
+        The measured part of results.json.
+
+    Raises:
+        Diverged: the loss is no longer finite.
+    """
+    task = TASKS[cfg.task]
+    implementation = task.load()
+    torch.set_num_threads(cfg.threads)
+    # The seed of the weights; order and dropout are seeded for each epoch (ImageData, Recorder).
+    torch.manual_seed(cfg.seed)
+    data = implementation.build_data(cfg)
+    data.prepare_data()
+    data.setup()
+    callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
+    callbacks += [recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
+    loggers: list[Logger] = [
+        build(complete(node, folder=str(run.folder), save_dir=str(run.folder)))
+        for node in cfg.logger.values()
+        if node
+    ]
+    _ignore_environment()
+    trainer = L.Trainer(
+        **{**trainer_defaults(cfg), **cfg.trainer},
+        max_epochs=cfg.epochs,
+        default_root_dir=run.folder,
+        callbacks=callbacks,
+        logger=loggers,
+        # A cluster's environment variables change nothing: a run is one process, and its files are in its folder.
+        plugins=[SafeCheckpointIO(), LightningEnvironment()],
+    )
+    module = implementation.build_module(cfg, data, trainer)
+    resume = latest_checkpoint(run.last, run.best)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+
+    test_last = _test(trainer, module, data)
+    artifacts = implementation.log_artifacts(module, data, run.folder, trainer, cfg)
+    best_epoch, test_best = int(recorder.best["epoch"]), test_last
+    if best_epoch != len(recorder.rows):
+        last_weights = {name: value.clone() for name, value in module.state_dict().items()}
+        module.load_state_dict(read_checkpoint(run.best)["state_dict"])
+        test_best = _test(trainer, module, data)
+        module.load_state_dict(last_weights)
+
+    tested = {**test_last, **{f"{name}_best_val": value for name, value in test_best.items()}}
+    measured = {**training_results(recorder, cfg.task), **tested, **artifacts}
+    figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):  # shows HParams only together with metrics
+            logger.log_hyperparams(run.fingerprint, figures)
+        else:
+            logger.log_hyperparams(run.fingerprint)
+        logger.finalize("success")
+    return {
+        **measured,
+        "parameters": sum(weight.numel() for weight in module.parameters()),
+        "data_digest": data.digest,
+        "device": device_name(trainer.strategy.root_device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
+    """L.Trainer's arguments where `trainer.*` gives none."""
+    device = device_of(cfg.accelerator)
+    return {
+        "accelerator": device.type,
+        "devices": 1,
+        "precision": cfg.precision,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "deterministic": _deterministic(device),
+    }
+
+
+def trainer_errors(cfg: DictConfig) -> list[str]:
+    """Options `trainer.*` that L.Trainer does not take, or that are settings of another name here."""
+    from src.config.signatures import signature_errors
+
+    given = {str(name): value for name, value in cfg.trainer.items()}
+    own = [f"trainer.{name}: is set by the run itself" for name in given if name in OWN]
+    # L.Trainer's own signature hides behind a decorator.
+    return own + signature_errors(inspect.unwrap(L.Trainer.__init__), given, "trainer.")
+
+
+def training_results(recorder: Recorder, task: str) -> dict[str, Any]:
+    """What results.json tells of training; empty where a run did not finish an epoch."""
+    if not recorder.rows:
+        return {}
+    columns, monitor = TASKS[task].columns, TASKS[task].monitor
+    last = {name: recorder.rows[-1].get(name) for name in columns}
+    return {**last, f"best_{monitor}": recorder.best["value"], "best_epoch": int(recorder.best["epoch"])}
+
+
+def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
+    trainer.test(module, datamodule=data, verbose=False)
+    return plain_numbers(trainer.callback_metrics)
+
+
+def _ignore_environment() -> None:
+    """Take from the environment what changes a Trainer in silence: a rank, and defaults of its arguments."""
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]
+
+
+def _deterministic(device: torch.device) -> Any:
+    """Bit-equal repetition. A CPU repeats by itself; on a GPU the deterministic kernels are asked for."""
+    if device.type != "cuda":
+        return None
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return "warn"  # non-overlapping max-pooling has no other kernel, and adds in one order anyhow
+
+
+def tensorboard_logger(folder: str) -> TensorBoardLogger:
+    """TensorBoard events right in the run's folder.
+
+    Lightning would number its folders by listing what is there, which two runs at once can get wrong.
+    """
+    return RunLogger(save_dir=folder, name="", version="", default_hp_metric=False)
+
+
+class RunLogger(TensorBoardLogger):
+    """A TensorBoardLogger that leaves the settings to config.yaml: no hparams.yaml beside it."""
+
+    def save(self) -> None:
+        """Nothing: all is in the events."""
+
+
+class RunBar(Callback):
+    """One progress bar over all epochs of a run, with the time left."""
+
+    def __init__(self, name: str, monitor: str) -> None:
+        self.name, self.monitor = name, monitor
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        batches = int(trainer.num_training_batches)
+        self.bar = tqdm(
+            total=batches * (trainer.max_epochs or 1),
+            initial=batches * trainer.current_epoch,
+            desc=self.name,
+            disable=None,  # where the output is no terminal
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}",
+        )
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.bar is not None:
+            value = float(trainer.callback_metrics[self.monitor])
+            self.bar.set_postfix_str(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {self.monitor} {value:.4f}"
+            )
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.close()

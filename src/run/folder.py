@@ -1,0 +1,176 @@
+"""A run's folder: what it holds, when it is done, how it is found again.
+
+    outputs/<name>/<run>/
+        config.yaml              resolved settings
+        checkpoints/last.ckpt    after every epoch; the run goes on from here
+        checkpoints/best.ckpt    of the best validation epoch
+        metrics.csv              one row an epoch
+        events.out.tfevents...   the same for TensorBoard, hyper-parameters, images
+        results.json             `status` done, diverged or failed
+        SHA256SUMS               written last
+
+Everything downstream (ranking, report, resume) reads these files and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.entry_point import UserError
+from src.files import write_atomically
+from src.run.fingerprint import settings_of
+from src.run.integrity import modified_files, write_sums
+from src.run.provenance import source_digest
+
+SUMMED = ("config.yaml", "metrics.csv", "results.json", "captions.json")
+FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
+
+
+class RunMismatch(UserError):
+    """A run's folder holds results of other settings or other data."""
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a finite number.
+
+    Args:
+        cause: what became of it.
+        epoch: counted from 1.
+        step: optimizer steps since the start, counted from 1.
+    """
+
+    def __init__(self, cause: str, epoch: int, step: int) -> None:
+        super().__init__(f"{cause} at step {step}, in epoch {epoch}")
+        self.epoch, self.step = epoch, step
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder and the fingerprint of its settings."""
+
+    folder: Path
+    fingerprint: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def failure_file(self) -> Path:
+        return self.folder / "failure.txt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def lock_file(self) -> Path:
+        """Beside the folder, not in it: `force` removes the folder while it holds the lock."""
+        return self.folder.parent / ".locks" / f"{self.name}.lock"
+
+    def results(self) -> dict[str, Any] | None:
+        """What results.json holds; None where it is absent or unreadable."""
+        try:
+            found = json.loads((self.folder / "results.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) and isinstance(found.get("status"), str) else None
+
+    def is_finished(self) -> bool:
+        """Whether it has ended, and its files are those that it wrote."""
+        results = self.results()
+        return results is not None and results["status"] in FINISHED and modified_files(self.folder) == []
+
+    def saved_config(self) -> DictConfig | None:
+        """config.yaml; None where there is none that can be read."""
+        try:
+            found = OmegaConf.load(self.config_file)
+        except (OSError, OmegaConfBaseException, ValueError):
+            return None
+        except Exception:  # a YAML parser given damaged bytes raises nearly anything
+            return None
+        return found if isinstance(found, DictConfig) else None
+
+    def mismatch(self) -> str | None:
+        """Why what the folder holds may not be taken for this run, or None."""
+        saved = self.saved_config()
+        if saved is None:
+            if not (self.last.exists() or self.best.exists()):
+                return None
+            return (
+                f"{self.config_file} is gone or damaged: nothing tells of which settings the checkpoints there "
+                "are; force=true starts the run afresh"
+            )
+        there = settings_of(OmegaConf.to_container(saved))
+        differing = [key for key, value in self.fingerprint.items() if there.get(key) != value]
+        if not differing:
+            return None
+        changes = ", ".join(f"{key} {there.get(key)} there, {self.fingerprint[key]} now" for key in differing)
+        return (
+            f"{self.folder} holds a run of other settings ({changes}): force=true starts it afresh, another "
+            "name= keeps both"
+        )
+
+    def start(self, cfg: DictConfig) -> None:
+        """Make the folder, or ready it for going on; `force` empties it first.
+
+        Raises:
+            RunMismatch: the folder holds something else (see `mismatch`).
+        """
+        if cfg.force and self.folder.exists():
+            shutil.rmtree(self.folder)
+        if mismatch := self.mismatch():
+            raise RunMismatch(mismatch)
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.rglob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
+        for name in ("results.json", "SHA256SUMS", "failure.txt"):  # of a failed try
+            (self.folder / name).unlink(missing_ok=True)
+        text = f"{OmegaConf.to_yaml(cfg, resolve=True)}code: {source_digest()}\n"
+        write_atomically(self.config_file, text)
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Write results.json and, last, the checksums of all text files."""
+        write_atomically(self.folder / "results.json", to_json(results))
+        write_sums(self.folder, SUMMED)
+
+    def epochs_done(self) -> int:
+        """Rows of metrics.csv."""
+        try:
+            return max(0, self.metrics_file.read_bytes().count(b"\n") - 1)
+        except OSError:
+            return 0
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Readable, strict JSON: a number that is not finite becomes null."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, Mapping):
+            return {str(key): strict(inner) for key, inner in value.items()}
+        return [strict(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return json.dumps(strict(content), indent=2, allow_nan=False) + "\n"

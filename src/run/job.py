@@ -1,0 +1,219 @@
+"""One job: a configuration in, a finished run's folder out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import signal
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from src.files import write_atomically
+from src.run import signals
+from src.run.folder import Diverged, Run, RunMismatch
+from src.run.integrity import CHANGED, modified_files
+from src.run.provenance import processor, provenance, source_digest
+from src.run.threads import default_threads
+from src.tasks import TASKS
+
+# 2: an error in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
+EXIT = {"done": 0, "failed": 1, "diverged": 3}
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+logger = logging.getLogger(__name__)
+
+
+def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = None) -> dict[str, Any]:
+    """Train one run unless it is finished, and record how it ended.
+
+    A finished run is left alone; a half-finished one goes on from its last checkpoint; a failed one is
+    tried again. Another process on the same run is waited for.
+
+    Args:
+        cfg: composed and checked settings.
+        run: where to write.
+        show_bar: whether to show a progress bar.
+        threads: CPU threads where the settings name none; None for what suits a run that is alone.
+
+    Returns:
+        The content of results.json. Where the folder holds a run of other settings by now, a failure that is not
+        recorded there.
+
+    Raises:
+        KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on later.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(run))
+            if not cfg.force and run.is_finished() and run.mismatch() is None:
+                return run.results() or {}
+            cfg = cfg.copy()
+            saved = None if cfg.force else run.saved_config()  # with other threads last digits would differ
+            cfg.threads = cfg.threads or (saved and saved.get("threads")) or threads or default_threads(cfg)
+            if not cfg.force and saved and (before := saved.get("code")) not in (None, source_digest()):
+                logger.info("%s: goes on from a state made by other code (%s)", run.name, before)
+            if not cfg.force and (modified := modified_files(run.folder)):
+                logger.info(
+                    "%s: %s %s; made again from the last checkpoint", run.name, ", ".join(modified), CHANGED
+                )
+            run.start(cfg)
+        except RunMismatch as error:  # of another command, since this one was checked
+            return results_of(cfg, run, status="failed", cause=str(error))
+        except OSError as error:  # a full disk, a folder that cannot be written
+            return record_failure(cfg, run, f"its folder cannot be used: {error}")
+        return _train(cfg, run, show_bar)
+
+
+def one_line(results: dict[str, Any]) -> str:
+    """How a run ended, in one line."""
+    task = TASKS.get(results.get("task", ""))
+    numbers = {"val": results.get(task.monitor), "test": results.get(task.test)} if task else {}
+    parts = [f"{name} {value:.4f}" for name, value in numbers.items() if value is not None]
+    seconds = results.get("seconds")
+    parts += [f"{seconds:.0f} s"] if seconds is not None else []
+    cause = results.get("cause")
+    end = f"  ({cause})" if cause else ""
+    return f"{results.get('run')}  {results.get('status')}  {', '.join(parts)}{end}"
+
+
+def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
+    quiet_lightning()
+    from src.run.checkpoints import repair_best  # late: torch and Lightning take seconds to import
+    from src.run.fit import fit_and_test, training_results
+    from src.run.recorder import FolderGone, Recorder
+
+    recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
+    status, cause, measured = "done", None, {}
+    try:
+        repair_best(run.last, run.best)
+        measured = fit_and_test(cfg, run, recorder, show_bar)
+    except Diverged as error:
+        status, cause = "diverged", str(error)
+    except FolderGone as error:  # nothing is written to where nobody expects it
+        return results_of(cfg, run, status="failed", cause=str(error))
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
+            raise error.__context__ from None
+        signals.check()  # it has a way of its own to end after SIGTERM
+        raise
+    except Exception as error:  # whatever a run dies of is recorded; the other runs go on
+        status, cause = "failed", f"{type(error).__name__}: {error}"
+        if is_out_of_memory(error):
+            cause = (
+                f"memory ran out in {recorder.stage}: {oom_hint(cfg)} ({str(error).splitlines()[0][:100]})"
+            )
+        with contextlib.suppress(OSError):
+            write_atomically(run.failure_file, traceback.format_exc())
+    if status != "done":
+        measured = training_results(recorder, cfg.task)
+    results = results_of(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
+    try:
+        run.finish(results)
+    except OSError as error:
+        results |= {"status": "failed", "cause": cause or f"its folder cannot be written: {error}"}
+    return results
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up: Python's, torch's for CPU, MPS and CUDA, cuBLAS, cuDNN, C++."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def oom_hint(cfg: DictConfig) -> str:
+    """What to try when memory runs out."""
+    half = cfg.batch_size // 2
+    if not half:
+        return "try a smaller network or image size"
+    return (
+        f"try batch_size={half} trainer.accumulate_grad_batches=2, which keeps the total batch, or workers=1"
+    )
+
+
+def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
+    """Record a run whose process ended without a word of its own; returns its results."""
+    cause = f"its process ended with status {exit_code}"
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    if number in set(signal.Signals):
+        cause = f"its process was ended by {signal.Signals(number).name}"
+        if number == signal.SIGKILL:
+            cause += f", as it is when the machine's memory runs out: {oom_hint(cfg)}"
+    try:
+        with FileLock(run.lock_file, timeout=0):
+            return record_failure(cfg, run, cause)
+    except (OSError, Timeout):  # another process is at work on it, or the folder is gone
+        return results_of(cfg, run, status="failed", cause=cause)
+
+
+def record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
+    """Record a run that did not begin or left no word, in its folder where that can be written."""
+    results = results_of(cfg, run, status="failed", cause=cause)
+    try:
+        if not run.config_file.exists():  # by which the ranking knows a run's folder
+            write_atomically(run.config_file, OmegaConf.to_yaml(cfg, resolve=True))
+        run.finish(results)
+    except OSError as error:
+        results["cause"] = f"its folder cannot be written: {error}"
+    return results
+
+
+def results_of(
+    cfg: DictConfig,
+    run: Run,
+    *,
+    status: str,
+    cause: str | None,
+    measured: dict[str, Any] | None = None,
+    rows: list[dict[str, float]] | None = None,
+) -> dict[str, Any]:
+    """The content of results.json."""
+    task, rows = TASKS[cfg.task], rows or []
+    rates = sorted(row[task.rate] for row in rows)
+    named = (*task.always_named, "epochs", "seed")
+    return {
+        "status": status,
+        "cause": cause,
+        "task": cfg.task,
+        "name": cfg.name,
+        "run": run.name,
+        **{key: run.fingerprint[key] for key in named if key in run.fingerprint},
+        **(measured or {}),
+        "seconds": sum(row["seconds"] for row in rows),
+        task.rate: rates[len(rates) // 2] if rates else None,
+        "epochs_done": len(rows),
+        "settings": run.fingerprint,
+        "processor": processor(),
+        **provenance(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextlib.contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """The run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
+    run.lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.lock_file)
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        logger.info("%s: another process works on it; waiting", run.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def quiet_lightning() -> None:
+    """Silence what Lightning says about things that are as they should be."""
+    import lightning  # noqa: F401  sets the level of its loggers when it is imported
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")

@@ -1,0 +1,151 @@
+"""Being told to stop: Ctrl-C, a cluster's preemption (SIGTERM), a closed terminal (SIGHUP), a batch job that
+will soon be over (SIGUSR1, SIGUSR2: `#SBATCH --signal=USR1@90`).
+
+Each raises `Stop` in the main thread, so that code which cleans up after Ctrl-C cleans up after each of
+them, and the process leaves with 128 + the signal's number, as a shell has it: 130, 143, 129, 138, 140.
+Nothing has to be saved in a hurry: what a run needs to go on lies on the disk after every epoch. The few
+writes that end an epoch are not cut short (`defer`). To requeue a job is its script's affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)  # Windows has the first two
+)
+GRACE_S = (
+    5.0  # within it a second signal changes nothing (make and a shell both pass theirs on); then it kills
+)
+
+
+class Stop(KeyboardInterrupt):
+    """A signal that asks this process to stop.
+
+    Args:
+        number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+_pending: Stop | None = None
+_pending_since = 0.0
+_deferred = 0
+
+
+def install_signal_handlers(signals: tuple[int, ...] = SIGNALS) -> None:
+    """From now on each of `signals` raises `Stop`, but for one that is ignored (nohup, a shell's background).
+
+    Call it in the main thread.
+    """
+    for number in signals:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _on_signal)
+    if sys.unraisablehook is not _on_unraisable:
+        sys.unraisablehook = _on_unraisable
+
+
+def exit_on_signal(words: str) -> None:
+    """Until `install_signal_handlers`: a signal prints `words` and ends the process at once.
+
+    For imports and for Hydra's composing, where nothing needs cleaning up: stopped half-way, both may fail
+    with another error than `Stop` (OmegaConf restores flags of what is not there yet).
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        _write(words)
+        os._exit(128 + number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+def status_of(error: KeyboardInterrupt) -> int:
+    """The exit status after `error`."""
+    return 128 + (error.number if isinstance(error, Stop) else signal.SIGINT)
+
+
+def pending_signal() -> Stop | None:
+    """What has been raised or is being held back; None while nobody asked to stop."""
+    return _pending
+
+
+def check() -> None:
+    """Raise what was told and got lost: Python drops an exception raised within a finalizer or a callback."""
+    if _pending is not None and not _deferred:
+        raise _pending
+
+
+@contextmanager
+def defer() -> Iterator[None]:
+    """Bring what is inside to its end first; then raise what was told meanwhile.
+
+    In another thread than the main one this does nothing: no signal is raised there.
+    """
+    global _deferred
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _pending
+    _deferred += 1
+    try:
+        yield
+    finally:
+        _deferred -= 1
+    if _pending is not None and before is None and not _deferred:
+        raise _pending
+
+
+def restore() -> None:
+    """All is done: a signal while Python shuts down is ignored, and the exit status tells the truth."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _pending, _pending_since
+    now = time.monotonic()
+    if _pending is not None:
+        if now - _pending_since > GRACE_S and not _deferred:
+            os._exit(128 + number)  # cleaning up hangs, or the user has waited enough
+        return
+    _pending, _pending_since = Stop(number), now
+    if not _deferred:
+        raise _pending
+
+
+def _on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Tell again what Python drops because it was raised in a finalizer or a callback."""
+    global _pending
+    if not isinstance(unraisable.exc_value, Stop):
+        sys.__unraisablehook__(unraisable)
+        return
+    number, _pending = unraisable.exc_value.number, None
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
+def _write(words: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
+
+
+def reset() -> None:
+    """As if nobody had asked to stop: for a process forked from one that was told, and for tests."""
+    global _pending, _deferred
+    _pending, _deferred = None, 0

@@ -1,0 +1,117 @@
+"""Find and open what a run learned, given a checkpoint, a run's folder or a sweep's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.build import refuse_untrusted
+from src.entry_point import UserError
+
+if TYPE_CHECKING:
+    import lightning as L
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A LightningModule with a checkpoint's weights, in eval mode, and where they come from."""
+
+    path: Path
+    task: str  # classify or caption
+    module: L.LightningModule
+
+    @property
+    def name(self) -> Path:
+        """Sweep and run, or the checkpoint's own name: where its predictions go."""
+        run = self.path.absolute().parent.parent
+        is_run = self.path.absolute().parent.name == "checkpoints"
+        return Path(run.parent.name, run.name) if is_run else Path(self.path.stem)
+
+
+def find_checkpoint(given: str) -> Path:
+    """The checkpoint that a file, a run's folder or a sweep's folder stands for; nothing is opened.
+
+    Of a run it is best.ckpt, else last.ckpt; of a sweep that of the run with the best validation metric.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"checkpoint={given}: there is no such file or folder")
+    if found := _of_run(path):
+        return found
+    if (path / "config.yaml").is_file():
+        raise UserError(f"checkpoint={given}: this run has no checkpoint yet; its first epoch writes one")
+    from src.sweep.ranking import rank
+
+    ranking = rank(path)
+    for place, run in ranking.rows:
+        found = _of_run(run.folder)
+        if place is not None and found is not None:
+            logger.info(
+                "Taking %s, the best of %s runs by %s.", run.folder, len(ranking.rows), ranking.task.label
+            )
+            return found
+    raise UserError(f"checkpoint={given}: no run of this sweep is done")
+
+
+def _of_run(folder: Path) -> Path | None:
+    places = [
+        place / f"{name}.ckpt" for place in (folder / "checkpoints", folder) for name in ("best", "last")
+    ]
+    return next((place for place in places if place.is_file()), None)
+
+
+def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
+    """The module of a checkpoint, or of a run's or a sweep's folder.
+
+    Args:
+        trust: packages whose classes the checkpoint may name, besides those that src/build.py names.
+
+    Raises:
+        UserError: there is none, it is damaged, none of this project, or asks for code that is not trusted.
+    """
+    import torch
+
+    from src.captioning.module import Captioner
+    from src.classification.module import Classifier
+    from src.run.checkpoints import DamagedCheckpoint, read_checkpoint
+
+    path = find_checkpoint(given)
+    try:
+        content = read_checkpoint(path)
+        settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
+    except DamagedCheckpoint as error:
+        raise UserError(str(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds no hyper-parameters and weights of a run") from error
+    kinds: dict[str, Any] = {"caption": Captioner, "classify": Classifier}
+    task = "caption" if "vocabulary" in settings else "classify"
+    refuse_untrusted(settings, trust)
+    try:
+        # First without memory: the settings may promise a network that no machine can hold.
+        with torch.device("meta"):
+            _check_shapes(kinds[task](**settings).state_dict(), state)
+        module = kinds[task](**settings)
+        module.load_state_dict(state)
+    except UserError:
+        raise
+    except Exception as error:  # settings of somebody else's fail in a dozen ways
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"the checkpoint {path} does not fit this version of the code: {first}") from error
+    return Trained(path, task, module.eval())
+
+
+def _check_shapes(own: dict[str, Any], given: dict[str, Any]) -> None:
+    for name, value in own.items():
+        shape = getattr(given.get(name), "shape", None)
+        if shape != value.shape:
+            raise ValueError(f"{name} has shape {shape}, and its settings ask for {tuple(value.shape)}")

@@ -1,0 +1,180 @@
+"""Plans: what a command asks for, a checked configuration and a run's folder for each job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from src.config.validation import config_errors
+from src.run.fingerprint import GROUPS_IN_PATH, fingerprint, rounded, run_name
+from src.run.folder import Run
+from src.tasks import TASKS
+
+GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
+
+
+@dataclass
+class Plan:
+    """One job: its configuration, and the run's folder.
+
+    Args:
+        recipe: what `conf/` gives for the same choices of groups.
+        usual: the groups' choices where the command makes none.
+    """
+
+    cfg: DictConfig
+    recipe: DictConfig
+    usual: DictConfig
+
+    @cached_property
+    def run(self) -> Run:
+        name = run_name(self.cfg, self.recipe, self.usual)
+        return Run(Path(self.cfg.output_dir).expanduser() / self.cfg.name / name, fingerprint(self.cfg))
+
+    def errors(self) -> list[str]:
+        """Everything for which this job must not start: settings, what its folder holds."""
+        found = config_errors(self.cfg)
+        if os.path.normpath(self.cfg.name).startswith(("..", os.sep)):
+            found.append(f"name={self.cfg.name}: must name a folder inside output_dir")
+        if found:
+            return found
+        if not self.run.is_finished() and (error := folder_error(self.run.folder)):
+            return [error]
+        mismatch = None if self.cfg.force else self.run.mismatch()
+        return [mismatch] if mismatch else []
+
+    def is_done(self) -> bool:
+        """Whether nothing is to be trained."""
+        return not self.cfg.force and self.run.is_finished()
+
+    def results(self) -> dict[str, Any] | None:
+        """results.json, if it is this run's and not another's that a command put into the folder since."""
+        return self.run.results() if self.run.mismatch() is None else None
+
+    def metric(self) -> float | None:
+        """The validation metric of a finished run: what a sweeper that searches should raise."""
+        return (self.results() or {}).get(TASKS[self.cfg.task].monitor)
+
+
+_recipes: dict[tuple[str, ...], DictConfig] = {}
+
+
+def plan_of(config: DictConfig) -> Plan:
+    """The plan of a composed configuration, inside a Hydra application, with or without its `hydra` node."""
+    node = config.hydra if "hydra" in config else HydraConfig.get()
+    chosen = {
+        str(group): choice for group, choice in node.runtime.choices.items() if "hydra/" not in str(group)
+    }
+    # Hydra tells no choices of several: callbacks=[early_stopping,ema]
+    lists = (text.partition("=")[::2] for text in node.overrides.task)
+    chosen |= {group: choice for group, choice in lists if group in ("callbacks", "logger")}
+    base = _recipe({group: chosen[group] for group in GROUPS_IN_PATH if chosen.get(group)})
+    cfg, recipe = config.copy(), _recipe(chosen).copy()
+    for one in (cfg, recipe):
+        with open_dict(one):
+            one.pop("hydra", None)
+            one.choices = {
+                group: chosen[group].strip("[]").replace(",", "+").replace(" ", "")
+                for group in GROUPS
+                if chosen.get(group)
+            }
+        _round(one)
+    return Plan(cfg, recipe, base.hydra.runtime.choices)
+
+
+def _recipe(choices: dict[str, Any]) -> DictConfig:
+    overrides = [f"{group}={choice}" for group, choice in choices.items() if "schema" not in group and choice]
+    key = tuple(overrides)
+    if key not in _recipes:
+        _recipes[key] = compose("train", overrides=overrides, return_hydra_config=True)
+    return _recipes[key]
+
+
+def _round(cfg: DictConfig) -> None:
+    """Numbers to 12 significant digits, paths with their `~` expanded, in place."""
+    for key in list(cfg):
+        if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
+            continue
+        value = cfg[key]
+        if isinstance(value, float) and rounded(value) != value:
+            cfg[key] = rounded(value)
+        elif isinstance(value, str) and value.startswith("~"):
+            cfg[key] = str(Path(value).expanduser())
+        elif isinstance(value, DictConfig):
+            _round(value)
+
+
+def folder_error(folder: Path) -> str | None:
+    """Why nothing can be written into a folder, which need not exist yet, or None."""
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return None
+    what = "must be writable, and is not" if there.is_dir() else "is not a folder"
+    return f"output_dir: {folder} cannot be made, {there} {what}; name another one (output_dir=...)"
+
+
+def preflight(plans: Sequence[Plan]) -> list[str]:
+    """Read the data of every plan, each data set once, and build every network once, before hours are spent.
+
+    Imports torch. Returns the errors.
+    """
+    import torch
+
+    from src.config.signatures import takes, target_errors
+    from src.entry_point import UserError
+    from src.run.device import device_error
+    from src.run.fit import trainer_errors
+
+    errors: list[str] = []
+    for plan in plans:
+        found = [device_error(plan.cfg.accelerator, plan.cfg.precision)]
+        errors += [*filter(None, found), *trainer_errors(plan.cfg)]
+        besides = TASKS[plan.cfg.task].load().NOT_ARGUMENTS
+        for node in ("optimizer", "schedule", "network", "data", "encoder", "decoder", "callbacks", "logger"):
+            errors += target_errors(plan.cfg.get(node), f"{node}.", besides.get(node, ()))
+        network = plan.cfg.get("network", {}).get("_target_")
+        if (
+            plan.cfg.dropout != plan.recipe.dropout
+            and network
+            and not errors
+            and not takes(network, "dropout")
+        ):
+            errors.append(f"dropout={plan.cfg.dropout}: {network} has no argument 'dropout'")
+    if errors:
+        return errors
+    data: dict[str, Any] = {}
+    for plan in plans:
+        implementation = TASKS[plan.cfg.task].load()
+        key = implementation.data_key(plan.cfg)
+        if data.get(key, True) is None:  # it cannot be read, and was named already
+            continue
+        try:
+            if key not in data:
+                data[key] = None
+                built = implementation.build_data(plan.cfg)
+                built.prepare_data()
+                built.setup()
+                data[key] = built
+            there = plan.run.results() or {}
+            if plan.is_done() and there.get("data_digest") not in (None, data[key].digest):
+                errors.append(
+                    f"{plan.run.folder} holds a run of other data (data.root has changed since): force=true starts "
+                    "it afresh, another name= keeps both"
+                )
+            if plan.is_done():
+                continue
+            with torch.random.fork_rng():
+                implementation.check_module(plan.cfg, data[key])
+        except (OSError, UserError) as error:
+            errors.append(str(error))
+    return errors

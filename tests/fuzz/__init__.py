@@ -1,1 +1,0 @@
-"""What comes from outside, made up by the thousand: `python -m tests.fuzz --help`."""
