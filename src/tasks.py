@@ -51,6 +51,11 @@ class Task:
         """The test metric measured with the weights of the best validation epoch."""
         return f"{self.test}_best_val"
 
+    @property
+    def heading(self) -> str:
+        """The label as the first words of a title or an axis."""
+        return self.label[:1].upper() + self.label[1:]
+
     def load(self) -> Any:
         """The task's module."""
         return importlib.import_module(self.module)

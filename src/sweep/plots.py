@@ -89,8 +89,8 @@ def heat_map(ranking: Ranking) -> Figure:
         for axes in axes_of.flat[len(panels) :]:
             axes.set_axis_off()
         colours = mpl.cm.ScalarMappable(scale, mpl.colormaps[figures.SEQUENTIAL])
-        figure.colorbar(colours, ax=axes_of, pad=0.02, aspect=20 * down).set_label(ranking.task.label)
-        figures.title(figure, f"{ranking.task.label.capitalize()} by dropout and learning rate")
+        figure.colorbar(colours, ax=axes_of, pad=0.02, aspect=20 * down).set_label(ranking.task.heading)
+        figures.title(figure, f"{ranking.task.heading} by dropout and learning rate")
     return figure
 
 
@@ -133,7 +133,7 @@ def best_run(ranking: Ranking) -> Figure:
             for axes in (left, right):
                 figures.epoch_axis(axes, int(run.history[-1]["epoch"]))
         left.set_ylabel(LOSS)
-        right.set_ylabel(ranking.task.label.capitalize())
+        right.set_ylabel(ranking.task.heading)
         figures.title(figure, f"Best run: {run.name if run else 'none'}")
     return figure
 
@@ -178,7 +178,7 @@ def all_runs(ranking: Ranking) -> Figure:
                 margin = 0.05 * max(max(values) - min(values), 1e-3)
                 axes_of[row, 0].set_ylim(min(values) - margin, max(values) + margin)
         axes_of[0, 0].set_ylabel(f"{LOSS}\nmean since the first epoch")
-        axes_of[1, 0].set_ylabel(ranking.task.label.capitalize())
+        axes_of[1, 0].set_ylabel(ranking.task.heading)
         lines = [
             Line2D([], [], color=c, label=f"dropout {shown(p)}")
             for p, c in zip(dropouts, colours, strict=False)
