@@ -156,3 +156,18 @@ def test_the_transformers_settings() -> None:
         small_decoder("transformer", width=10)
     with pytest.raises(ValueError, match="a caption of 5 tokens is longer than max_length=4"):
         small_decoder("transformer", max_length=4)(torch.zeros(1, L, D), torch.zeros(1, 5, dtype=torch.long))
+
+
+def test_a_transformers_positions_may_be_learned_and_its_output_untied() -> None:
+    plain = TransformerDecoder(20, 8, width=16, heads=2, layers=1, feed_forward=16)
+    other = TransformerDecoder(
+        20, 8, width=16, heads=2, layers=1, feed_forward=16, learned_positions=True, tied=False
+    )
+    assert plain.output.weight is plain.embedding.weight
+    assert other.output.weight is not other.embedding.weight
+    names = {name for name, _ in other.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    assert names == {"positions", "output.weight"}
+    scores, _ = other(torch.rand(2, 5, 8), torch.ones(2, 4, dtype=torch.long))
+    scores.sum().backward()
+    assert other.positions.grad is not None
+    assert scores.shape == (2, 4, 20)
