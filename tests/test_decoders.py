@@ -12,7 +12,7 @@ from torch import nn
 
 from src.captioning.decoders import AttentionDecoder, Decoder, LSTMDecoder
 from src.captioning.decoders.recurrence import AttentionLSTM
-from src.captioning.decoders.transformer import Layer
+from src.captioning.decoders.transformer import Layer, TransformerDecoder
 from src.captioning.vocabulary import PAD
 from tests.decoders_of_tests import KINDS, small_decoder
 
