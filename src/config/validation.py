@@ -138,7 +138,7 @@ class Overrides:
                 self.bases.append(compose(config_name, [*fixed, *choice], return_hydra_config=True))
                 self.choices.append(choice)
             except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-                self.errors.append(str(error).splitlines()[0])
+                self.errors.append(" ".join(str(error).splitlines()[:2]))  # the second names the key
 
 
 _ABSENT = object()

@@ -158,9 +158,13 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
         key = implementation.data_key(plan.cfg)
         try:
             if key not in data:
-                data[key] = implementation.build_data(plan.cfg)
-                data[key].prepare_data()
-                data[key].setup()
+                data[key] = None  # stays so where it cannot be read: named once, for all runs
+                module = implementation.build_data(plan.cfg)
+                module.prepare_data()
+                module.setup()
+                data[key] = module
+            if data[key] is None:
+                continue
             there = plan.run.results() or {}
             if plan.is_done() and there.get("data_digest") not in (None, data[key].digest):
                 errors.append(
