@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.checkpoints import read_checkpoint
-from src.classification import data as data_module
-from src.classification.data import read_idx, train_val_split
-from src.classification.module import Classifier
+from src.classification import fast
+from src.classification.data import train_val_split
+from src.classification.idx import read_idx
 from src.download import FILES
-from src.job import run_job
-from src.seeds import epoch_order, epoch_seed
-from tests.command_line import plan
+from src.run.checkpoints import read_checkpoint
+from src.run.recorder import Recorder
+from src.run.seeds import epoch_order, epoch_seed
+from tests.command_line import plan, train_here
 from tests.protocol_network import ProtocolNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,48 +39,26 @@ class Trained:
     results: dict[str, Any]
 
 
-def settings_of(folder: Path, output: Path, *more: str) -> list[str]:
-    return [
-        "data=idx",
-        f"data.root={folder}",
-        "data.val_size=100",
-        f"limit_train={LIMIT}",
-        f"output_dir={output}",
-        "accelerator=cpu",
-        "threads=1",
-        f"epochs={EPOCHS}",
-        "dropout=0.5",
-        *more,
-    ]
-
-
-def train_with_us(folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Trained:
+def train_with_us(
+    folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *more: str, chunk: int = CHUNK
+) -> Trained:
     """The whole stack but the command line, in this process."""
+    settings = ("data=idx", f"data.root={folder}", "data.val_size=100", f"limit_train={LIMIT}", "accelerator=cpu")
     losses: list[float] = []
+    usual = Recorder.on_train_batch_end
 
-    for name in ("_steps", "_steps_by_hand"):
-        take = getattr(Classifier, name)
+    def recorded(self: Recorder, trainer: Any, module: Any, outputs: Any, *rest: Any) -> None:
+        taken = outputs["losses"] if "losses" in outputs else outputs["loss"][None]
+        losses.extend(taken.tolist())
+        usual(self, trainer, module, outputs, *rest)
 
-        def recorded(*args: Any, take: Callable[..., Tensor] = take) -> Tensor:
-            taken = take(*args)
-            losses.extend(taken.tolist())
-            return taken
-
-        monkeypatch.setattr(Classifier, name, recorded)
-    monkeypatch.setattr(data_module, "CHUNK_IMAGES", CHUNK)
-    asked = plan(*settings_of(folder, output, *more))
-    threads = torch.get_num_threads()
-    try:
-        results = run_job(asked.cfg, asked.run, pytest.fail, show_bar=False)
-    finally:
-        torch.set_num_threads(threads)
-    assert (results["status"], results["cause"]) == ("done", None)
-    weights = [
-        value
-        for name, value in read_checkpoint(asked.run.last)["state_dict"].items()
-        if name.startswith("network.")
-    ]
-    return Trained(losses, weights, results)
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_batch_end", recorded)
+        patch.setattr(fast, "CHUNK_IMAGES", chunk)
+        asked = plan(*settings, f"output_dir={output}", "threads=1", f"epochs={EPOCHS}", "dropout=0.5", *more)
+        results = train_here(asked)
+    state = read_checkpoint(asked.run.last)["state_dict"]
+    return Trained(losses, [value for name, value in state.items() if name.startswith("network.")], results)
 
 
 def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Optimizer]) -> Trained:
@@ -112,32 +90,37 @@ def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Opti
 def test_each_loss_and_the_weights_equal_the_plain_loop(
     idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = train_with_us(idx_data, tmp_path, monkeypatch, "lr=0.05")
     plain = train_plainly(idx_data, lambda weights: torch.optim.SGD(weights, lr=0.05))
-    assert len(ours.losses) == len(plain.losses) == EPOCHS * 27
-    assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
-    for weight, expected in zip(ours.weights, plain.weights, strict=True):
-        torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
-    # The protocol's running mean goes over all batches since the first epoch, the epoch's own does not.
-    for key in ("train_loss", "train_loss_epoch"):
-        assert ours.results[key] == pytest.approx(plain.results[key], rel=1e-5)
-    assert ours.results["train_loss_epoch"] < ours.results["train_loss"] - 0.005
-    assert ours.losses[:5] == pytest.approx(GOLDEN, abs=1e-4)
+    found = []
+    for place, (more, chunk) in enumerate((([], CHUNK), ([], 512), (["fast=false"], CHUNK))):
+        ours = train_with_us(idx_data, tmp_path / str(place), monkeypatch, "lr=0.05", *more, chunk=chunk)
+        found.append(ours)
+        assert len(ours.losses) == len(plain.losses) == EPOCHS * 27
+        assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
+        for weight, expected in zip(ours.weights, plain.weights, strict=True):
+            torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
+        # The protocol's running mean goes over all batches since the first epoch, the epoch's own does not.
+        for key in ("train_loss", "train_loss_epoch"):
+            assert ours.results[key] == pytest.approx(plain.results[key], rel=1e-5)
+        assert ours.results["train_loss_epoch"] < ours.results["train_loss"] - 0.005
+        assert ours.losses[:5] == pytest.approx(GOLDEN, abs=1e-4)
+    assert found[0].losses == found[1].losses  # the number of batches a chunk does not matter
+    assert found[0].losses != found[2].losses  # the fast path was taken, and rounds otherwise
 
 
 @pytest.mark.parametrize(
     ("overrides", "make_optimizer"),
     [
         (
-            ("lr=0.02", "momentum=0.9", "weight_decay=0.01"),
+            ("lr=0.02", "optimizer.momentum=0.9", "optimizer.weight_decay=0.01"),
             lambda weights: torch.optim.SGD(weights, lr=0.02, momentum=0.9, weight_decay=0.01),
         ),
         (
-            ("lr=0.001", "optimizer=adam", "weight_decay=0.01"),
+            ("lr=0.001", "optimizer=adam", "optimizer.weight_decay=0.01"),
             lambda weights: torch.optim.Adam(weights, lr=0.001, weight_decay=0.01),
         ),
         (
-            ("lr=0.001", "optimizer=adamw", "weight_decay=0.1"),
+            ("lr=0.001", "optimizer=adamw", "optimizer.weight_decay=0.1"),
             lambda weights: torch.optim.AdamW(weights, lr=0.001, weight_decay=0.1),
         ),
     ],
@@ -157,15 +140,3 @@ def test_each_optimizer_is_torchs(
         # Adam divides by tiny second moments, which magnifies the last digits.
         difference = (weight - expected).norm() / expected.norm()
         assert difference < 1e-3
-
-
-def test_the_number_of_batches_a_chunk_does_not_matter(
-    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_chunks = train_with_us(idx_data, tmp_path / "a", monkeypatch, "lr=0.05")
-    monkeypatch.undo()
-    with monkeypatch.context() as other:
-        other.setitem(globals(), "CHUNK", 512)
-        at_once = train_with_us(idx_data, tmp_path / "b", other, "lr=0.05")
-    assert at_once.losses == in_chunks.losses
-    assert all(torch.equal(a, b) for a, b in zip(at_once.weights, in_chunks.weights, strict=True))
