@@ -72,10 +72,10 @@ test: setup data ## run the tests
 test-slow: setup data ## the long forms: kills, corruption, concurrency, fuzzing
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=[classify]')
+bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=captions')
 	@$(BIN)/python -m src.bench $(ARGS)
 
-profile: setup data ## a trace of the training step for https://ui.perfetto.dev: outputs/profile/
+profile: setup ## traces of the hot paths for https://ui.perfetto.dev: outputs/profile/
 	@$(BIN)/python -m src.bench.profile $(ARGS)
 
 audit: setup ## ask for known vulnerabilities of the pinned packages (needs a network)

@@ -5,8 +5,8 @@ global list of open figures and no window system.
 """
 
 import io
+import logging
 import re
-import sys
 import textwrap
 import unicodedata
 import warnings
@@ -34,6 +34,8 @@ DPI = 150  # pixels an inch, for PNG
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 HEAT = "inferno"  # from black, so that light can be added to an image; its lightness rises evenly
 SEQUENTIAL = "viridis"  # for ordered values; its lightness rises evenly
+_reported: set[str] = set()  # packages: every figure of a sweep would say the same
+logger = logging.getLogger(__name__)
 _FILLER = "\N{WORD JOINER}"
 DARK, PALE = "#222222", "#EEEEEE"
 
@@ -115,30 +117,18 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
 def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     """The figure as a file of that kind ("png", "svg"); `options` go to `Figure.savefig`.
 
-    Letters that the look's font lacks take an installed font that has them; where none has, standard error
-    names the package of one, once.
+    Letters that the look's font lacks take an installed font that has them; if none has, the log names one.
     """
     for package, letters in complete(figure).items():
-        _tell(package, letters)
+        if package not in _reported:
+            _reported.add(package)
+            text = "No installed font has the letters %s: that of the package %s has (Debian, Ubuntu)"
+            logger.warning(text, letters[:10], package)
     buffer = io.BytesIO()
     with look(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing")  # told above, in a line
+        warnings.filterwarnings("ignore", r"Glyph .* missing")  # said above
         figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
-
-
-_told: set[str] = set()  # every figure of a sweep would say the same
-
-
-def _tell(package: str, letters: str) -> None:
-    if package not in _told:
-        _told.add(package)
-        print(
-            f"No installed font has the letters {letters[:10]}{'...' if len(letters) > 10 else ''}: they are "
-            f"boxes in the pictures; install one that has them, such as {package} (Debian, Ubuntu).",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def save(figure: Figure, path_without_suffix: Path) -> list[Path]:

@@ -1,7 +1,7 @@
-"""What an analysis hands to whoever shows it: numbers beside the report's, tables, pictures, statements.
+"""What an analysis hands to whoever shows it: numbers beside the report's, statements, tables, pictures.
 
-Plain data. The page (src/report/), the terminal (src/theory/) and TensorBoard show it; none of it knows them.
-All texts are plain text: whoever shows them escapes them.
+Plain data; the page (src/report/) and the terminal (src/theory/) show it. Texts are plain: whoever shows them
+escapes them.
 """
 
 from __future__ import annotations
@@ -14,32 +14,27 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+Value = float | int | str | None
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number that the report gives, beside what was measured or computed here."""
+    """A number that the report gives (None: it gives none) beside ours (None: not measured yet)."""
 
     what: str
-    report: float | int | str | None  # None: the report gives none
-    ours: float | int | str | None  # None: not measured yet
-    digits: int = 4  # after the point, of floats; integers are shown whole, with thousands separators
+    report: Value
+    ours: Value
+    digits: int = 4  # after the point, of floats
     note: str = ""
-
-    @property
-    def difference(self) -> float | int | None:
-        """Ours less the report's, where both are numbers."""
-        if isinstance(self.report, str | None) or isinstance(self.ours, str | None):
-            return None
-        return self.ours - self.report
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A piece of theory that was put to the test."""
+    """A statement that was put to the test, with what was measured and expected, as texts."""
 
-    what: str  # "the largest difference between both forms of the probabilities"
-    measured: str  # "3.3e-16"
-    expected: str  # "at most 1e-12"
+    what: str
+    measured: str
+    expected: str
     holds: bool
 
 
@@ -55,36 +50,23 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure with what it says."""
+    """A figure with a fixed title, and a text for who cannot see it."""
 
     name: str  # of its files, without suffix: letters, digits and hyphens
-    title: str  # a sentence that states the finding
-    alt: str  # what a person who cannot see it needs to know
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class Image:
-    """A PNG file that a run has left, with what it shows: for pictures whose figure is gone."""
-
-    name: str  # letters, digits and hyphens, as a `Picture`'s
     title: str
     alt: str
-    path: Path  # of the PNG; it was there and looked like one when the section was made
+    figure: Figure
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """The answer to one of the report's questions.
+    """One of the report's questions with what was found; `key` is the page's anchor.
 
-    Attributes:
-        key: letters, digits and hyphens; the page's anchor.
-        title: a few words.
-        asked: the question, in a sentence or two.
-        answer: paragraphs; the first says what was found.
-        images: files beside the pictures, shown after them.
-        slip: what the report has wrong, with the right arithmetic; "" for nothing.
-        command: what made the numbers, for a shell; several lines if several commands did.
+    Args:
+        answer: fixed paragraphs.
+        images: title and PNG file of pictures that runs have left.
+        slip: what the report has wrong, with the right arithmetic.
+        command: what made the numbers; several lines if several commands did.
         missing: sentences that name what is not there and the command that makes it.
     """
 
@@ -96,7 +78,7 @@ class Section:
     statements: tuple[Statement, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    images: tuple[Image, ...] = ()
+    images: tuple[tuple[str, Path], ...] = ()
     slip: str = ""
     command: str = ""
     missing: tuple[str, ...] = ()

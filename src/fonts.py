@@ -1,16 +1,15 @@
-"""Fonts for letters that the figures' own font lacks: installed ones, or the name of one to install."""
+"""Fonts for letters that the figures' own font lacks: installed ones, or the package of one to install."""
 
 from __future__ import annotations
 
-import functools
 import unicodedata
+from functools import lru_cache
 
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
-_LAST_RESORT = "Last Resort"  # matplotlib's own: a box for every letter
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")
 
 
@@ -20,20 +19,17 @@ def complete(figure: Figure) -> dict[str, str]:
     Returns:
         The letters that no installed font has, boxes in the figure, by the package with a font that has them.
     """
-    missing: set[str] = set()
+    packages: dict[str, str] = {}
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        wanted = frozenset(filter(_is_drawn, text.get_text()))
-        lacking = wanted - _letters_of(str(font_manager.findfont(text.get_fontproperties())))
-        if lacking:
-            families, left = _fonts_for(lacking)
-            text.set_fontfamily([*text.get_fontfamily(), *families])
-            missing |= left
-    packages: dict[str, str] = {}
-    for letter in sorted(missing):
-        script = unicodedata.name(letter, "").split(" ")[0]
-        package = "fonts-noto-cjk" if script in _CJK else "fonts-noto-core"
-        packages[package] = packages.get(package, "") + letter
+        own = str(font_manager.findfont(text.get_fontproperties()))
+        lacking = frozenset(filter(_is_drawn, text.get_text())) - _letters_of(own)
+        families, missing = _fonts_for(lacking) if lacking else ((), frozenset())
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+        for letter in sorted(missing):
+            is_cjk = unicodedata.name(letter, "").split(" ")[0] in _CJK
+            package = "fonts-noto-cjk" if is_cjk else "fonts-noto-core"
+            packages[package] = packages.get(package, "") + letter
     return packages
 
 
@@ -42,7 +38,7 @@ def _is_drawn(letter: str) -> bool:
     return unicodedata.category(letter)[0] not in "CZ" and not "\ufe00" <= letter <= "\ufe0f"
 
 
-@functools.lru_cache(maxsize=1000)
+@lru_cache(maxsize=1000)
 def _letters_of(file: str) -> frozenset[str]:
     try:
         return frozenset(map(chr, FT2Font(file).get_charmap()))
@@ -50,24 +46,22 @@ def _letters_of(file: str) -> frozenset[str]:
         return frozenset()
 
 
-@functools.lru_cache(maxsize=1000)
+@lru_cache(maxsize=1000)
 def _fonts_for(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """The fewest families that have the letters, greedily, and the letters that no font has."""
-    listed = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for file in set(font_manager.findSystemFonts()) - listed:  # installed after matplotlib made its list
+    for file in set(font_manager.findSystemFonts()) - {
+        font.fname for font in font_manager.fontManager.ttflist
+    }:
         try:
-            font_manager.fontManager.addfont(file)
+            font_manager.fontManager.addfont(file)  # installed after matplotlib made its list
         except Exception:  # no font that matplotlib can draw, such as one of colours
             continue
-    regular = [
-        entry
-        for entry in font_manager.fontManager.ttflist
-        if entry.style == "normal" and not entry.name.startswith(_LAST_RESORT)
-    ]
-    regular.sort(key=lambda entry: (abs(int(entry.weight) - 400), "Sans" not in entry.name, entry.name))
-    families: list[str] = []
-    while letters and regular:
-        best = max(regular, key=lambda entry: len(letters & _letters_of(entry.fname)))
+    fonts = [font for font in font_manager.fontManager.ttflist if not font.name.startswith("Last Resort")]
+    fonts = [font for font in fonts if font.style == "normal"]
+    fonts.sort(key=lambda font: (abs(int(font.weight) - 400), "Sans" not in font.name, font.name))
+    families = []
+    while letters and fonts:
+        best = max(fonts, key=lambda font: len(letters & _letters_of(font.fname)))
         if not letters & _letters_of(best.fname):
             break
         families.append(best.name)

@@ -29,8 +29,8 @@ def configure_optimizers(
     """
     # fused: one pass over all weights; but Lightning does not unscale gradients for a fused optimizer in fp16.
     scaled = getattr(module.trainer.precision_plugin, "scaler", None) is not None
-    parameters: Any = groups or [weight for weight in module.parameters() if weight.requires_grad]
-    built = build(complete(optimizer, fused=not scaled), parameters)
+    trained: Any = [weight for weight in module.parameters() if weight.requires_grad]
+    built = build(complete(optimizer, fused=not scaled), groups or trained)
     if not schedule:
         return built
     steps = int(module.trainer.estimated_stepping_batches)

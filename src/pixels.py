@@ -5,60 +5,47 @@ Dimension letters: H, W, C bands.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from src.value_range import AUTO, FULL, depth_of, fixed_range
+from src.value_range import AUTO, DEPTHS, FULL, fixed_range
 
 # TIFF tags
 _BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _COLOURS, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 284, 320, 338, 339
-_APART_MISTAKE = "its bands are compressed one by one: save them interleaved"
-_WHITE_IS_ZERO, _SIGNED, _APART = 0, 2, 2
+_WHITE_IS_ZERO, _RGB, _SIGNED, _APART = 0, 2, 2, 2
+_APART_ERROR = "its bands are compressed one by one: save them interleaved"
 _OTHER_ORDER = {"L": "B", "B": "L"}
 _NATIVE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"}
 _GREY_ALPHA = "LA;16B"  # Pillow has no unpacker for the other byte order
 
 
-@dataclass(frozen=True)
-class Remark:
-    """What a reader took for granted about a file, or what is strange about it."""
+class Remark(NamedTuple):
+    """What is strange about a file: more than three bands (depth 0), or values of few of its bits."""
 
-    highest: int = 0  # of deep values; 0 where the file has more bands than three
+    depth: int = 0  # bits that hold the values
     setting: str = AUTO  # of images.range
-
-    @property
-    def depth(self) -> int:
-        """Bits that hold the values."""
-        return depth_of(self.highest)
+    highest: int = 0  # of the values
 
 
 def sentences(remarks: Sequence[tuple[Path, Remark]]) -> Iterator[str]:
     """One line for each kind of remark: its first file, and how many more."""
-    kinds: dict[tuple[bool, int, str], list[tuple[Path, Remark]]] = {}
-    for path, remark in remarks:
-        key = (bool(remark.highest), remark.depth, remark.setting)
-        kinds.setdefault(key, []).append((path, remark))
-    for (deep, depth, setting), found in kinds.items():
+    ordered = sorted(remarks, key=lambda found: found[1][:2])
+    for (depth, setting), group in itertools.groupby(ordered, key=lambda found: found[1][:2]):
+        found = list(group)
         files = found[0][0].name + (f" and {len(found) - 1:,} more" if len(found) > 1 else "")
         values = f"{files}: values up to {max(remark.highest for _, remark in found):,} of 65,535"
-        if not deep:
+        if not depth:
             yield f"{files}: more than three bands; the first three are taken as red, green and blue."
         elif setting == FULL:
-            yield (
-                f"{values}, nearly black: rescale to 8 bits by images.range=auto or "
-                f"images.range=0,{2**depth - 1}."
-            )
+            yield f"{values}, nearly black: images.range=auto or images.range=0,{2**depth - 1} rescales them."
         else:
-            yield (
-                f"{values}: rescaled to 8 bits as {depth}-bit values (images.range=full leaves them nearly "
-                "black)."
-            )
+            yield f"{values}: rescaled to 8 bits as {depth}-bit values (images.range=full does not rescale)."
 
 
 def rgb_of(
@@ -78,7 +65,7 @@ def rgb_of(
     remarks: list[Remark] = []
     apart = tags.get(_PLANAR) == _APART and image.info.get("compression") != "raw" and image.mode != "L"
     if apart and tags.get(_BANDS, 1) > 3 and not {*tags.get(_EXTRA, (1,))} & {0, 2}:
-        raise ValueError(_APART_MISTAKE)  # libtiff divides by the fourth
+        raise ValueError(_APART_ERROR)  # libtiff divides by the fourth
     rawmode = _set_rawmodes(image, low=False)
     image.load()
     mode = image.mode
@@ -88,7 +75,7 @@ def rgb_of(
         colours = values[..., :3] if mode == "RGBA" else values
         pixels, remark = _eight_bits(values, colours, setting, declared=max(tags.get(_BITS, (16,))))
         if apart and setting != FULL and (remark is not None or setting != AUTO):
-            raise ValueError(_APART_MISTAKE)  # libtiff hands out the upper bytes only
+            raise ValueError(_APART_ERROR)  # libtiff hands out the upper bytes only
         remarks += [] if remark is None else [remark]
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             pixels = 255 - pixels
@@ -99,7 +86,7 @@ def rgb_of(
         seen = image
         _mend_palette(seen, rawmode, tags)
     if image.format == "TIFF":
-        if tags.get(_PHOTOMETRIC) == 2 and tags.get(_BANDS, 1) > 3:
+        if tags.get(_PHOTOMETRIC) == _RGB and tags.get(_BANDS, 1) > 3:
             remarks.append(Remark())
             seen = seen.convert("RGB")
         return _on_white(seen), remarks  # Pillow has turned it
@@ -185,10 +172,10 @@ def _eight_bits(
     elif not whole and high <= 1:
         bottom, top = 0, 1
     else:
-        depth = depth_of(high)
+        depth = next(bits for bits in DEPTHS if high < 2**bits)
         short = values.dtype.itemsize == 2
         strange = high > 0 and depth < min(16, declared) and (short or depth > 8)
-        remark = Remark(int(high), setting) if strange else None
+        remark = Remark(depth, setting, int(high)) if strange else None
         if declared < 16:
             depth = declared
         elif setting == FULL and (short or depth > 8):

@@ -1,257 +1,177 @@
-"""Caption or label own images with a checkpoint: `python -m src.predict --help`.
-
-The door only: it checks the command, opens the checkpoint, and hands the images to the checkpoint's trade
-(`src/captioning/predict.py`, `src/classification/predict.py`).
-"""
+"""Caption or label own images with a checkpoint: `python -m src.predict checkpoint=RUN photos/`."""
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from src import door, stops
-from src.door import say
-from src.images import BrokenImage, NoImages, find_images
-from src.memory import shortage
-from src.paths import exists, expanded
-from src.predict_command import ONLY_OF, PredictSettings, help_text, read_command
-from src.sweep.ranking import console_for
-from src.sweep.runs import plain
-from src.trained import CheckpointError, Trained, find_checkpoint, open_checkpoint
-from src.value_range import AUTO
+from omegaconf import DictConfig
+
+from src.config.fields import setting
+from src.config.settings import ACCELERATORS
+from src.entry_point import InvalidCommand, UserError, entry_point
+from src.value_range import AUTO, range_error
 
 if TYPE_CHECKING:
-    from src.reading import Skipped
+    from src.predictions import Outcome, Predictor
+    from src.run.trained import Trained
 
-PAGE_IMAGES = 200
 TABLE_ROWS = 50  # in the terminal
-DEFAULT_OUTPUT = Path("outputs", "predictions")
-
-
-class Predictor(Protocol):
-    """A checkpoint that is ready for images, of either task; rows are the task's own."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Of the terminal's table, besides the file."""
-
-    def rows_of(self, paths: Sequence[Path], batch_size: int) -> Iterator[list[Any]]:
-        """A row for each image that can be read, `Skipped` for the others, batch by batch."""
-
-    def cells(self, row: Any) -> tuple[str, ...]:
-        """A row of the terminal's table."""
-
-    def remarks(self, rows: Sequence[Any]) -> list[str]:
-        """Sentences for the user."""
-
-    def slim(self, row: Any) -> Any:
-        """The row without what only the page needs."""
-
-    def write(
-        self, folder: Path, rows: Sequence[Any], shown: int, names: dict[Path, str], notes: Sequence[str]
-    ) -> list[Path]:
-        """Write all rows as data and the first ones as a page; the files' paths."""
+CAPTIONS_ONLY = ("beam", "max_words", "length_penalty", "encoder_weights")
+logger = logging.getLogger("src.predict")  # __name__ may be __main__
 
 
 @dataclass
-class Outcome:
-    """What became of the images."""
+class PredictImages:
+    """How image files are read (`images.*`)."""
 
-    images: int  # asked for
-    rows: list[Any] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    interrupted: int = 0  # the exit status after a signal
-
-    @property
-    def status(self) -> int:
-        return self.interrupted or (1 if self.skipped else 0)
-
-    def notes(self) -> Iterator[str]:
-        """How many of the images the page shows, and why not all."""
-        of_all = f"of {self.images:,} image{'s' if self.images > 1 else ''}"
-        if self.interrupted:
-            yield f"Stopped after {len(self.rows) + len(self.skipped):,} {of_all}."
-        if self.skipped:
-            yield f"{len(self.skipped):,} {of_all} could not be read."
+    range: str | None = setting(
+        "values that become black and white in images of more than 8 bits: auto, full, or MIN,MAX (null: as "
+        "in training)",
+        default=None,
+        check=range_error,
+    )
 
 
-def predict(arguments: Sequence[str]) -> int:
-    """Run the command; its exit status (see `--help`)."""
-    settings, changed, mistakes = read_command(arguments)
-    checkpoint, paths = Path(), []
-    if settings.checkpoint:
-        try:
-            checkpoint, chosen = find_checkpoint(settings.checkpoint)
-            if chosen:
-                say(chosen)
-        except CheckpointError as error:
-            mistakes.append(str(error))
-    if settings.inputs:
-        try:
-            paths = find_images(settings.inputs, say)
-        except NoImages as error:
-            mistakes.append(f"inputs: {error}")
-    if mistakes:
-        return refuse(mistakes)
+@dataclass
+class PredictSettings:
+    """Settings of `python -m src.predict`."""
 
-    from src.run.device import device_mistake  # late: torch takes seconds to import
+    checkpoint: str = setting("a checkpoint, or a run's or a sweep's folder")
+    inputs: list[str] = setting("image files and folders; words without = are inputs, too")
+    output: str | None = setting("folder for the results (null: outputs/predictions/SWEEP/RUN)", default=None)
+    trust: list[str] = setting("packages whose classes the checkpoint may name", default=[])
+    batch_size: int = setting("images in memory at once", default=16, at_least=1, at_most=65536)
+    accelerator: str = setting(
+        "where to compute; auto takes a GPU if there is one", default="auto", choices=ACCELERATORS
+    )
+    progress: bool = setting("show a progress bar on a terminal", default=True)
+    images: PredictImages = field(default_factory=PredictImages)
+    invert: bool = setting("turn dark on light into light on dark", group="labels", default=False)
+    beam: int | None = setting(
+        "beams; 1 is greedy (null: as in training)", group="captions", default=None, at_least=1, at_most=50
+    )
+    max_words: int | None = setting(
+        "longest caption, its end included", group="captions", default=None, at_least=1, at_most=200
+    )
+    length_penalty: float | None = setting(
+        "beams are compared by score / length ** length_penalty",
+        group="captions",
+        default=None,
+        at_least=0,
+        at_most=5,
+    )
+    encoder_weights: str | None = setting(
+        "file with a frozen encoder's weights (null: where they lay in training)",
+        group="captions",
+        default=None,
+    )
 
-    if mistake := device_mistake(settings.accelerator):
-        mistakes.append(mistake)
+
+@entry_point("predict", PredictSettings, positional="inputs")
+def main(cfg: DictConfig) -> int:
+    """Caption or label images: a data file, a page and a table.
+
+    Exit status: 0; 1 if an image could not be read or nothing was written; 2 after errors in the command; 130
+    after Ctrl-C, which writes what is done.
+    """
+    from src.images import find_images
+    from src.predictions import names_of, predict_all
+    from src.run.device import device_error
+    from src.run.trained import find_checkpoint, load_trained
+
+    errors, paths, checkpoint = [device_error(cfg.accelerator)], [], ""
     try:
-        trained = open_checkpoint(checkpoint)
-        folder = expanded(settings.output) if settings.output else DEFAULT_OUTPUT / trained.name
-        mistakes += misfits(trained, folder, changed)
-        if mistakes:
-            return refuse(mistakes)
-        return run(settings, trained, paths, folder)
-    except CheckpointError as error:
-        return refuse([*mistakes, str(error)])
+        checkpoint = str(find_checkpoint(cfg.checkpoint))
+    except UserError as error:
+        errors.append(str(error))
+    try:
+        paths = find_images(cfg.inputs)
+    except UserError as error:
+        errors.append(f"inputs: {error}")
+    if found := [error for error in errors if error]:
+        raise InvalidCommand(found)
+    trained = load_trained(checkpoint, cfg.trust)
+    folder = Path(cfg.output).expanduser() if cfg.output else Path("outputs", "predictions") / trained.name
+    if (folder / "config.yaml").exists():
+        raise InvalidCommand([f"output={folder}: is a run's own folder; name another one"])
+    predictor = load(cfg, trained)
+    folder.mkdir(parents=True, exist_ok=True)  # better known before the work than after it
+    outcome = predict_all(predictor, paths, cfg.batch_size, cfg.progress)
+    if not outcome.rows:
+        logger.error("Nothing was written: no image was read.")
+        return outcome.interrupted or 1
+    notes = [*predictor.notes(), *notes_on(outcome, len(paths))]
+    names = names_of(paths)
+    files = predictor.write(folder, outcome.rows, names, [f"Checkpoint: {trained.path}", *notes])
+    show(predictor, outcome, names)
+    for line in (*notes, *(f"File: {path}" for path in files)):
+        logger.info(line)
+    return outcome.interrupted or int(outcome.broken > 0)
 
 
-def misfits(trained: Trained, folder: Path, changed: Sequence[str]) -> Iterator[str]:
-    """What is wrong with settings that are right by themselves."""
-    nouns = {"caption": "captions", "classify": "labels"}
-    for task, keys in ONLY_OF.items():
-        if task != trained.task:
-            yield from (
-                f"{key}: is a setting of {nouns[task]}, and {trained.path} makes {nouns[trained.task]}"
-                for key in keys
-                if key in changed
-            )
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
-    if exists(folder / "config.yaml"):
-        yield f"output={folder}: is a run's own folder, whose files would be replaced; name another one"
-    elif not there.is_dir():
-        yield f"output={folder}: a file is in the way; name a folder"
-    elif not os.access(there, os.W_OK):  # better known before the work than after it
-        yield f"output={folder}: the folder {there} cannot be written to"
-
-
-def run(settings: PredictSettings, trained: Trained, paths: list[Path], folder: Path) -> int:
-    """Predict, write the files, show the table; the exit status.
+def load(cfg: DictConfig, trained: Trained) -> Predictor:
+    """The predictor of a checkpoint's task, on the accelerator.
 
     Raises:
-        CheckpointError: the checkpoint or its encoder cannot be used.
+        InvalidCommand: a setting of the other task is given.
+        UserError: the encoder cannot be had, or is not that of the training.
     """
-    predictor = load(settings, trained)
-    try:
-        outcome = gather(predictor, paths, settings)
-        if not outcome.rows and outcome.interrupted:
-            say("Stopped; nothing was written.")
-            return outcome.status
-        if not outcome.rows:
-            say("Nothing was written: no image can be read.")
-            return 1
-        names = names_of(paths)
-        notes = [*predictor.remarks(outcome.rows), *outcome.notes()]
-        page_notes = [f"Checkpoint: {trained.path}", *notes]
-        if len(outcome.rows) > PAGE_IMAGES:
-            page_notes.append(f"The page shows the first {PAGE_IMAGES} of {len(outcome.rows):,} images.")
-        files = predictor.write(folder, outcome.rows, PAGE_IMAGES, names, page_notes)
-    except BrokenImage as error:  # it was readable a moment ago
-        return refuse([str(error)])
-    except OSError as error:
-        return refuse([f"output={folder}: cannot be written: {error.strerror or error}"])
-    except (MemoryError, RuntimeError) as error:
-        if shortage(error) is None:
-            raise
-        return refuse([f"batch_size={settings.batch_size}: does not fit the memory; take fewer"])
-    show(predictor, outcome.rows, names)
-    for line in (*notes, *(f"Written: {path}" for path in files)):
-        say(line)
-    return outcome.status
-
-
-def load(settings: PredictSettings, trained: Trained) -> Predictor:
-    """What the checkpoint holds, on the accelerator. Raises CheckpointError."""
     from src.run.device import device_of
 
-    device = device_of(settings.accelerator)
-    if trained.task == "classify":
-        from src.classification.predict import load_labeller
+    is_captioner = trained.task == "caption"
+    foreign = ["invert"] if is_captioner else CAPTIONS_ONLY
+    if given := [name for name in foreign if cfg[name] not in (None, False)]:
+        task = "a captioner" if is_captioner else "a classifier"
+        raise InvalidCommand([f"{name}: {trained.path} is {task} and has no such setting" for name in given])
+    device = device_of(cfg.accelerator)
+    if is_captioner:
+        from src.captioning.predict import load_predictor
 
-        return load_labeller(
-            trained, device, invert=settings.invert, value_range=settings.images.range or AUTO
-        )
-    from src.captioning.encoder import EncoderError
-    from src.captioning.predict import load_writer
+        settings = {name: cfg[name] for name in CAPTIONS_ONLY}
+        return load_predictor(trained, device, value_range=cfg.images.range, **settings)
+    from src.classification.predict import LabelPredictor
 
-    weights = expanded(settings.encoder_weights) if settings.encoder_weights else None
-    try:
-        return load_writer(
-            trained,
-            device,
-            beam=settings.beam,
-            max_words=settings.max_words,
-            length_penalty=settings.length_penalty,
-            encoder_weights=weights,
-            value_range=settings.images.range,
-        )
-    except EncoderError as error:
-        raise CheckpointError(str(error)) from error
+    return LabelPredictor(trained.module, device, invert=cfg.invert, value_range=cfg.images.range or AUTO)
 
 
-def gather(predictor: Predictor, paths: list[Path], settings: PredictSettings) -> Outcome:
-    """All rows, with a progress bar; what cannot be read is named as it is met. Ctrl-C ends it early."""
-    from tqdm import tqdm
+def notes_on(outcome: Outcome, images: int) -> list[str]:
+    """What was strange about the images, and how many of them were read and are shown."""
+    from src.pixels import sentences
+    from src.predictions import PAGE_IMAGES
 
-    from src.reading import Skipped
-
-    outcome = Outcome(len(paths))
-    hidden = None if settings.progress else True  # None: shown on a terminal only
-    try:
-        with tqdm(total=len(paths), desc="images", unit="image", disable=hidden, leave=False) as bar:
-            for rows in predictor.rows_of(paths, settings.batch_size):
-                for row in rows:
-                    if isinstance(row, Skipped):
-                        say(f"Skipped: {row.cause}")
-                        outcome.skipped.append(row)
-                    else:
-                        on_page = len(outcome.rows) < PAGE_IMAGES
-                        outcome.rows.append(row if on_page else predictor.slim(row))
-                bar.update(len(rows))
-    except KeyboardInterrupt as error:
-        outcome.interrupted = stops.status_of(error)
-    return outcome
+    done = len(outcome.rows)
+    notes = list(sentences(outcome.remarks))
+    if outcome.interrupted:
+        notes.append(f"Stopped after {done + outcome.broken:,} of {images:,} images.")
+    if outcome.broken:
+        notes.append(f"{outcome.broken:,} of {images:,} images could not be read.")
+    if done > PAGE_IMAGES:
+        notes.append(f"The page shows the first {PAGE_IMAGES} of {done:,} images.")
+    return notes
 
 
-def names_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each image is called: its file's name, or its path where another one has the same name."""
-    times = Counter(path.name for path in paths)
-    repeat = max(times.values(), default=0) > 1
-    return {path: str(path) if repeat else path.name for path in paths}
-
-
-def show(predictor: Predictor, rows: Sequence[Any], names: dict[Path, str]) -> None:
+def show(predictor: Predictor, outcome: Outcome, names: dict[Path, str]) -> None:
     """Print the first rows as a table."""
+    from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table()
+    from src.streams import printable
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("file", *predictor.columns):
         table.add_column(column, overflow="fold", justify="right" if column.startswith("log") else "left")
-    for row in rows[:TABLE_ROWS]:
-        table.add_row(*(Text(cell) for cell in (plain(names[row.path]), *predictor.cells(row))))
-    console = console_for(sys.stdout)
+    for row in outcome.rows[:TABLE_ROWS]:
+        table.add_row(*(Text(printable(cell)) for cell in (names[row.path], *row.cells)))
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(table)
-    if len(rows) > TABLE_ROWS:
-        console.print(f"... and {len(rows) - TABLE_ROWS:,} more in the files.")
-
-
-def refuse(mistakes: Sequence[str]) -> int:
-    """Name every mistake; exit status 2."""
-    return door.refuse("src.predict", "Nothing was written", mistakes)
-
-
-def main() -> None:
-    """The command line."""
-    door.enter(predict, help_text, "Stopped; nothing was written.")
+    if (more := len(outcome.rows) - TABLE_ROWS) > 0:
+        console.print(f"... and {more:,} more in the files.")
 
 
 if __name__ == "__main__":

@@ -59,3 +59,9 @@ def _open_null(number: int) -> None:
             os.dup2(null, number)
             os.close(null)
         os.set_inheritable(number, True)
+
+
+def printable(value: object, longest: int = 300) -> str:
+    """A file name or a library's message on one line, without colours and cursor moves for the terminal."""
+    text = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(value))
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

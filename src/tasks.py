@@ -5,7 +5,8 @@ A task's module (`Task.module`) offers
     Settings                                     dataclass, registered as the schema conf/task/NAME.yaml names
     build_data(cfg) -> LightningDataModule       with `examples` (training examples an epoch) and `digest`
     build_module(cfg, data, trainer) -> LightningModule
-    log_artifacts(module, data, folder, logger, epochs) -> dict      pictures and pages of a finished run, further results
+    check_module(cfg, data)                      tries the network on a little data
+    log_artifacts(module, data, folder, trainer, cfg) -> dict       pictures of a finished run, further results
 """
 
 from __future__ import annotations

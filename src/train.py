@@ -27,11 +27,11 @@ if __name__ == "__main__":
 
 sys.path.append(str(Path(__file__).parent / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
-import hydra  # noqa: E402
-from omegaconf import DictConfig  # noqa: E402
+import hydra
+from omegaconf import DictConfig
 
-from src.config.settings import CaptionSettings, ClassifySettings, register  # noqa: E402
-from src.entry_point import (  # noqa: E402
+from src.config.settings import CaptionSettings, ClassifySettings, register
+from src.entry_point import (
     CONF,
     InvalidCommand,
     error_boundary,
@@ -39,10 +39,10 @@ from src.entry_point import (  # noqa: E402
     logger,
     setup_logging,
 )
-from src.run.job import EXIT, one_line, run_job  # noqa: E402
-from src.sweep.command import read_command  # noqa: E402
-from src.sweep.launcher import CheckedLauncher  # noqa: E402
-from src.sweep.plan import Plan, plan_of, preflight  # noqa: E402
+from src.run.job import EXIT, one_line, run_job
+from src.sweep.command import read_command
+from src.sweep.launcher import CheckedLauncher
+from src.sweep.plan import Plan, plan_of, preflight
 
 _ran: list[Plan] = []  # in this process, for the exit status
 _errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Which values of a deep image become black and white: the setting `images.range`. Imports nothing heavy."""
+"""The setting `images.range`: which values of a deep image become black and white. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def fixed_range(setting: str) -> tuple[float, float] | None:
     """
     if setting in (AUTO, FULL):
         return None
+    parts = setting.strip("[]()").split(",")
     try:
-        low, high = (float(part) for part in setting.strip("[]()").split(","))
+        low, high = map(float, parts)
     except ValueError:
         low = high = math.nan
     if not -math.inf < low < high < math.inf:
@@ -26,7 +27,7 @@ def fixed_range(setting: str) -> tuple[float, float] | None:
     return low, high
 
 
-def range_mistake(setting: str) -> str | None:
+def range_error(setting: str) -> str | None:
     """What is wrong with a value of `images.range`, or None."""
     try:
         fixed_range(setting)
@@ -36,10 +37,5 @@ def range_mistake(setting: str) -> str | None:
 
 
 def quoted(argument: str) -> str:
-    """A word of a command line, quoted where Hydra would take MIN,MAX for two values of a sweep."""
+    """An override, quoted where Hydra would take MIN,MAX for two values of a sweep."""
     return re.sub(r"^(\+*images\.range)=([-+.\de]+,[-+.\de]+)$", r"\1='\2'", argument)
-
-
-def depth_of(highest: float) -> int:
-    """The fewest of `DEPTHS` whose values reach up to `highest`."""
-    return next(bits for bits in DEPTHS if highest < 2**bits)

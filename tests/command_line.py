@@ -81,8 +81,8 @@ class Command:
         os.chdir(folder)
         GlobalHydra.instance().clear()
         forked = multiprocessing.get_context("fork")  # a server would import torch once more
-        multiprocessing.get_context = lambda method=None: forked if method == "forkserver" else usual(method)  # type: ignore[assignment, misc]
-        forked.set_forkserver_preload = lambda names: None  # type: ignore[attr-defined]
+        multiprocessing.get_context = lambda method=None: forked if method == "forkserver" else usual(method)  # type: ignore[assignment]
+        forked.set_forkserver_preload = lambda module_names: None  # type: ignore[method-assign]
         prepare()
         sys.argv = [f"src/{name}.py", *arguments]
         import_module(f"src.{name}").main()

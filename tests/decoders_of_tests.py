@@ -8,19 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.captioning.decoders import Decoder, build_decoder
+from src.captioning.decoders import AttentionDecoder, Decoder, LSTMDecoder, TransformerDecoder
 from src.captioning.vocabulary import END, PAD, START, UNKNOWN
 
 LSTM = {"embedding": 6, "state": 12}
 SMALL: dict[str, Any] = {"layers": 2, "width": 12, "heads": 3, "feed_forward": 16}
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lstm": ("lstm", LSTM),
-    "attention": ("attention", {**LSTM, "attention_size": 5}),
-    "deep": ("attention", {**LSTM, "attention_size": 5, "gate": True, "deep_output": True}),
-    "transformer": ("transformer", SMALL),
-    "learned": ("transformer", {**SMALL, "learned_positions": True, "tied": False}),
-    "stranger": ("tests.decoders_of_tests.Stranger", {}),
-}
 
 
 @dataclass
@@ -52,14 +44,23 @@ class Stranger(Decoder):
         return self.output(hidden), Thought({"gru": [hidden]}, state.words + 1), None
 
 
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lstm": (LSTMDecoder, LSTM),
+    "attention": (AttentionDecoder, {**LSTM, "attention_size": 5}),
+    "deep": (AttentionDecoder, {**LSTM, "attention_size": 5, "gate": True, "deep_output": True}),
+    "transformer": (TransformerDecoder, SMALL),
+    "stranger": (Stranger, {}),
+}
+
+
 def small_decoder(kind: str, vocabulary: int = 15, *, seed: int = 0, end: float = 0.0, **more: Any) -> Any:
     """A decoder of `KINDS` for regions of 10 features; the words that it must not write are tempting."""
     torch.manual_seed(seed)
-    name, arguments = KINDS[kind]
-    decoder: Any = build_decoder(name, vocabulary, 10, **{"dropout": 0.0, **arguments, **more})
+    make, arguments = KINDS[kind]
+    decoder: Any = make(vocabulary, 10, **{"dropout": 0.0, **arguments, **more})
     with torch.no_grad():
         for weight in decoder.parameters():
-            if name != "transformer":
+            if make is not TransformerDecoder:
                 weight.normal_(0, 0.8)
             elif weight.dim() > 1:
                 weight.mul_(3)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src.classification import augment
-from src.settings import AUGMENTATIONS
+from src.config.settings import AUGMENTATIONS
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(4, 12), st.integers(4, 12))
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.coco import read_coco
 from src.captioning.karpathy import read_karpathy
 from src.captioning.metrics import corpus_bleu
-from src.job import run_job
-from tests.command_line import plan
+from tests.command_line import plan, train_here
 
 FIELD = Path(__file__).parents[1].parent / "shared" / "data" / "field"
 
@@ -105,7 +103,10 @@ def test_missing_splits_are_drawn_by_the_seed_alone(tmp_path: Path) -> None:
         ({"annotations": {}}, "`annotations` that is not a list"),
         ({"annotations": [{"image_id": 1}]}, r"annotations\[0\] has no key `caption`"),
         ({"annotations": [{"image_id": "1", "caption": "a"}]}, "`image_id` that is not an integer: '1'"),
-        ({"annotations": [{"image_id": 1, "caption": "a"}]}, r"no caption with a word for 000000000002\.png"),
+        (
+            {"annotations": [{"image_id": 1, "caption": "a"}]},
+            r"no caption with a word for '000000000002\.png'",
+        ),
         ({"annotations": ["a"]}, r"annotations\[0\] is not an object"),
         ({"images": [{"id": 1}]}, r"images\[0\] has no key `file_name`"),
         ({"images": [{"file_name": "1.png"}]}, r"images\[0\] \('1.png'\) has no key `id`"),
@@ -115,7 +116,7 @@ def test_missing_splits_are_drawn_by_the_seed_alone(tmp_path: Path) -> None:
         ({"images": [{"id": 1, "file_name": "1.png", "split": "dev"}]}, "unknown split 'dev'"),
         (
             {"images": [{"id": n // 2, "file_name": f"{n}.png"} for n in range(2, 5)]},
-            r"no caption .* 3\.png|image id 1 twice",
+            "image id '1' twice",
         ),
     ],
 )
@@ -152,49 +153,30 @@ def test_cocotalk_with_captions_is_read_and_without_them_refused(tmp_path: Path)
         read_coco(tmp_path)
 
 
-def train(root: Path, output: Path, *overrides: str) -> tuple[dict[str, Any], Path, list[str]]:
-    """The results, the run's folder, and what was said."""
-    asked = plan(
-        *("task=caption", f"data.root={root}", "encoder.name=tiny", "encoder.size=32", "epochs=1", "lr=0.01"),
-        *(
-            "accelerator=cpu",
-            "threads=1",
-            f"encoder.cache={output}/cache",
-            f"output_dir={output}",
-            *overrides,
-        ),
-    )
-    said: list[str] = []
-    threads = torch.get_num_threads()
-    try:
-        return run_job(asked.cfg, asked.run, said.append, show_bar=False), asked.run.folder, said
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_pycocotools_takes_what_a_run_writes(root: Path, tmp_path: Path) -> None:
+def test_pycocotools_takes_what_a_run_writes(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     coco = pytest.importorskip("pycocotools.coco")
-    results, folder, said = train(root, tmp_path / "out", "data=coco", "max_words=5")
-    assert results["status"] == "done"
-    (notice,) = [line for line in said if "max_words" in line]
+    asked = (
+        *("task=caption", "data=coco", f"data.root={root}", "encoder=tiny", "encoder.size=32", "epochs=1"),
+        *("accelerator=cpu", "threads=1", f"encoder.cache={tmp_path}/cache", f"output_dir={tmp_path}/out"),
+    )
+    with caplog.at_level("INFO"):
+        done = plan(*asked, "max_words=5")
+        train_here(done)
+    (notice,) = [line for line in caplog.messages if "max_words" in line]
     assert notice.startswith("12 of 12 training captions are longer than max_words=5, the longest has 6 with")
-    written = json.loads((folder / "captions.json").read_text())
-    assert len(written) == 2
+    predictions = json.loads((done.run.folder / "captions.json").read_text())
+    assert len(predictions) == 2
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco.COCO(root / "annotations" / "captions_val2017.json")
-        taken = truth.loadRes(str(folder / "captions.json"))
-    assert {entry["image_id"] for entry in written} == set(taken.getImgIds()) <= set(truth.getImgIds())
-    assert [taken.imgToAnns[entry["image_id"]][0]["caption"] for entry in written] == [
-        entry["caption"] for entry in written
-    ]
-
-
-def test_a_least_count_above_every_words_is_refused(root: Path, tmp_path: Path) -> None:
-    results, _, said = train(root, tmp_path / "out", "data=coco", "data.min_count=13")
-    assert results["status"] == "failed"
-    assert "data.min_count=13 leaves no word" in results["cause"]
-    assert "more than 12 times" in results["cause"]
-    assert not [line for line in said if "max_words" in line]
+        taken = truth.loadRes(str(done.run.folder / "captions.json"))
+    assert {entry["image_id"] for entry in predictions} == set(taken.getImgIds()) <= set(truth.getImgIds())
+    for entry in predictions:
+        assert taken.imgToAnns[entry["image_id"]][0]["caption"] == entry["caption"]
+    cause = train_here(plan(*asked, "data.min_count=13"), "failed")["cause"]
+    assert "data.min_count=13 leaves no word" in cause
+    assert "more than 12 times" in cause
 
 
 @pytest.mark.skipif(not FIELD.exists(), reason="the inputs from the field are not here")

@@ -1,23 +1,22 @@
-"""The split, the order, the chunks and the files of `src.classification.data`."""
+"""Images in memory: the split, the order, the batches, image folders."""
 
-import gzip
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.model_selection import train_test_split
 
-from src.classification.data import Chunks, ImageData, read_idx, train_val_split
-from src.download import FILES, DataUnavailable
-from src.seeds import epoch_order, epoch_seed
-from tests.command_line import plan
-from tests.made_up_data import write_data_set, write_idx
-
-NAMES = list(FILES)
+from src.classification import datasets
+from src.classification.data import Batches, ImageArrays, ImageData, train_val_split
+from src.classification.datasets import image_folder
+from src.entry_point import UserError
+from src.run.seeds import epoch_order, epoch_seed
 
 
 def equals_scikit_learn(size: int, val_size: int, seed: int) -> bool:
@@ -40,7 +39,7 @@ def test_every_split_is_scikit_learns(data: st.DataObject, size: int, seed: int)
 
 @pytest.mark.parametrize("val_size", [0, 10, 11])
 def test_a_split_that_leaves_a_part_empty_is_refused(val_size: int) -> None:
-    with pytest.raises(ValueError, match=rf"data.val_size={val_size} of 10 training images leaves none"):
+    with pytest.raises(UserError, match=rf"data.val_size={val_size} must be at least 1 and below the 10"):
         train_val_split(10, val_size, 42)
 
 
@@ -50,9 +49,9 @@ def test_an_epoch_holds_each_image_once_with_its_label(size: int, chunk: int, se
     images = torch.arange(size, dtype=torch.uint8).reshape(size, 1, 1, 1)
     labels = torch.arange(size) + 1000
     for order in (None, lambda: epoch_order(size, seed, 0)):
-        chunks = Chunks(images, labels, chunk, order)
-        parts = list(chunks)
-        assert len(parts) == len(chunks)
+        batches = Batches(images, labels, torch.arange(size), chunk, order)
+        parts = list(batches)
+        assert len(parts) == len(batches)
         assert [len(part) for _, part in parts[:-1]] == [chunk] * (len(parts) - 1)
         assert 0 < len(parts[-1][1]) <= chunk
         seen = torch.cat([part for part, _ in parts]).flatten().long()
@@ -82,132 +81,90 @@ def test_the_streams_of_seeds_do_not_meet() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)  # what torch.manual_seed takes
 
 
-def data_of(folder: Path, *overrides: str) -> ImageData:
-    cfg = plan("data=idx", f"data.root={folder}", "data.val_size=20", *overrides).cfg
-    data = ImageData(cfg)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_data_set(tmp_path / "d", train=100, test=30)
-
-
-def test_the_parts_of_a_data_set(folder: Path) -> None:
-    data = data_of(folder)
-    assert {split: tuple(images.shape) for split, (images, _) in data.parts.items()} == {
-        "train": (80, 1, 28, 28),
-        "val": (20, 1, 28, 28),
-        "test": (30, 1, 28, 28),
+def arrays(count: int = 60, colour: bool = False, **changes: Any) -> ImageArrays:
+    random = np.random.RandomState(0)
+    sides = (9, 8, 3) if colour else (9, 8)
+    parts: dict[str, Any] = {
+        "train_images": random.randint(0, 256, (count, *sides)).astype(np.uint8),
+        "train_labels": np.arange(count) % 4,
+        "test_images": random.randint(0, 256, (20, *sides)).astype(np.uint8),
+        "test_labels": np.arange(20) % 4,
     }
-    assert (data.image_size, data.classes) == ((1, 28, 28), 10)
-    stored, labels = read_idx(folder / NAMES[0]), read_idx(folder / NAMES[1])
-    train, val = train_val_split(100, 20, 42)
-    for split, indices in (("train", train), ("val", val)):
-        assert np.array_equal(data.parts[split][0].squeeze(1).numpy(), stored[indices])
-        assert np.array_equal(data.parts[split][1].numpy(), labels[indices])
+    return ImageArrays(**{**parts, **changes})
 
 
-def test_limits_take_the_first_of_each_part(folder: Path) -> None:
-    whole, limited = data_of(folder), data_of(folder, "limit_train=7", "limit_val=5", "limit_test=100")
-    for split, size in (("train", 7), ("val", 5), ("test", 30)):
-        for part, of in zip(limited.parts[split], whole.parts[split], strict=True):
-            assert torch.equal(part, of[:size])
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_splits_of_a_data_set(colour: bool) -> None:
+    whole = arrays(colour=colour)
+    data = ImageData(lambda: whole, batch_size=8, val_size=15, limits=(30, None, 7))
+    data.setup()
+    assert (data.image_size, data.class_names) == ((3 if colour else 1, 9, 8), ("0", "1", "2", "3"))
+    assert data.examples == 30
+    train, val = train_val_split(60, 15, 42)
+    for batches, images, labels in (
+        (data.val_dataloader(), whole.train_images[val], whole.train_labels[val]),
+        (data.test_dataloader(), whole.test_images[:7], whole.test_labels[:7]),
+    ):
+        found = [torch.cat(part) for part in zip(*batches, strict=True)]
+        expected = torch.from_numpy(images)
+        expected = expected.permute(0, 3, 1, 2) if colour else expected.unsqueeze(1)
+        assert torch.equal(found[0], expected)
+        assert found[1].tolist() == labels.tolist()
+    assert data.splits["train"][2].tolist() == train[:30].tolist()
 
 
-def test_gz_files_do_and_a_plain_file_goes_first(folder: Path) -> None:
-    plain = data_of(folder)
-    for name in NAMES:
-        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
-        (folder / name).unlink()
-    packed = data_of(folder)
-    assert all(torch.equal(plain.parts[s][0], packed.parts[s][0]) for s in ("train", "val", "test"))
-    (folder / NAMES[0]).write_bytes(b"")
-    with pytest.raises(DataUnavailable, match="not an IDX file"):
-        data_of(folder)
+def test_a_data_sets_own_validation_images_are_used() -> None:
+    other = arrays(5)
+    whole = arrays(val_images=other.train_images, val_labels=other.train_labels)
+    data = ImageData(lambda: whole, batch_size=8, val_size=15)
+    data.setup()
+    assert (data.examples, len(data.val_dataloader().indices)) == (60, 5)
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def lengthen(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\0")
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def signed(path: Path) -> None:
-    path.write_bytes(b"\0\0\x09" + path.read_bytes()[3:])
-
-
-def only_a_header(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:6])
-
-
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def cut_gz(path: Path) -> None:
-    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
-    path.unlink()
-
-
-@pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (remove, r"is missing \(and so is .*-ubyte\.gz\)"),
-        (cut, r"is damaged: it holds \d+ values, its header says \([\d, ]+\)"),
-        (lengthen, "is damaged: it holds"),
-        (empty, "is not an IDX file"),
-        (signed, "is not an IDX file"),
-        (only_a_header, "is not an IDX file"),
-        (a_folder, "cannot be read: "),
-        (cut_gz, "cannot be read: "),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_said(
-    folder: Path, name: str, damage: Callable[[Path], None], words: str
-) -> None:
-    damage(folder / name)
-    with pytest.raises(DataUnavailable, match=words) as caught:
-        data_of(folder)
-    assert str(folder / name) in str(caught.value)
-
-
-def test_a_gz_file_with_a_changed_byte_is_damaged(folder: Path) -> None:
-    name = NAMES[1]
-    packed = bytearray(gzip.compress((folder / name).read_bytes()))
-    (folder / name).unlink()
-    for position in range(10, len(packed)):  # after the header, which holds a time and the like
-        changed = packed.copy()
-        changed[position] ^= 0xFF
-        (folder / f"{name}.gz").write_bytes(changed)
-        with pytest.raises(DataUnavailable):
-            read_idx(folder / name)
+def test_a_resumed_run_notices_other_data() -> None:
+    one, same, other = (ImageData(partial(arrays, n), batch_size=8, val_size=9) for n in (60, 60, 61))
+    for data in (one, same, other):
+        data.setup()
+    same.load_state_dict(one.state_dict())
+    with pytest.raises(UserError, match="have changed since this run began"):
+        other.load_state_dict(one.state_dict())
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "words"),
+    ("changes", "words"),
     [
-        (NAMES[1], np.zeros(99), r"train images \(100, 28, 28\) and labels \(99,\) do not belong together"),
-        (NAMES[2], np.zeros((29, 28, 28)), "t10k images .* do not belong together"),
-        (NAMES[0], np.zeros((100, 784)), "train images .* do not belong together"),
-        (NAMES[2], np.zeros((30, 27, 28)), r"training images are \(28, 28\), test images \(27, 28\)"),
+        ({"train_labels": np.zeros(59, int)}, r"the train set has 60 images of \(9, 8\) and 59 labels"),
+        ({"test_images": np.zeros((20, 9, 9), np.uint8)}, r"the test set has 20 images of \(9, 9\)"),
+        ({"test_images": np.zeros((20, 9, 8))}, r"the test images are float64 of shape \(20, 9, 8\)"),
+        ({"test_labels": np.full(20, 255)}, "the test label 255 of image 0 is none of the classes"),
+        ({"classes": ("a", "b")}, "the train label 2 of image 2 is none of the classes 0 to 1"),
+        ({"train_labels": np.zeros(0, int), "train_images": np.zeros((0, 9, 8), np.uint8)}, "one at least"),
     ],
 )
-def test_files_that_do_not_belong_together(folder: Path, name: str, values: np.ndarray, words: str) -> None:
-    write_idx(folder / name, values)
-    with pytest.raises(DataUnavailable, match=words):
-        data_of(folder)
+def test_arrays_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        arrays(**changes)
+
+
+def test_an_image_folder_is_resized_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part, count in (("train", 3), ("test", 2)):
+        for name, level in (("cat", 40), ("dog", 200)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.new("RGB", (20 + number, 30), (level, 0, 0))
+                image.save(tmp_path / part / name / f"{number}.png")
+    options: Any = {"size": 8, "cache": str(tmp_path / "cache")}
+    found = image_folder(str(tmp_path), **options)
+    assert (found.train_images.shape, found.class_names) == ((6, 8, 8, 3), ("cat", "dog"))
+    assert found.train_images[:, 0, 0, 0].tolist() == [40] * 3 + [200] * 3
+    assert found.test_labels.tolist() == [0, 0, 1, 1]
+    monkeypatch.setattr("src.images.read_rgb", None)  # a second time nothing is read
+    monkeypatch.setattr(datasets, "MAPPED_BYTES", 10)
+    mapped = image_folder(str(tmp_path), **options)
+    assert isinstance(mapped.train_images, np.memmap)
+    assert mapped.digest == found.digest
+    (tmp_path / "test" / "bird").mkdir()
+    with pytest.raises(UserError, match="has the classes bird, which train has not"):
+        image_folder(str(tmp_path), **options)
+    with pytest.raises(UserError, match="there is no folder train/CLASS"):
+        image_folder(str(tmp_path / "none"))

@@ -5,8 +5,6 @@ import gzip
 import hashlib
 import multiprocessing
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +18,7 @@ from filelock import FileLock
 
 from src import download
 from src.download import DataUnavailable, fetch_fashion_mnist
+from tests.command_line import run
 
 REAL_FILES, REAL_MIRRORS = dict(download.FILES), download._mirrors
 CONTENT = {name: f"{name} ".encode() * 50 for name in REAL_FILES}
@@ -82,13 +81,13 @@ def raw(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lines() -> list[str]:
-    return []
+def lines(messages: list[str]) -> list[str]:
+    return messages
 
 
 @pytest.fixture
 def fetch(tmp_path: Path, lines: list[str]) -> Callable[[], Path]:
-    return lambda: fetch_fashion_mnist(tmp_path / "data", say=lines.append)
+    return lambda: fetch_fashion_mnist(tmp_path / "data")
 
 
 @pytest.fixture
@@ -307,7 +306,7 @@ def test_processes_at_once_fetch_once(raw: Path, mirrors: list[Mirror], tmp_path
 
     def child() -> None:
         barrier.wait()
-        fetch_fashion_mnist(tmp_path / "data", say=lambda line: None)
+        fetch_fashion_mnist(tmp_path / "data")
 
     children = [context.Process(target=child, daemon=True) for _ in range(4)]
     for process in children:
@@ -322,17 +321,13 @@ def test_processes_at_once_fetch_once(raw: Path, mirrors: list[Mirror], tmp_path
 def test_waiting_is_told_and_what_the_other_fetched_is_taken(
     raw: Path, tmp_path: Path, lines: list[str]
 ) -> None:
-    waiting = threading.Event()
-
-    def say(line: str) -> None:
-        lines.append(line)
-        waiting.set()
-
     (tmp_path / "data").mkdir()
     with FileLock(tmp_path / "data" / ".fashion-mnist.lock"):
-        thread = threading.Thread(target=fetch_fashion_mnist, args=(tmp_path / "data",), kwargs={"say": say})
+        thread = threading.Thread(target=fetch_fashion_mnist, args=(tmp_path / "data",))
         thread.start()
-        assert waiting.wait(5)
+        until = time.monotonic() + 5
+        while not lines and time.monotonic() < until:
+            time.sleep(0.01)
         write(raw, CONTENT)
     thread.join(5)
     assert not thread.is_alive()
@@ -439,29 +434,13 @@ def test_what_apt_lacks_is_told(
     assert list((tmp_path / "temp").iterdir()) == []
 
 
-def test_command_line_tells_each_step_and_the_end(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_tells_each_step_and_the_end_or_the_cause(raw: Path, tmp_path: Path) -> None:
+    failed = run("download", str(tmp_path / "data"))
+    assert (failed.status, failed.out) == (1, "")
+    assert "Fashion-MNIST is not available" in failed.err
+    assert "Traceback" not in failed.err
     install_package(tmp_path)
-    assert download.main(["--root", str(tmp_path / "data")]) == 0
-    printed = capsys.readouterr()
-    assert printed.err.count("taken from") == len(CONTENT)
-    assert str(raw) in printed.out
-
-
-def test_command_line_fails_with_the_message_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert download.main(["--root", str(tmp_path / "data")]) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert "error: Fashion-MNIST is not available" in printed.err
-    assert "Traceback" not in printed.err
-
-
-def test_module_runs_by_name() -> None:
-    command = [sys.executable, "-m", "src.download", "--help"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
-    )
-    assert "--root" in done.stdout
+    ended = run("download", str(tmp_path / "data"))
+    assert ended.status == 0
+    assert ended.err.count("taken from") == len(CONTENT)
+    assert str(raw) in ended.out

@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.classification.module import Classifier
+from src.classification.networks import ConvNet
 from src.figures import save
-from src.report.equivariance import section
-from src.report.sources import Sources
 from src.theory import equivariance_findings as findings
 from src.theory.equivariance import (
     convolution,
@@ -29,7 +27,6 @@ from src.theory.equivariance import (
     turn,
     zoom,
 )
-from tests.made_up_data import write_data_set
 
 NOISE = torch.rand(2, 1, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 SMOOTH = framed(torch.nn.functional.interpolate(NOISE[..., :6, :6], size=(28, 28), mode="bicubic"))
@@ -123,25 +120,17 @@ def test_statements_hold_and_can_fail() -> None:
     assert "convolution: a turn by 90 degrees" in failed
 
 
-class Untrained(Sources):
-    def classifier(self, run: object = None) -> Classifier:
-        torch.manual_seed(1)
-        return Classifier(dropout=0.3, lr=0.1).eval()
-
-
-def test_the_section_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_with_and_without_a_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "MAPS", 1)
     monkeypatch.setattr(
         findings, "KINDS", {name: (sizes[2:5], motions) for name, (sizes, motions) in findings.KINDS.items()}
     )
     names = ["equivariance-errors", "equivariance-pooling", "equivariance-strip", "equivariance-classifier"]
-    without = section(Sources(sweep=tmp_path / "none", data=tmp_path / "none"))
-    assert len(without.missing) == 2
-    assert all("make " in sentence for sentence in without.missing)
+    without = findings.equivariance_findings()
     assert [picture.name for picture in without.pictures] == names[:3]
-    write_data_set(tmp_path / "FashionMNIST" / "raw", train=10, test=40)
-    found = section(Untrained(data=tmp_path))
-    assert found.missing == ()
+    network = ConvNet(dropout=0.3, image_size=(1, 28, 28), classes=10).eval()
+    images, labels = torch.rand(40, 1, 28, 28), torch.arange(40) % 10
+    found = findings.equivariance_findings(images=images, labels=labels, network=network)
     assert [len(table.rows) for table in found.tables] == [9, 9]
     assert [picture.name for picture in found.pictures] == names
     assert save(found.pictures[-1].figure, tmp_path / "picture")[0].stat().st_size > 5000

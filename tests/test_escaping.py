@@ -1,7 +1,7 @@
 """Captions and file names stay texts on every page and in TensorBoard: in Chromium nothing of them runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -9,12 +9,12 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from src import page
 from src.captioning.gallery import GalleryItem, write_gallery
-from src.classification.label_page import Bar, LabelledImage, write_page
-from src.report.make import make
-from src.report.page import Made
+from src.classification.predict import Label
+from src.report import captions, sweep
+from src.report.page import Entry
+from src.report.page import page as report_page
 from src.report.sources import Sources
-from src.report.topics import TOPICS
-from tests.sweep_folders import make_caption_run, make_run
+from tests.report_runs import caption_run, classifier_run
 from tests.test_report_browser import browser  # noqa: F401  a fixture
 
 if TYPE_CHECKING:
@@ -40,31 +40,35 @@ def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     image = folder / "a.png"
     Image.new("RGB", (40, 30), "green").save(image)
     found = {name: folder / f"{name}.html" for name in ("gallery", "labels", "text")}
-    things = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
+    things: Any = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
     items = [
         GalleryItem(text, image, (text, "river"), ((text,), ("a", text)), score=0.5, boxes=things)
         for text in HOSTILE
     ]
     write_gallery(found["gallery"], HOSTILE[1], items, HOSTILE, {SCRIPT: 0.5})
-    labelled = [LabelledImage(text, image, None, [Bar(text, 0.9)]) for text in HOSTILE]
-    write_page(found["labels"], HOSTILE[1], labelled, HOSTILE)
+    picture = page.photo(Image.open(image), 40)
+    cards = [
+        {"filename": text, "picture": picture, "seen": picture, "bars": [Label(0, text, 0.9)]}
+        for text in HOSTILE
+    ]
+    html = page.render(
+        "classification/templates/labels.html.j2", title=HOSTILE[1], notes=HOSTILE, cards=cards, ramp=""
+    )
+    found["labels"].write_text(html, "utf-8")
     # A run's name is a file's: no slash.
     for number, text in enumerate(text.replace("/", "\u2215") for text in HOSTILE):
-        make_run(
-            folder / "sweep", 0.5, 0.01, name=f"{number}{text}", status="failed", cause=text, val_acc=None
-        )
-        caption = make_caption_run(folder / "captions", number % 2 > 0, seed=number, settings={"name": text})
-        caption.rename(caption.with_name(f"{number}{text}"))
-    make_run(folder / "sweep", 0.4, 0.1)
-    sources = Sources(folder / "sweep", (folder / "captions", folder / SCRIPT.replace("/", "")), folder)
-    topics = [topic for topic in TOPICS if topic.name in ("sweep", "captions")]
-    made = Made("now", f"python {SCRIPT}", {SCRIPT: SCRIPT})
-    outcome = make(topics, sources, folder / "out", made, say=lambda line: None)
-    assert not any(entry.failure for entry in outcome.entries)
+        classifier_run(folder / "sweep", 0.5, 0.01, name=f"{number}{text}", status="failed", cause=text)
+        caption_run(folder / "captions", text, number, 0.5, name=f"{number}{text}")
+    classifier_run(folder / "sweep", 0.4, 0.1)
+    sources = Sources(folder / "sweep", (folder / "captions", folder / SCRIPT.replace("/", "")))
+    entries = [Entry(module.section(sources), SCRIPT) for module in (sweep, captions)]
+    found["report"] = folder / "report.html"
+    html = report_page(entries, {"Date": SCRIPT, "Command": SCRIPT, SCRIPT: SCRIPT})
+    found["report"].write_text(html, "utf-8")
     lines = [f"**{page.markdown(text)}**\n\n- {page.markdown(text)}\n" for text in HOSTILE]
     # As TensorBoard's text plugin serves it.
     found["text"].write_text("<!DOCTYPE html>\n" + "\n".join(map(markdown_to_safe_html, lines)), "utf-8")
-    return {**found, "report": outcome.page}
+    return found
 
 
 class _Thing:

@@ -39,23 +39,34 @@ class Trained:
     results: dict[str, Any]
 
 
-def train_with_us(
-    folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *more: str, chunk: int = CHUNK
-) -> Trained:
+def settings_of(folder: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "data=idx",
+        f"data.root={folder}",
+        "data.val_size=100",
+        f"output_dir={output}",
+        "accelerator=cpu",
+        "threads=1",
+        f"epochs={EPOCHS}",
+        *([] if any("dropout" in text for text in more) else ["dropout=0.5"]),
+        *([] if any("limit_train" in text for text in more) else [f"limit_train={LIMIT}"]),
+        *more,
+    ]
+
+
+def train_with_us(folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Trained:
     """The whole stack but the command line, in this process."""
-    settings = ("data=idx", f"data.root={folder}", "data.val_size=100", f"limit_train={LIMIT}", "accelerator=cpu")
     losses: list[float] = []
-    usual = Recorder.on_train_batch_end
+    listen = Recorder.on_train_batch_end
 
     def recorded(self: Recorder, trainer: Any, module: Any, outputs: Any, *rest: Any) -> None:
-        taken = outputs["losses"] if "losses" in outputs else outputs["loss"][None]
-        losses.extend(taken.tolist())
-        usual(self, trainer, module, outputs, *rest)
+        losses.extend(outputs["losses"].tolist() if "losses" in outputs else [float(outputs["loss"])])
+        listen(self, trainer, module, outputs, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "on_train_batch_end", recorded)
-        patch.setattr(fast, "CHUNK_IMAGES", chunk)
-        asked = plan(*settings, f"output_dir={output}", "threads=1", f"epochs={EPOCHS}", "dropout=0.5", *more)
+        patch.setattr(fast, "CHUNK_IMAGES", CHUNK)
+        asked = plan(*settings_of(folder, output, *more))
         results = train_here(asked)
     state = read_checkpoint(asked.run.last)["state_dict"]
     return Trained(losses, [value for name, value in state.items() if name.startswith("network.")], results)
@@ -87,25 +98,21 @@ def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Opti
     return Trained(losses, [weight.detach() for weight in network.parameters()], results)
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
 def test_each_loss_and_the_weights_equal_the_plain_loop(
-    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fast: bool
 ) -> None:
+    ours = train_with_us(idx_data, tmp_path, monkeypatch, "lr=0.05", f"fast={is_fast}")
     plain = train_plainly(idx_data, lambda weights: torch.optim.SGD(weights, lr=0.05))
-    found = []
-    for place, (more, chunk) in enumerate((([], CHUNK), ([], 512), (["fast=false"], CHUNK))):
-        ours = train_with_us(idx_data, tmp_path / str(place), monkeypatch, "lr=0.05", *more, chunk=chunk)
-        found.append(ours)
-        assert len(ours.losses) == len(plain.losses) == EPOCHS * 27
-        assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
-        for weight, expected in zip(ours.weights, plain.weights, strict=True):
-            torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
-        # The protocol's running mean goes over all batches since the first epoch, the epoch's own does not.
-        for key in ("train_loss", "train_loss_epoch"):
-            assert ours.results[key] == pytest.approx(plain.results[key], rel=1e-5)
-        assert ours.results["train_loss_epoch"] < ours.results["train_loss"] - 0.005
-        assert ours.losses[:5] == pytest.approx(GOLDEN, abs=1e-4)
-    assert found[0].losses == found[1].losses  # the number of batches a chunk does not matter
-    assert found[0].losses != found[2].losses  # the fast path was taken, and rounds otherwise
+    assert len(ours.losses) == len(plain.losses) == EPOCHS * 27
+    assert ours.losses == pytest.approx(plain.losses, rel=1e-5)
+    for weight, expected in zip(ours.weights, plain.weights, strict=True):
+        torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
+    # The protocol's running mean goes over all batches since the first epoch, the epoch's own does not.
+    for key in ("train_loss", "train_loss_epoch"):
+        assert ours.results[key] == pytest.approx(plain.results[key], rel=1e-5)
+    assert ours.results["train_loss_epoch"] < ours.results["train_loss"] - 0.005
+    assert ours.losses[:5] == pytest.approx(GOLDEN, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +147,25 @@ def test_each_optimizer_is_torchs(
         # Adam divides by tiny second moments, which magnifies the last digits.
         difference = (weight - expected).norm() / expected.norm()
         assert difference < 1e-3
+
+
+def test_the_number_of_batches_a_chunk_does_not_matter(
+    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_chunks = train_with_us(idx_data, tmp_path / "a", monkeypatch, "lr=0.05")
+    monkeypatch.setitem(globals(), "CHUNK", 512)
+    at_once = train_with_us(idx_data, tmp_path / "b", monkeypatch, "lr=0.05")
+    assert at_once.losses == in_chunks.losses
+    assert all(torch.equal(a, b) for a, b in zip(at_once.weights, in_chunks.weights, strict=True))
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    idx_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("lr=0.05", "dropout=0", "limit_train=208")
+    halves = "batch_size=4", "trainer.accumulate_grad_batches=2"
+    in_parts = train_with_us(idx_data, tmp_path / "a", monkeypatch, *settings, *halves)
+    whole = train_with_us(idx_data, tmp_path / "b", monkeypatch, *settings)
+    for weight, expected in zip(in_parts.weights, whole.weights, strict=True):
+        torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
+    assert in_parts.results["train_loss"] == pytest.approx(whole.results["train_loss"], rel=1e-5)

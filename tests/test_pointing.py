@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.captioning.captioned import CaptionedImage, NamedThing
+from src.captioning.captioned import CaptionedImage, NamedObject
 from src.captioning.pointing import pointing_game
 
-LEFT_HALF = NamedThing(("plane", "planes"), (0.0, 0.0, 0.5, 1.0))
-UPPER_RIGHT = NamedThing(("tree",), (0.5, 0.0, 1.0, 0.5))
+LEFT_HALF = NamedObject(("plane", "planes"), (0.0, 0.0, 0.5, 1.0))
+UPPER_RIGHT = NamedObject(("tree",), (0.5, 0.0, 1.0, 0.5))
 
 
-def image(*things: NamedThing) -> CaptionedImage:
-    return CaptionedImage("1.png", Path("1.png"), "test", (("a",),), things)
+def image(*objects: NamedObject) -> CaptionedImage:
+    return CaptionedImage("1.png", Path("1.png"), "test", (("a",),), objects)
 
 
 def weights(*peaks: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_hits_and_chance_of_a_grid_of_two_by_two() -> None:
 
 
 def test_rows_come_before_columns() -> None:
-    top = NamedThing(("roof",), (0.0, 0.0, 1.0, 0.3))
+    top = NamedObject(("roof",), (0.0, 0.0, 1.0, 0.3))
     for peak, hits in ((2, 1), (3, 0)):  # a grid of 2 rows, 3 columns: region 2 is the upper right one
         peaked = torch.eye(6)[[peak]]
         game = pointing_game([image(top)], [("roof",)], {0: peaked}, (2, 3))
@@ -49,15 +49,15 @@ def test_rows_come_before_columns() -> None:
 
 
 def test_what_covers_most_of_the_image_or_names_nothing_does_not_count() -> None:
-    sea, all_of_it = (NamedThing(("sea",), (0.0, 0.0, 1.0, bottom)) for bottom in (0.8, 1.0))
+    sea, all_of_it = (NamedObject(("sea",), (0.0, 0.0, 1.0, bottom)) for bottom in (0.8, 1.0))
     game = pointing_game([image(sea, UPPER_RIGHT)], [("sea", "tree")], {0: weights(0, 1)}, (2, 2))
     assert game is not None
     assert game["words"] == 1
-    for things in ((all_of_it,), ()):
-        assert pointing_game([image(*things)], [("sea",)], {0: weights(0)}, (2, 2)) is None
+    for objects in ((all_of_it,), ()):
+        assert pointing_game([image(*objects)], [("sea",)], {0: weights(0)}, (2, 2)) is None
 
 
-def test_a_thing_between_the_centres_can_only_be_missed() -> None:
-    crumb = NamedThing(("sea",), (0.4, 0.4, 0.6, 0.6))
+def test_an_object_between_the_centres_can_only_be_missed() -> None:
+    crumb = NamedObject(("sea",), (0.4, 0.4, 0.6, 0.6))
     game = pointing_game([image(crumb)], [("sea",)], {0: weights(0)}, (2, 2))
     assert game == {"hits": 0, "words": 1, "rate": 0, "chance": 0, "times_chance": None}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from src.checkpoints import write_checkpoint
 from src.classification.module import Classifier
+from src.run.checkpoints import write_checkpoint
 from src.theory import __main__ as command
 from src.theory import attention, counts
 from src.theory.attention import Head, apart, draw_change, draw_head, probability_limit, twin_limit
@@ -135,7 +135,8 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
     assert ended.status == 0
     assert "11,181,642" in ended.out
     assert "512x7x7" in ended.out
-    module = Classifier(dropout=0.5, lr=0.01)
+    network = {"_target_": "src.classification.networks.ConvNet", "dropout": 0.5}
+    module = Classifier(network=network, optimizer={"_target_": "torch.optim.SGD"}, image_size=[1, 28, 28])
     run = make_run(tmp_path / "sweep")
     content = {"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()}
     write_checkpoint(run / "checkpoints" / "last.ckpt", content)

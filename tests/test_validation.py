@@ -6,7 +6,6 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from src.config.fields import fields_of
-from src.config.overrides import with_listed_ranges
 from src.config.settings import CaptionSettings, ClassifySettings, register
 from src.config.validation import config_errors
 from src.entry_point import InvalidCommand
@@ -82,31 +81,9 @@ def test_all_errors_are_named_at_once_in_one_message_and_nothing_is_written(tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["seed=0", "lr=1e-3", "dropout=0", "limit_train=null", "threads=null"],
-        ["-m", "dropout=0.1,0.2", "lr=range(1,3)", "seed=0,1"],
-        ["name=my runs", "output_dir=a/b c", "data.root='x=1'", "lr=0.1", "lr=0.1"],
-        ["name=${data.name}_two", "dropout=${lr}", "trainer.devices=1", "optimizer.nesterov=true"],
-        ["hydra.job.num=1", "hydra/launcher=basic", "hydra.job.chdir=false"],
-        ["task=caption", "images.range=0,4095", "attention=true"],  # one value, not two of a sweep
-        ["lr=0.1", "-m", "seed=1,2", "--config-dir", ".", "epochs=1", "--traceback"],
-    ],
-)
-def test_right_commands_are_taken(arguments: list[str]) -> None:
-    assert errors_of(*arguments) == []
-
-
 @pytest.mark.parametrize("root", ["~/images", "Bilder/grüne Äpfel", "データ", "my folder", '"my (1)"', '"[a b]"'])
 def test_paths_are_taken_as_they_are_typed(root: str) -> None:
     assert plan("data=idx", f"data.root={root}").cfg.data.root == str(Path(root.strip('"')).expanduser())
-
-
-def test_what_is_given_twice_or_beside_a_key_is_refused() -> None:
-    assert errors_of("lr=0.1", "epochs=1", "lr=0.01") == ["lr=0.01: lr=0.1 is given, too"]
-    assert errors_of("data.root=my", "folder") == ["folder: settings are given as key=value"]
-    assert errors_of("--epochs") == ["--epochs: there is no such option; --help lists all settings"]
 
 
 @pytest.mark.parametrize(
@@ -121,17 +98,6 @@ def test_hydras_folders_are_refused(argument: str) -> None:
 @pytest.mark.parametrize("name", ["../up", "a/../../up", "/tmp/elsewhere"])
 def test_a_name_stays_inside_output_dir(name: str) -> None:
     assert plan(f"name={name}").errors() == [f"name={name}: must name a folder inside output_dir"]
-
-
-def test_ranges_are_listed_as_they_are_written_and_end(tmp_path: Path) -> None:
-    assert with_listed_ranges("dropout=range(0.1,0.4,0.1)") == "dropout=0.1,0.2,0.3"
-    assert with_listed_ranges("dropout=range(0,2.1,0.7)") == "dropout=0.0,0.7,1.4"  # Hydra adds 2.1
-    assert with_listed_ranges("lr=range(0.3,0.1,-0.1)") == "lr=0.3,0.2"
-    assert with_listed_ranges("seed=range(1,3)") == "seed=range(1,3)"
-    assert plan("lr=0.30000000000000004", "dropout=${lr}").run == plan("lr=0.3", "dropout=0.3").run
-    for endless in ("seed=range(0,10000000000)", "lr=range(0.1,0.2,1e-12)", "lr=range(0,inf,1)", "seed=range(0,9,0)"):
-        (error,) = errors_of("-m", endless)
-        assert error.startswith(f"{endless}: a range has a step and at most 10,000 values")
 
 
 def test_search_spaces_are_another_sweepers_to_check() -> None:
@@ -150,28 +116,6 @@ def own_experiments(folder: Path, **contents: str) -> tuple[str, str]:
         text = f"# @package _global_\n{content}"
         (folder / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
     return ("--config-dir", str(folder))
-
-
-def test_no_sweep_of_a_file_is_lost(tmp_path: Path) -> None:
-    own = own_experiments(
-        tmp_path,
-        one="hydra: {sweeper: {params: {lr: '0.1,0.01'}}}\n",
-        two="hydra: {sweeper: {params: {dropout: '0.1,0.2', seed: '1,2'}}}\n",
-        fixed="lr: 0.5\n",
-        itself="hydra: {mode: MULTIRUN}\n",
-    )
-    found = errors_of(*own, "-m", "experiment=one,fixed,two")
-    assert [error.split(":")[0] for error in found] == ["experiment=one", "experiment=fixed", "experiment=two"]
-    assert found[2].endswith("its own sweep (dropout, seed) would be lost; one sweep in a command")
-    assert errors_of(*own, "experiment=two", "seed=1") == [
-        "experiment=two: its sweep over dropout needs -m (python -m src.train -m experiment=two)"
-    ]
-    for fine in (["-m", "experiment=two"], ["experiment=two", "seed=1", "dropout=0.1"], ["experiment=fixed"]):
-        assert errors_of(*own, *fine) == []
-    assert errors_of(*own, "experiment=itself", "lr=0.1,0.2") == []
-    (error,) = errors_of("--config-dir", str(tmp_path), "experiment=yours")
-    assert "must be one of" in error
-    assert "itself" in error
 
 
 def test_wrong_values_of_a_file_are_refused_and_a_byte_order_mark_is_named(

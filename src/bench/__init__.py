@@ -1,1 +1,1 @@
-"""How fast the stack is, as ratios against baselines measured beside it in the same run."""
+"""Speed against the straightforward way, and profiles: `make bench`, `make profile`."""

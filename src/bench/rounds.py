@@ -1,76 +1,79 @@
-"""What the parts of `make bench` share: contenders by turns, ratios, made-up photographs, heading."""
+"""Contenders by turns, and the table of their ratios."""
 
 from __future__ import annotations
 
-import datetime
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-from PIL import Image
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from src.provenance import commit, cores, processor, versions
+from src.entry_point import logger
+from src.run.provenance import processor, provenance
+from src.run.threads import cores
 
-Way = Callable[[], object]
+Result = TypeVar("Result")
 
 
-def by_turns(ways: Mapping[str, Way], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round; a round runs each once, so that a machine's drift is everyone's.
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of each way (of an image where `per_image`), a value a round; the first is the baseline."""
 
-    One round more comes first; it warms up and does not count.
-    """
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for index in range(rounds + 1):
+    what: str
+    seconds: Mapping[str, Sequence[float]]
+    per_image: bool = False
+
+    def ratios(self, way: str) -> list[float]:
+        """How many times as fast as the baseline, round by round, in rising order."""
+        baseline = next(iter(self.seconds.values()))
+        return sorted(slow / fast for slow, fast in zip(baseline, self.seconds[way], strict=True))
+
+
+def alternate(
+    ways: Mapping[str, Callable[[], Result]], rounds: int, warm_up: int = 1
+) -> dict[str, list[Result]]:
+    """What each way returns in each round after `warm_up`; by turns, so that the machine's drift hits all."""
+    found: dict[str, list[Result]] = {name: [] for name in ways}
+    for index in range(warm_up + rounds):
         for name, run in ways.items():
-            began = time.perf_counter()
-            run()
-            if index:
-                found[name].append(time.perf_counter() - began)
-    return found
+            logger.info("round %s of %s: %s", index + 1, warm_up + rounds, name)
+            found[name].append(run())
+    return {name: results[warm_up:] for name, results in found.items()}
 
 
-def times_faster(base: Sequence[float], ours: Sequence[float]) -> list[float]:
-    """How many times less `ours` took than `base`, a value a round, in rising order."""
-    return sorted(slow / fast for slow, fast in zip(base, ours, strict=True))
+def timed(work: Callable[[], object], count: int = 1) -> Callable[[], float]:
+    """A way that gives the seconds that `work` takes, divided by `count`."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        work()
+        return (time.perf_counter() - began) / count
+
+    return run
 
 
-def middle_and_range(values: Sequence[float], digits: int = 2) -> str:
-    """`1.50 (1.20 to 1.90)`: median, lowest, highest."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def photographs(folder: Path, count: int, side: int) -> list[Path]:
-    """JPEG files of `side` x `side` pixels: coarse noise, smoothed, that compresses as photographs do."""
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    paths = [folder / f"{number:06}.jpg" for number in range(count)]
-    for path in paths:
-        coarse = random.integers(0, 256, (max(side // 8, 1), max(side // 8, 1), 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path, quality=90)
-    return paths
-
-
-def heading(part: str) -> str:
-    """The command of a part and where it ran, in a sentence."""
-    place = where()
-    command = f"make bench ARGS='--only {part}'" if part else "make bench"
-    return (
-        f"`{command}`, commit {place['versions']['commit']}, {place['date']}, {place['processor']}, "
-        f"{place['cores']} cores, {place['system']}, torch {place['versions']['torch']}, lightning "
-        f"{place['versions']['lightning']}, Python {place['versions']['python']}."
-    )
-
-
-def where() -> dict:
-    """Versions, machine and date, for a JSON file."""
-    return {
-        "versions": {**versions(), "commit": commit()},
-        "processor": processor(),
-        "cores": cores(),
-        "system": platform.platform(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+def show(part: str, comparisons: Sequence[Comparison], rounds: int) -> None:
+    """Print medians over the rounds, ratios within a round, machine, versions and commit."""
+    made = provenance()
+    versions = ", ".join(f"{name} {made['versions'][name]}" for name in ("torch", "lightning", "python"))
+    place = f"{processor()}, {cores()} cores, {platform.system()}, {versions}"
+    commit = f"commit {made['commit']}{' with changes' if made['dirty'] else ''}"
+    table = Table(box=box.SIMPLE_HEAD, title=part)
+    table.add_column()
+    for header in ("median", "times as fast (lowest to highest)"):
+        table.add_column(header, justify="right")
+    for one in comparisons:
+        table.add_row(f"[bold]{one.what}[/bold]")
+        for way, seconds in one.seconds.items():
+            middle, ratios = statistics.median(seconds), one.ratios(way)
+            shown = f"{1 / middle:,.0f} images/s" if one.per_image else f"{1000 * middle:,.0f} ms"
+            ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            table.add_row(f"  {way}", shown, ratio)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(table, f"{rounds} rounds; {place}; {commit}")

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
@@ -26,6 +25,7 @@ GAMMA = 0.8  # lifts small weights out of the dark a little
 DIMMED = 0.6  # of the image's brightness, below the light
 FRAME = "#00E5FF"  # of the strongest region: a hue that neither the colours nor aerial images hold
 COLUMNS = 6  # panels side by side
+PANEL, GAP, TITLE = 300, 16, 64  # pixels: a panel's longer side, between panels, above each
 KEY = (
     "Brighter: more attention; the weights of all regions sum to 1. Frame: the strongest region. "
     "Line in the scale: an even spread."
@@ -44,8 +44,6 @@ def upsampled(alphas_row: ArrayLike, grid: tuple[int, int], size: tuple[int, int
     """The weights of one word, (L,), as a smooth (H, W) map for an image of `size` (W, H).
 
     Bicubic, and kept within the weights' own range: a region's centre has the region's weight.
-
-    Raises ValueError when there are not as many weights as the grid has regions.
     """
     weights = checked(np.asarray(alphas_row)[None], grid, 1)[0].reshape(grid)  # (L,) -> (rows, columns)
     image = Image.fromarray(weights.astype(np.float32))
@@ -71,12 +69,6 @@ def overlay(
         size: (W, H) of the picture to make.
         top: the weight that is drawn brightest; the highest in the row by default.
         frame: whether to frame the strongest region.
-
-    Returns:
-        An RGB image.
-
-    Raises:
-        ValueError: there are not as many weights as the grid has regions.
     """
     weights = upsampled(alphas_row, grid, size)  # (H, W)
     scale = _scale(float(weights.max()) if top is None else top)
@@ -87,20 +79,12 @@ def overlay(
     screened = 1 - (1 - dimmed) * (1 - light)
     picture = Image.fromarray((screened * 255).round().astype(np.uint8))
     if frame:
-        x, y, width, height = strongest(alphas_row, grid)
-        right, bottom = (x + width) * size[0] - 1, (y + height) * size[1] - 1
-        corners = [round(c) for c in (x * size[0], y * size[1], right, bottom)]
+        row, column = divmod(int(np.argmax(np.asarray(alphas_row))), grid[1])
+        width, height = size[0] / grid[1], size[1] / grid[0]
+        x, y = column * width, row * height
+        corners = [round(corner) for corner in (x, y, x + width - 1, y + height - 1)]
         ImageDraw.Draw(picture).rectangle(corners, outline=FRAME, width=max(1, round(min(size) / 70)))
     return picture
-
-
-def strongest(alphas_row: ArrayLike, grid: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The region with the highest weight, the first one on ties: x, y, width and height as fractions of the
-    image.
-    """
-    rows, columns = grid
-    row, column = divmod(int(np.argmax(np.asarray(alphas_row))), columns)
-    return column / columns, row / rows, 1 / columns, 1 / rows
 
 
 def attention_figure(
@@ -108,42 +92,50 @@ def attention_figure(
 ) -> Figure:
     """The image, then a panel a word: where the decoder looked as it wrote the word.
 
+    All panels lie in one axes, which is drawn many times faster than axes of their own.
+
     Args:
         image: the captioned image, of any size.
         words: of the caption, T of them.
         alphas: their weights, (T, L).
         grid: rows and columns of the regions.
-
-    Raises:
-        ValueError: words, weights and grid do not fit each other.
     """
     weights = checked(alphas, grid, len(words))  # (T, L)
     down = -(-(len(words) + 1) // COLUMNS)
     across = max(3, -(-(len(words) + 1) // down))
-    panel = 7.2 / max(across, 4)  # inches
-    width, height = image.size
-    tall = panel * min(max(height / width, 0.4), 2.0)
-    side = 480 / max(width, height)  # pixels enough for a panel
-    size = (max(1, round(width * side)), max(1, round(height * side)))
+    scale = PANEL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     top = top_of_scale(weights)
+    pictures = [image.convert("RGB").resize(size, Image.Resampling.LANCZOS)]
+    pictures += [overlay(image, row, grid, size, top=top) for row in weights]
+    inches = 7.2 / (max(across, 4) * (PANEL + GAP))  # of a pixel
+    width, height = across * (size[0] + GAP), down * (size[1] + TITLE)
+    page = (width * inches + 1.2, height * inches + 0.75)
     with figures.look():
-        figure, axes_of = figures.subplots(
-            down, across, width=across * panel + 1.35, height=0.65 + down * (tall + 0.27)
+        figure, _ = figures.subplots(width=page[0], height=page[1])
+        figure.clear()
+        figure.set_layout_engine("none")
+        axes = figure.add_axes(
+            (0.1 / page[0], 0.3 / page[1], width * inches / page[0], height * inches / page[1])
         )
-        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
-        for axes in axes_of.flat:
-            axes.set_axis_off()
-        first, *panels = axes_of.flat
-        _show(first, image.convert("RGB").resize(size), "the image", panel, style="italic")
-        for axes, word, row in zip(panels, words, weights, strict=False):
-            _show(axes, overlay(image, row, grid, size, top=top, frame=False), word, panel)
-            x, y, wide, high = strongest(row, grid)
-            corner = (x * size[0] - 0.5, y * size[1] - 0.5)
-            axes.add_patch(Rectangle(corner, wide * size[0], high * size[1], fill=False, ec=FRAME, lw=1.2))
-        _colour_bar(figure, axes_of, top, even=1 / weights.shape[1])
-        figure.supxlabel(KEY, x=0.01, ha="left", fontsize=7.5)
-        caption = " ".join(words).replace("$", r"\$")
-        figures.title(figure, f"“{caption}”" if words else "An empty caption")
+        for place, (picture, title) in enumerate(zip(pictures, ["the image", *words], strict=True)):
+            x = place % across * (size[0] + GAP)
+            y = place // across * (size[1] + TITLE) + TITLE
+            axes.imshow(picture, extent=(x, x + size[0], y + size[1], y), interpolation="antialiased")
+            points = min(9.0, size[0] * inches * 72 / (0.62 * max(len(title), 1)))
+            style: Any = {"ha": "center", "va": "bottom", "style": "normal" if place else "italic"}
+            axes.text(x + size[0] / 2, y - 12, title, fontsize=points, parse_math=False, **style)
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        spot = (
+            (0.2 + width * inches) / page[0],
+            axes.get_position().y0,
+            0.12 / page[0],
+            axes.get_position().height,
+        )
+        _colour_bar(figure, figure.add_axes(spot), top, even=1 / weights.shape[1])
+        figure.supxlabel(KEY, x=0.1 / page[0], y=0.05 / page[1], ha="left", va="bottom", fontsize=7.5)
+        figures.title(figure, "Attention of each word")
     return figure
 
 
@@ -166,17 +158,9 @@ def _scale(top: float) -> PowerNorm:
     return PowerNorm(GAMMA, 0, top if top > 0 else 1, clip=True)
 
 
-def _show(axes: Axes, image: Image.Image, title: str, inches: float, **options: Any) -> None:
-    """Put an image and a title that is no wider than it into a panel."""
-    axes.imshow(image, interpolation="antialiased")
-    points = min(9.0, inches * 72 / (0.62 * max(len(title), 1)))
-    axes.set_title(title, loc="center", fontsize=points, pad=3, parse_math=False, **options)
-
-
-def _colour_bar(figure: Figure, axes_of: np.ndarray, top: float, even: float) -> None:
+def _colour_bar(figure: Figure, axes: Axes, top: float, even: float) -> None:
     """What the colours mean, with the weight that every region would have if all had the same."""
-    colours = ScalarMappable(_scale(top), mpl.colormaps[figures.HEAT])
-    bar = figure.colorbar(colours, ax=axes_of, fraction=0.03, pad=0.02, aspect=20)
+    bar = figure.colorbar(ScalarMappable(_scale(top), mpl.colormaps[figures.HEAT]), cax=axes)
     ticks = [value for value in MaxNLocator(4).tick_values(0, top) if 0 <= value <= top]
     bar.set_ticks(ticks, labels=[f"{value:.3g}" for value in ticks])
     bar.ax.tick_params(labelsize=7, length=2)

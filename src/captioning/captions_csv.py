@@ -15,17 +15,17 @@ from collections import defaultdict
 from pathlib import Path
 
 from src.captioning.captioned import (
-    SPLITS,
     CaptionDataError,
     CaptionedImage,
     checked,
     image_path,
     listed,
-    read_bytes,
+    named_source,
+    read_text,
+    shown,
+    split_of,
 )
 from src.captioning.vocabulary import tokenize
-from src.paths import is_dir, is_file
-from src.words import plain, quoted
 
 LAYOUT = "captions.txt, captions.csv or results.csv, and the images"
 FILES = ("captions.txt", "captions.csv", "results.csv")
@@ -48,11 +48,7 @@ def read_captions_csv(root: str | Path, captions: str | None = None) -> list[Cap
     """
     root = Path(root)
     source = _source(root, captions)
-    name = plain(str(source), 1000)
-    try:
-        text = read_bytes(source, LAYOUT).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CaptionDataError(f"the caption file {name} is not in UTF-8: {error}") from error
+    text = read_text(source, LAYOUT)
     header, _, _ = text.partition("\n")
     separator = max("|,;\t", key=header.count)
     # Flickr30k's table with bars does not quote: quotation marks there are the captions' own.
@@ -63,63 +59,52 @@ def read_captions_csv(root: str | Path, captions: str | None = None) -> list[Cap
         quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
     )
     columns = [column.strip().lower() for column in next(rows, [])]
-    image_column, caption_column = _column(columns, IMAGE_COLUMNS), _column(columns, CAPTION_COLUMNS)
+    image_column, caption_column, split_column = (
+        next((columns.index(name) for name in names if name in columns), None)
+        for names in (IMAGE_COLUMNS, CAPTION_COLUMNS, ("split",))
+    )
     if image_column is None or caption_column is None:
         raise CaptionDataError(
-            f"the first line of {name} must name a column {IMAGE_COLUMNS[0]} and a column "
-            f"{CAPTION_COLUMNS[0]}, not {quoted(header.strip())}"
+            f"the first line of {source} must name a column {IMAGE_COLUMNS[0]} and a column "
+            f"{CAPTION_COLUMNS[0]}, not {shown(header.strip())}"
         )
-    split_column = _column(columns, ("split",))
-    written: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    captions_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     splits: dict[str, str] = {}
     try:
         for row in filter(any, rows):
-            where = f"{name}, line {rows.line_num}"
+            where = f"{source}, line {rows.line_num}"
             cells = _cells(row, len(columns), caption_column, separator, where)
             filename = cells[image_column].strip()
             words = tuple(tokenize(cells[caption_column]))
-            written[filename] += [words] if words else []
-            split = "train" if split_column is None else cells[split_column].strip()
-            if split not in SPLITS or splits.setdefault(filename, split) != split:
-                raise CaptionDataError(
-                    f"{where} has the split {quoted(split)}: it must be one of {', '.join(SPLITS)}, and the "
-                    "same in every row of an image"
-                )
+            captions_of[filename] += [words] if words else []
+            split = "train" if split_column is None else split_of(cells[split_column].strip(), where)
+            if splits.setdefault(filename, split) != split:
+                raise CaptionDataError(f"{where} has the split {split}, an earlier row of the image another")
     except csv.Error as error:  # a quotation mark that opens and does not close
-        raise CaptionDataError(f"{name}, line {rows.line_num}, is not CSV: {error}") from error
-    if not written:
-        raise CaptionDataError(f"the caption file {name} has no row below its first line")
-    folders = ("images", "", *_folders(root))
+        raise CaptionDataError(f"{source}, line {rows.line_num}, is not CSV: {error}") from error
+    if not captions_of:
+        raise CaptionDataError(f"the caption file {source} has no row below its first line")
+    folders = ("images", "", *sorted(path.name for path in root.iterdir() if path.is_dir()))
     images = [
         CaptionedImage(
             filename=filename,
-            path=image_path(root, folders, filename, f"{name}, the image {quoted(filename, 100)}"),
-            split=SPLITS[splits[filename]],
+            path=image_path(root, folders, filename, f"{source}, the image {shown(filename)}"),
+            split=splits[filename],
             captions=tuple(of_image),
         )
-        for filename, of_image in written.items()
+        for filename, of_image in captions_of.items()
     ]
-    return checked(images, name)
+    return checked(images, str(source))
 
 
 def _source(root: Path, captions: str | None) -> Path:
     if captions is not None:
-        return Path(captions) if not is_file(root / captions) and is_file(Path(captions)) else root / captions
-    found = [root / file for file in FILES if is_file(root / file)]
+        return named_source(root, captions)
+    found = [root / file for file in FILES if (root / file).is_file()]
     if len(found) > 1:
-        raise CaptionDataError(
-            f"{plain(str(root), 1000)} holds {listed([file.name for file in found])}: pick one with "
-            f"data.captions={found[0].name}"
-        )
+        names = [file.name for file in found]
+        raise CaptionDataError(f"{root} holds {listed(names)}: pick one with data.captions={names[0]}")
     return found[0] if found else root / FILES[0]
-
-
-def _folders(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if path.is_dir()) if is_dir(root) else []
-
-
-def _column(columns: list[str], names: tuple[str, ...]) -> int | None:
-    return next((columns.index(name) for name in names if name in columns), None)
 
 
 def _cells(row: list[str], width: int, caption: int, separator: str, where: str) -> list[str]:

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from src.captioning.captioned import (
-    SPLITS,
     CaptionDataError,
     CaptionedImage,
     checked,
     image_path,
     listed,
+    named_source,
     read_json,
+    shown,
+    split_of,
     value_of,
 )
 from src.captioning.karpathy import images_in
 from src.captioning.vocabulary import tokenize
-from src.paths import is_file
-from src.words import plain, quoted
 
 LAYOUT = "annotations/captions_*.json, or dataset.json, and the images"
 PATTERNS = ("annotations/captions_*.json", "captions_*.json", "dataset.json", "annotations/*.json")
@@ -53,14 +53,13 @@ def read_coco(root: str | Path, captions: str | None = None) -> list[CaptionedIm
     images: list[CaptionedImage] = []
     sources = _sources(root, captions)
     for source in sources:
-        name = plain(str(source), 1000)
         content = read_json(source, LAYOUT)
         if "annotations" in content:
-            told = re.search("train|val|test", source.stem) if len(sources) > 1 else None
-            images += _annotated(content, root, name, told[0] if told else "train")
+            named = re.search("train|val|test", source.stem) if len(sources) > 1 else None
+            images += _annotated(content, root, str(source), named[0] if named else "train")
         else:
-            images += images_in(content, root, name)
-    return checked(images, plain(listed([str(source) for source in sources]), 1000))
+            images += images_in(content, root, str(source))
+    return checked(images, listed([str(source) for source in sources]))
 
 
 def _sources(root: Path, captions: str | None) -> list[Path]:
@@ -70,50 +69,37 @@ def _sources(root: Path, captions: str | None) -> list[Path]:
         years = {tuple(re.findall(r"\d{4}", path.stem)) for path in found}
         if len(years) > 1:
             raise CaptionDataError(
-                f"{plain(str(root), 1000)} holds the caption files of several years "
-                f"({listed([path.name for path in found])}): pick those of one with data.captions, such as "
-                f"data.captions='{found[0].parent.name}/captions_*{found[0].stem[-4:]}.json'"
+                f"{root} holds files of several years ({listed([path.name for path in found])}): pick those"
+                f" of one with data.captions='{found[0].parent.name}/captions_*{found[0].stem[-4:]}.json'"
             )
         return found or [root / "annotations" / "captions_train2017.json"]
-    if is_file(root / captions) or is_file(Path(captions)):
-        return [root / captions if is_file(root / captions) else Path(captions)]
     pattern = captions if "*" in captions and not Path(captions).is_absolute() else None
-    return (sorted(root.glob(pattern)) if pattern else []) or [root / captions]
+    return (sorted(root.glob(pattern)) if pattern else []) or [named_source(root, captions)]
 
 
-def _annotated(content: dict[str, Any], root: Path, name: str, told: str) -> list[CaptionedImage]:
+def _annotated(content: dict[str, Any], root: Path, name: str, split: str) -> list[CaptionedImage]:
     """The images of one annotation file, each with its captions in the file's order."""
     tail = Path(name).stem.removeprefix("captions_")  # train2017, the images' folder
-    written: dict[int, list[tuple[str, ...]]] = defaultdict(list)
-    for number, annotation in enumerate(value_of(content, "annotations", list, name)):
-        where = f"{name}, annotations[{number}]"
-        if not isinstance(annotation, dict):
-            raise CaptionDataError(f"{where} is not an object with image_id and caption")
+    captions: dict[int, list[tuple[str, ...]]] = defaultdict(list)
+    for row, annotation in enumerate(value_of(content, "annotations", list, name)):
+        where = f"{name}, annotations[{row}]"
         words = tuple(tokenize(value_of(annotation, "caption", str, where)))
-        written[value_of(annotation, "image_id", int, where)] += [words] if words else []
+        captions[value_of(annotation, "image_id", int, where)] += [words] if words else []
     images = []
-    for number, entry in enumerate(content["images"]):
-        where = f"{name}, images[{number}]"
-        if not isinstance(entry, dict):
-            raise CaptionDataError(f"{where} is not an object with id and file_name")
-        filename = value_of(entry, "file_name", str, where)
-        where = f"{where} ({quoted(filename, 100)})"
-        split = entry.get("split", told)
-        if not isinstance(split, str) or split not in SPLITS:
-            raise CaptionDataError(
-                f"{where} has the unknown split {quoted(split)}: it must be one of {', '.join(SPLITS)}"
-            )
+    for row, entry in enumerate(content["images"]):
+        filename = value_of(entry, "file_name", str, f"{name}, images[{row}]")
+        where = f"{name}, images[{row}] ({shown(filename)})"
         images.append(
             CaptionedImage(
                 filename=filename,
                 path=image_path(root, (f"images/{tail}", tail, "images", ""), filename, where),
-                split=SPLITS[split],
-                captions=tuple(written.pop(value_of(entry, "id", int, where), ())),
+                split=split_of(entry.get("split", split), where),
+                captions=tuple(captions.pop(value_of(entry, "id", int, where), ())),
                 id=entry["id"],
             )
         )
-    if written:
+    if captions:
         raise CaptionDataError(
-            f"{name} has captions of images that it does not list, image_id {listed([*map(str, written)])}"
+            f"{name} has captions of images that it does not list, image_id {listed([*map(str, captions)])}"
         )
     return images

@@ -5,6 +5,8 @@ Dimension letters: B batch, N images, L regions, T steps, D feature, S side in p
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import multiprocessing
@@ -16,11 +18,11 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
 from src.captioning.features import digests_of, features_of, images_of
-from src.captioning.inputs import Inputs
 from src.captioning.preflight import preflight
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.entry_point import UserError
@@ -59,13 +61,10 @@ class Split:
 
     def __init__(self, images: list[CaptionedImage], inputs: np.ndarray, vocabulary: Vocabulary) -> None:
         self.images, self.inputs = images, inputs
-        coded = [[vocabulary.encode(caption) for caption in image.captions] for image in images]
-        self.owners = np.array([row for row, captions in enumerate(coded) for _ in captions], dtype=np.int64)
-        flat = [caption for captions in coded for caption in captions]
-        self.lengths = np.array([len(caption) for caption in flat], dtype=np.int64)
-        self.tokens = torch.full((len(flat), max(self.lengths)), PAD)
-        for row, caption in enumerate(flat):
-            self.tokens[row, : len(caption)] = torch.tensor(caption)
+        self.owners = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+        coded = [torch.tensor(vocabulary.encode(words)) for image in images for words in image.captions]
+        self.lengths = np.array([len(caption) for caption in coded])
+        self.tokens = pad_sequence(coded, batch_first=True, padding_value=PAD)
 
     def inputs_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
         """The inputs of some images."""
@@ -76,48 +75,17 @@ class Split:
         return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()].to(device)
 
 
-class Pairs:
-    """An epoch of (image, caption) pairs in batches, in the order that `data` draws for it."""
+class Loader:
+    """A split's batches, drawn anew by `batches` for each epoch."""
 
-    def __init__(self, data: CaptionData, split: Split) -> None:
-        self.data, self.split = data, split
-        self.batch = data.batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.split.owners) / self.batch)
-
-    def __iter__(self) -> Iterator[PairBatch]:
-        trainer = self.data.trainer
-        assert trainer is not None
-        device = trainer.strategy.root_device
-        order = epoch_order(len(self.split.owners), self.data.seed, trainer.current_epoch).numpy()
-        for first in range(0, len(order), self.batch):
-            pairs = order[first : first + self.batch]
-            inputs = self.split.inputs_of(self.split.owners[pairs], device)
-            yield PairBatch(inputs, self.split.captions(pairs, device))
-
-
-class Images:
-    """All images of a split in batches, each with its captions."""
-
-    def __init__(self, data: CaptionData, split: Split) -> None:
-        self.data, self.split = data, split
+    def __init__(self, number: int, batches: Callable[[], Iterator[Any]]) -> None:
+        self.number, self.batches = number, batches
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split.images) / EVALUATION_BATCH)
+        return self.number
 
-    def __iter__(self) -> Iterator[ImageBatch]:
-        trainer = self.data.trainer
-        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
-        for first in range(0, len(self.split.images), EVALUATION_BATCH):
-            rows = np.arange(first, min(first + EVALUATION_BATCH, len(self.split.images)))
-            pairs = np.arange(*np.searchsorted(self.split.owners, (first, first + EVALUATION_BATCH)))
-            yield ImageBatch(
-                self.split.inputs_of(rows, device),
-                rows.tolist(),
-                self.split.captions(pairs, device),
-                torch.from_numpy(self.split.owners[pairs] - first).to(device),
-            )
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches()
 
 
 class CaptionData(L.LightningDataModule):
@@ -159,22 +127,16 @@ class CaptionData(L.LightningDataModule):
         value_range: str = AUTO,
     ) -> None:
         super().__init__()
-        self.value_range = value_range
         self.load, self.build_encoder = load, build_encoder
         self.batch_size, self.cache, self.seed, self.split_seed = batch_size, cache, seed, split_seed
         self.min_count, self.max_words = min_count, max_words
         self.fine_tune, self.mean_only = fine_tune, mean_only
-        self.limits, self.device, self.show_bar = limits, device, show_bar
+        self.limits, self.device, self.show_bar, self.value_range = limits, device, show_bar, value_range
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
         self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
-        self.inputs: Inputs
-
-    @property
-    def trains_encoder(self) -> bool:
-        """Whether the model is given images, and its encoder learns with the decoder."""
-        return self.fine_tune or self.encoder.trainable
+        self.sources: dict[str, Any] = {}  # digests of captions, images and encoder
 
     @property
     def examples(self) -> int:
@@ -185,8 +147,8 @@ class CaptionData(L.LightningDataModule):
         """Read the captions, look at every image, compute or open the features.
 
         Raises:
-            UserError: captions or images cannot be used, the encoder's weights are not to be had, or the features
-                find no place.
+            UserError: captions or images cannot be used, the encoder's weights are not to be had, or the
+                features find no place.
         """
         if self.splits:
             return
@@ -201,17 +163,25 @@ class CaptionData(L.LightningDataModule):
             if not images:
                 raise UserError(f"the data set has no image with split {name}: all three are needed")
         every = [image for name in SPLITS for image in of_split[name]]
-        preflight(every, record=self.cache / "looked_at.json", value_range=self.value_range)
+        paths = [image.path for image in every]
+        preflight(paths, record=self.cache / "looked_at.json", value_range=self.value_range)
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
         if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
             notice_long_captions(captions, self.max_words)
         self.encoder = self.build_encoder()
-        paths = [image.path for image in every]
         digests = digests_of(paths)
-        self.inputs = Inputs.of(every, digests, self.encoder)
+        texts = [
+            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
+            for one in every
+        ]
+        self.sources = {
+            "captions": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+            "images": dict(zip(map(str, paths), digests, strict=True)),
+            "encoder": self.encoder.digest,
+        }
         options: Any = {"show_bar": self.show_bar, "digests": digests, "value_range": self.value_range}
-        if self.trains_encoder:
+        if self.fine_tune:
             size = self.encoder.size
             inputs: np.ndarray = images_of(paths, size, self.cache, **options)
         else:
@@ -220,7 +190,7 @@ class CaptionData(L.LightningDataModule):
         for name in SPLITS:
             part = inputs[first : first + len(of_split[name])]
             first += len(part)
-            if not self.trains_encoder:
+            if not self.fine_tune:
                 self.means[name] = _mean_region(part)
                 if self.mean_only:
                     part = self.means[name][:, None]
@@ -229,15 +199,13 @@ class CaptionData(L.LightningDataModule):
     @property
     def digest(self) -> str:
         """A short hash of captions, images and the encoder's weights."""
-        return self.inputs.digest
+        parts = [self.sources["captions"], *self.sources["images"].values(), self.sources["encoder"]]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data, to tell when they are others."""
-        return {
-            "captions": self.inputs.captions,
-            "images": self.inputs.images,
-            "encoder": self.inputs.encoder,
-        }
+        images = [int(digest[:16], 16) - 2**63 for digest in self.sources["images"].values()]
+        return {**self.sources, "images": torch.tensor(images)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare the data with those that the run began with.
@@ -245,31 +213,57 @@ class CaptionData(L.LightningDataModule):
         Raises:
             CaptionDataError: captions, images or the encoder's weights have changed since.
         """
-        changed = self.inputs.change_since(state_dict)
+        ours = self.state_dict()
+        changed = [name for name in ("captions", "encoder") if state_dict[name] != ours[name]]
+        if len(state_dict["images"]) == len(ours["images"]):
+            rows = (state_dict["images"] != ours["images"]).nonzero().flatten().tolist()
+            changed += [str(list(self.sources["images"])[row]) for row in rows[:1]]
+        else:
+            changed.append("the number of images")
         if changed:
             raise CaptionDataError(
-                f"{changed} since this run began (damaged, or another file by the same name): put back what "
-                "was there, or start afresh with force=true"
+                f"{' and '.join(changed)} changed since this run began: put back what was there, or start "
+                "afresh with force=true"
             )
 
-    def train_dataloader(self) -> Pairs:
-        return Pairs(self, self.splits["train"])
+    def train_dataloader(self) -> Loader:
+        return Loader(math.ceil(self.examples / self.batch_size), self._pairs)
 
-    def val_dataloader(self) -> Images:
-        return Images(self, self.splits["val"])
+    def val_dataloader(self) -> Loader:
+        return self._images(self.splits["val"])
 
-    def test_dataloader(self) -> Images:
-        return Images(self, self.splits["test"])
+    def test_dataloader(self) -> Loader:
+        return self._images(self.splits["test"])
+
+    def _pairs(self) -> Iterator[PairBatch]:
+        split, trainer = self.splits["train"], self.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        order = epoch_order(self.examples, self.seed, trainer.current_epoch).numpy()
+        for first in range(0, len(order), self.batch_size):
+            pairs = order[first : first + self.batch_size]
+            inputs = split.inputs_of(split.owners[pairs], device)
+            yield PairBatch(inputs, split.captions(pairs, device))
+
+    def _images(self, split: Split) -> Loader:
+        def batches() -> Iterator[ImageBatch]:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            for first in range(0, len(split.images), EVALUATION_BATCH):
+                rows = np.arange(first, min(first + EVALUATION_BATCH, len(split.images)))
+                pairs = np.arange(*np.searchsorted(split.owners, (first, first + EVALUATION_BATCH)))
+                owners = torch.from_numpy(split.owners[pairs] - first).to(device)
+                inputs, tokens = split.inputs_of(rows, device), split.captions(pairs, device)
+                yield ImageBatch(inputs, rows.tolist(), tokens, owners)
+
+        return Loader(math.ceil(len(split.images) / EVALUATION_BATCH), batches)
 
 
 def notice_long_captions(captions: list[tuple[str, ...]], max_words: int) -> None:
-    """Say how many training captions are longer than any that will be written."""
+    """Log how many training captions are longer than any that will be written."""
     lengths = [len(caption) + 1 for caption in captions]  # with its end
-    longer = sum(length > max_words for length in lengths)
-    if longer:
+    if longer := sum(length > max_words for length in lengths):
         logger.info(
-            "%s of %s training captions are longer than max_words=%s, the longest has %s with its end: none will "
-            "be written so long, unless max_words is raised",
+            "%s of %s training captions are longer than max_words=%s, the longest has %s with its end",
             *(f"{longer:,}", f"{len(captions):,}", max_words, max(lengths)),
         )
 

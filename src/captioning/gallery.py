@@ -9,33 +9,35 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from src import figures, page
 from src.captioning.attention_maps import FRAME, checked, overlay, top_of_scale
+from src.captioning.captioned import NamedObject
 from src.files import write_atomically
 from src.images import read_rgb
 from src.value_range import AUTO
 
 IMAGE_SIDE = 300  # pixels, on the page
 MAP_SIDE = 100
+NAMES = {
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "bleu4_sentence": "BLEU-4, mean of the images",
+    "cider_d": "CIDEr-D",
+    "rouge_l": "ROUGE-L",
+}
 SYNTHETIC = "Synthetic data: these images and their references are drawn by a program."
-
-
-class NamedBox(Protocol):
-    """Something named in an image, such as a `karpathy.NamedThing`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def box(self) -> tuple[float, float, float, float]: ...  # x0, y0, x1, y1 as fractions of the image
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class GalleryItem:
     alphas: np.ndarray | None = None  # (T, L), the attention of each word
     grid: tuple[int, int] | None = None  # rows and columns, L = rows x columns
     score: float | None = None  # sentence BLEU-4
-    boxes: Sequence[NamedBox] = ()
+    boxes: Sequence[NamedObject] = ()
     value_range: str = AUTO  # as the file is read
 
     def __post_init__(self) -> None:
@@ -89,117 +91,80 @@ def write_gallery(
         items: in the order in which they are shown.
         notes: sentences below the title.
         scores: of the whole set, by `score_captions`'s keys.
-        synthetic: says at the top that the data are.
-
-    Raises:
-        BrokenImage: an item's file cannot be read as an image.
-        OSError: the page cannot be written.
+        synthetic: whether the page says that the data are.
     """
-    attention = any(item.alphas is not None for item in items)
-    parts = [page.head(title), f"<header>\n<h1>{page.text(title)}</h1>\n"]
-    if synthetic:
-        parts.append(f'<p class="synthetic">{SYNTHETIC}</p>\n')
-    parts += [f"<p>{page.text(note)}</p>\n" for note in notes]
-    if scores:
-        parts.append(page.score_list(scores))
-    if attention:
-        parts.append(
-            '<p class="scale">Attention of each word, from 0 <i></i> to the highest weight of its caption '
-            "(but at least 4 times an even spread); the frame marks the strongest region.</p>\n"
-        )
-    kind = "attention" if attention else "plain"
-    parts.append(f'</header>\n<main class="{kind}">\n')
-    parts += [_article(item) for item in items]
-    if not items:
-        parts.append("<p>There are no images to show.</p>\n")
-    parts.append("</main>\n</body>\n</html>\n")
-    write_atomically(path, "".join(parts))
+    context = {
+        "title": title,
+        "cards": [_card(item) for item in items],
+        "notes": notes,
+        "scores": {NAMES.get(key, key): value for key, value in (scores or {}).items()},
+        "synthetic": SYNTHETIC if synthetic else "",
+        "attention": any(item.alphas is not None for item in items),
+        "ramp": ", ".join(to_hex(mpl.colormaps[figures.HEAT](place / 8)) for place in range(9)),
+    }
+    write_atomically(path, page.render("captioning/templates/gallery.html.j2", **context))
 
 
-def _article(item: GalleryItem) -> str:
+def _card(item: GalleryItem) -> dict[str, Any]:
+    """What the template shows of an item."""
     image = item.opened()
-    boxes = "".join(page.box(thing.name, thing.box) for thing in item.boxes)
-    file = page.text(item.filename)
-    if item.score is not None:
-        file += f" · sentence BLEU-4 {item.score:.4f}"
-    caption = f"<h2>{page.text(item.text)}</h2>" if item.caption else '<h2 class="none">no words</h2>'
-    parts = [
-        '<article>\n<div>\n<div class="picture">',
-        page.picture(image, IMAGE_SIDE, f"{item.filename}: {item.text}"),
-        f'{boxes}</div>\n<p class="file">{file}</p>\n</div>\n<div class="about">\n{caption}\n',
-    ]
-    if item.alphas is not None and item.grid is not None and item.caption:
-        top = top_of_scale(item.alphas)
-        side = MAP_SIDE / max(image.size)
+    maps = []
+    if item.alphas is not None and item.grid is not None:
+        top, side = top_of_scale(item.alphas), MAP_SIDE / max(image.size)
         size = (max(1, round(image.width * side)), max(1, round(image.height * side)))
         small = image.resize(size, Image.Resampling.LANCZOS)
         maps = [
-            page.picture(overlay(small, row, item.grid, size, top=top), MAP_SIDE, "", quality=70)
-            + page.text(word)
+            (word, page.photo(overlay(small, row, item.grid, size, top=top), MAP_SIDE, quality=70))
             for word, row in zip(item.caption, item.alphas, strict=True)
         ]
-        parts.append(page.listed("maps", maps))
-    if item.references:
-        heading = "Reference" if len(item.references) == 1 else "References"
-        lines = [page.text(" ".join(reference)) for reference in item.references]
-        parts.append(f'<p class="label">{heading}</p>\n{page.listed("references", lines)}')
-    return "".join([*parts, "</div>\n</article>\n"])
+    boxes = [(named.name, _box_style(named.box)) for named in item.boxes]
+    return {"item": item, "picture": page.photo(image, IMAGE_SIDE), "maps": maps, "boxes": boxes}
+
+
+def _box_style(sides: tuple[float, float, float, float]) -> str:
+    x0, y0, x1, y1 = (min(max(side, 0.0), 1.0) * 100 for side in sides)
+    return f"left:{x0:.2f}%;top:{y0:.2f}%;width:{max(x1 - x0, 0):.2f}%;height:{max(y1 - y0, 0):.2f}%"
 
 
 def gallery_figure(items: Sequence[GalleryItem], synthetic: bool = False) -> Figure:
-    """A few items, best 3 to 6, as one picture: each image with its caption and references below it.
-
-    Raises BrokenImage when an item's file cannot be read as an image.
-    """
+    """A few items, best 3 to 6, as one picture: each image with its caption and references below it."""
     across = max(1, len(items) if len(items) <= 4 else 3)
-    down = max(1, -(-len(items) // across))
-    gap, width = 0.15, figures.WIDTH  # inches
-    column = min(2.9, (width - gap * (across + 1)) / across)
+    rows = [items[first : first + across] for first in range(0, len(items), across)]
+    gap, head, line = 0.15, 0.45, 8 * 1.3 / 72  # inches
+    column = min(2.9, (figures.WIDTH - gap * (across + 1)) / across)
     width = max(5.0, across * (column + gap) + gap)
     letters = int(column * 72 / (0.53 * 8))  # a letter of 8 points is about half as wide
-    texts = [_below(item, letters) for item in items]
-    line = 8 * 1.3 / 72
-    blocks = [texts[row * across : (row + 1) * across] for row in range(down)]
-    heights = [column + 0.12 + line * max((len(lines) for lines in row), default=0) for row in blocks]
-    head = 0.45
-    total = head + sum(heights) + gap * down
+    texts = {id(item): _lines_below(item, letters) for item in items}
+    heights = [column + 0.12 + line * max(len(texts[id(item)]) for item in row) for row in rows]
+    total = head + sum(heights) + gap * max(1, len(rows))
     with figures.look():
         figure, _ = figures.subplots(width=width, height=total)
         figure.clear()
         figure.set_layout_engine("none")
         top = total - head
-        for row, height in enumerate(heights):
-            for place in range(row * across, min((row + 1) * across, len(items))):
-                left = gap + (place % across) * (column + gap)
-                spot = (left / width, (top - column) / total, column / width, column / total)
-                axes = figure.add_axes(spot)
-                _draw_image(axes, items[place])
-                for number, (words, weight, colour) in enumerate(texts[place]):
+        for row, height in zip(rows, heights, strict=True):
+            for place, item in enumerate(row):
+                left = (gap + place * (column + gap)) / width
+                spot = (left, (top - column) / total, column / width, column / total)
+                _draw_image(figure.add_axes(spot), item)
+                for number, (text, weight, colour) in enumerate(texts[id(item)]):
                     y = (top - column - 0.1 - number * line) / total
-                    figure.text(
-                        left / width,
-                        y,
-                        words,
-                        fontsize=8,
-                        fontweight=weight,
-                        color=colour,
-                        va="top",
-                        parse_math=False,
-                    )
+                    style: Any = {"fontsize": 8, "fontweight": weight, "color": colour, "va": "top"}
+                    figure.text(left, y, text, parse_math=False, **style)
             top -= height + gap
         figures.title(figure, "Captions (bold) and references" + (", synthetic data" if synthetic else ""))
     return figure
 
 
-def _below(item: GalleryItem, letters: int) -> list[tuple[str, str, str]]:
+def _lines_below(item: GalleryItem, letters: int) -> list[tuple[str, str, str]]:
     """The lines below an image: text, font weight, colour."""
-    # Bold letters are wider.
-    lines = [
-        (line, "bold", figures.DARK) for line in figures.lines(item.text or "(no words)", int(letters * 0.87))
-    ]
+    bold = figures.lines(item.text or "(no words)", int(letters * 0.87))  # bold letters are wider
+    lines = [(line, "bold", figures.DARK) for line in bold]
     for reference in item.references:
         words = figures.lines(" ".join(reference), letters - 2)
-        lines += [(f"{'· ' if n == 0 else '  '}{line}", "normal", "#555555") for n, line in enumerate(words)]
+        lines += [
+            ("· " * (n == 0) + "  " * (n > 0) + line, "normal", "#555555") for n, line in enumerate(words)
+        ]
     return lines
 
 
@@ -210,12 +175,12 @@ def _draw_image(axes: Axes, item: GalleryItem) -> None:
     axes.imshow(image, interpolation="antialiased")
     axes.set_anchor("S")
     axes.set_axis_off()
-    for thing in item.boxes:
-        x0, x1 = (x * image.width - 0.5 for x in thing.box[::2])
-        y0, y1 = (y * image.height - 0.5 for y in thing.box[1::2])
+    for named in item.boxes:
+        x0, x1 = (x * image.width - 0.5 for x in named.box[::2])
+        y0, y1 = (y * image.height - 0.5 for y in named.box[1::2])
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=FRAME, lw=1))
         plate = {"facecolor": "black", "alpha": 0.75, "pad": 1, "linewidth": 0}
-        axes.text(x0, y0, thing.name, fontsize=5.5, color="white", va="top", bbox=plate, parse_math=False)
+        axes.text(x0, y0, named.name, fontsize=5.5, color="white", va="top", bbox=plate, parse_math=False)
 
 
 def write_coco_results(
@@ -227,12 +192,8 @@ def write_coco_results(
         path: of the JSON file, written atomically.
         captions: pairs of the image's id, or its file name where it has none, and its caption.
         filenames: of the images, kept as `file_name`, which readers of the format pass over.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     entries: list[dict[str, Any]] = [{"image_id": image, "caption": caption} for image, caption in captions]
     for entry, filename in zip(entries, filenames or (), strict=False):
         entry["file_name"] = filename
-    lines = map(json.dumps, entries)
-    write_atomically(path, "[\n" + ",\n".join(lines) + "\n]\n")
+    write_atomically(path, "[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from src.build import build
 from src.captioning.data import ImageBatch, PairBatch
+from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.metrics import score_captions
 from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
@@ -37,12 +38,13 @@ class Captioner(L.LightningModule):
     """Trains a decoder, and the encoder if asked to, with cross-entropy over the words.
 
     Args:
-        vocabulary: its words in order (`Vocabulary.to_list`), so that a checkpoint is enough to caption.
-        encoder: `config` (`_target_` and arguments), `size`, `digest`, `grid` (rows, columns) and `dim` (D) of the
-            encoder; `trained`: whether it learns with the decoder; `position`: whether the decoder is told where each
-            region lies; `lr`: its learning rate, None for the decoder's.
-        decoder: `_target_` and arguments of a decoder (src/captioning/decoders/), besides the sizes of vocabulary
-            and features.
+        vocabulary: its words in order (`Vocabulary.words`), so that a checkpoint is enough to caption.
+        encoder: `config` (`_target_` and arguments), `size`, `digest`, `grid` (rows, columns), `dim` (D),
+            `train_norms` (see `Encoder`); `trained`: whether it learns with the decoder; `position`: whether
+            the decoder is told where each region lies; `lr`: its learning rate, None for the decoder's;
+            `value_range`: of deep images.
+        decoder: `_target_` and arguments of a decoder (src/captioning/decoders/), besides the sizes of
+            vocabulary and features.
         optimizer, schedule: `_target_` and arguments.
         label_smoothing: as torch's cross_entropy takes it.
         sampling: scheduled sampling's probability in the last epoch, rising linearly from 0 in the first.
@@ -71,13 +73,16 @@ class Captioner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.vocabulary = Vocabulary.from_list(vocabulary)
+        self.vocabulary = Vocabulary(vocabulary)
         dim = encoder["dim"] + (POSITION_DIM if encoder["position"] else 0)
         self.decoder = build(decoder, vocabulary_size=len(self.vocabulary), region_dim=dim)
         # Only the architecture: `build_module` (task.py) brings the weights, or a checkpoint does.
-        self.encoder = build({**encoder["config"], "pretrained": False}) if encoder["trained"] else None
-        if self.encoder is not None:
-            self.encoder.fine_tune(True)
+        self.encoder: Encoder | None = None
+        if encoder["trained"]:
+            self.encoder = build_encoder(
+                encoder["config"], encoder["size"], train_norms=encoder["train_norms"], with_weights=False
+            )
+            self.encoder.fine_tune()
         self.predictions: dict[str, Predictions] = {}
         self.validation_loss_sum, self.validation_words = 0.0, 0
 

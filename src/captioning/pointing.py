@@ -1,7 +1,7 @@
 """The pointing game: does attention look at what the word names?
 
 Zhang et al. 2016 (Top-down neural attention by excitation backprop, section 4.1), per word of a caption:
-a hit is a peak inside a box of the named thing.
+a hit is a peak inside a box of the named object.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def pointing_game(
         grid: rows and columns of the regions, L = rows * columns, row by row.
 
     Returns:
-        hits, words, rate, chance and rate / chance as times_chance; None where no word names a known thing.
+        hits, words, rate, chance and rate / chance as times_chance; None where no word names a known object.
     """
     rows, columns = grid
     y, x = ((torch.arange(side, dtype=torch.double) + 0.5) / side for side in (rows, columns))
     hits, words, chance = 0, 0, 0.0
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         for word, weights in zip(caption, alphas[index], strict=True):
-            boxes = [thing.box for thing in image.things if word in thing.words]
+            boxes = [named.box for named in image.objects if word in named.words]
             inside = torch.zeros(rows, columns, dtype=torch.bool)  # the centres in one of the boxes
             for x0, y0, x1, y1 in boxes:
                 inside |= ((y0 <= y) & (y <= y1)).unsqueeze(1) & (x0 <= x) & (x <= x1)

@@ -4,77 +4,67 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from src.captioning.captioned import CaptionDataError, CaptionedImage, listed
+from src.captioning.captioned import CaptionDataError, listed
 from src.files import write_atomically
 from src.images import MAX_PIXELS, BrokenImage, read_image
 from src.pixels import Remark, sentences
 from src.value_range import AUTO
 
+WORKERS = 4  # threads; image decoders leave Python's lock
 logger = logging.getLogger(__name__)
 
 
 def preflight(
-    images: Iterable[CaptionedImage | Path],
+    images: Iterable[Path],
     *,
     record: Path | None = None,
-    workers: int = 4,
     max_pixels: int = MAX_PIXELS,
     value_range: str = AUTO,
-    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Open every image file once, so that a broken one is known before hours are spent.
 
     Args:
         record: a JSON file that keeps which files, by size and time of change, were found good; those are
             not opened again. Missing or damaged, it is made anew.
-        workers: threads (decoders leave Python's lock).
-        max_pixels: as `src.images.read_image`.
-        value_range: the same.
-        progress: is told how many files are done and how many there are to open.
+        max_pixels, value_range: as `src.images.read_image`.
 
     Raises:
         CaptionDataError: naming the files that are missing, truncated, too large or no images: the first
             twenty, and the number of the others.
     """
-    paths = list(dict.fromkeys(image if isinstance(image, Path) else image.path for image in images))
-    known = _read_record(record)
+    paths = list(dict.fromkeys(images))
+    known: dict[str, Any] = {}
+    if record is not None:
+        with suppress(OSError, ValueError, RecursionError, TypeError):
+            known = dict(json.loads(record.read_text(encoding="utf-8")))
     stamps = {path: _stamp(path, max_pixels, value_range) for path in paths}
-    todo = [path for path in paths if stamps[path] is None or known.get(_key(path)) != stamps[path]]
+    unknown = [
+        path for path in paths if stamps[path] is None or known.get(str(path.absolute())) != stamps[path]
+    ]
 
-    remarks: list[tuple[Path, Remark]] = []
-
-    def fault(path: Path) -> str | None:
+    def look(path: Path) -> list[Remark] | BrokenImage:
         try:
-            remarks.extend((path, remark) for remark in read_image(path, max_pixels, value_range)[1])
+            return read_image(path, max_pixels, value_range)[1]
         except BrokenImage as error:
-            return str(error)
-        return None
+            return error
 
-    faults: list[str] = []
-    good: dict[str, Any] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        for done, (path, said) in enumerate(zip(todo, pool.map(fault, todo), strict=True), start=1):
-            if said is None:
-                good[_key(path)] = stamps[path]
-            else:
-                faults.append(said)
-            if progress is not None:
-                progress(done, len(todo))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = dict(zip(unknown, pool.map(look, unknown), strict=True))
+    errors = [str(one) for one in found.values() if isinstance(one, BrokenImage)]
+    good = {path: remarks for path, remarks in found.items() if not isinstance(remarks, BrokenImage)}
     if record is not None and good:
-        write_atomically(record, json.dumps({**known, **good}))
-    for line in sentences(sorted(remarks, key=lambda found: found[0])):
+        content = {**known, **{str(path.absolute()): stamps[path] for path in good}}
+        write_atomically(record, json.dumps(content))
+    for line in sentences([(path, remark) for path in sorted(good) for remark in good[path]]):
         logger.info(line)
-    if faults:
-        raise CaptionDataError(f"{len(faults)} of {len(paths)} images cannot be used: {listed(faults, '; ')}")
-
-
-def _key(path: Path) -> str:
-    return str(path.absolute())
+    if errors:
+        raise CaptionDataError(f"{len(errors)} of {len(paths)} images cannot be used: {listed(errors, '; ')}")
 
 
 def _stamp(path: Path, max_pixels: int, value_range: str) -> list[int | str] | None:
@@ -84,13 +74,3 @@ def _stamp(path: Path, max_pixels: int, value_range: str) -> list[int | str] | N
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns, max_pixels, value_range]
-
-
-def _read_record(record: Path | None) -> dict[str, Any]:
-    if record is None:
-        return {}
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

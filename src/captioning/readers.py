@@ -1,4 +1,4 @@
-"""The built-in scenes as captioned images; other sets have a reader each (karpathy.py, coco.py, captions_csv.py)."""
+"""The built-in scenes as captioned images."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 
 from src import page
 from src.captioning.attention_maps import attention_figure
@@ -17,8 +18,9 @@ from src.captioning.data import CaptionData
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
 from src.captioning.metrics import score_captions, sentence_bleu4
 from src.captioning.module import Captioner
-from src.figures import save
-from src.value_range import FULL
+from src.entry_point import UserError
+from src.figures import rendered
+from src.files import write_atomically
 
 PAGE_IMAGES = 60  # on gallery.html; captions.json holds all
 PICTURE_IMAGES = 6  # on gallery.png
@@ -33,44 +35,33 @@ def show_captions(
     its score.
 
     Raises:
-        ValueError: `gallery` names an image that the test split does not have.
+        UserError: `gallery` names an image that the test split does not have.
     """
     images = data.splits["test"].images
-    predicted = module.predictions["test"]
     items = [_item(module, image, row) for row, image in enumerate(images)]
     files = [item.filename for item in items]
-    ids = [image.id for image in images if image.id is not None]
-    if len(ids) == len(items):  # a number an image, which COCO's tools ask for
-        with_ids = [(number, item.text) for number, item in zip(ids, items, strict=True)]
-        write_coco_results(folder / "captions.json", with_ids, files)
-    else:
-        write_coco_results(folder / "captions.json", [(item.filename, item.text) for item in items])
+    has_ids = all(image.id is not None for image in images)  # numbers, which COCO's tools ask for
+    named = [
+        (image.id if has_ids else image.filename, item.text)
+        for image, item in zip(images, items, strict=True)
+    ]
+    write_coco_results(folder / "captions.json", named, files if has_ids else None)  # type: ignore[arg-type]
     picked = picked_rows(files, gallery)
     chosen = [items[row] for row in picked]
     others = [item for row, item in enumerate(items) if row not in picked]
-    epoch, synthetic = trainer.current_epoch, any(image.things for image in images)
-    captions = [predicted.captions[row] for row in range(len(images))]
-    scores = score_captions(captions, [image.captions for image in images])
-    attention = bool(predicted.alphas)
-    chosen_as = "asked for" if gallery else "evenly spaced"
-    notes = [
-        f"Run {folder.name}, weights of the last of {epoch} epochs, beam {module.hparams['beam']}, on the "
-        f"{len(images)} images of the test split.",
-        f"The first {len(chosen)} images are {chosen_as}; captions.json holds all captions.",
-    ]
+    epoch, synthetic = trainer.current_epoch, any(image.objects for image in images)
     write_gallery(
         folder / "gallery.html",
-        f"{folder.parent.name}: captions {'with' if attention else 'without'} attention",
+        f"Captions of {folder.parent.name}",
         [*chosen, *others][:PAGE_IMAGES],
-        notes,
-        scores,
+        [f"Run {folder.name}, epoch {epoch}, beam {module.hparams['beam']}, {len(images)} test images."],
+        score_captions([item.caption for item in items], [image.captions for image in images]),
         synthetic=synthetic,
     )
-    save(gallery_figure(chosen, synthetic), folder / "gallery")
+    _save(gallery_figure(chosen, synthetic), folder / "gallery.png")
     boards = [one.experiment for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
     names = map_names([item.filename for item in chosen])
     for item in chosen:
-        # A caption's first word may be 1., and a checkpoint to go on from may hold any word.
         lines = [f"**{page.markdown(item.text)}**", ""]
         lines += [f"- {page.markdown(' '.join(words))}" for words in item.references]
         for board in boards:
@@ -78,7 +69,11 @@ def show_captions(
             board.add_image(f"captions/{item.filename}", np.asarray(item.opened()), epoch, dataformats="HWC")
         if item.alphas is not None and item.grid is not None and item.caption:
             figure = attention_figure(item.opened(), item.caption, item.alphas, item.grid)
-            save(figure, folder / "attention" / names[item.filename])
+            _save(figure, folder / "attention" / f"{names[item.filename]}.png")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomically(path, rendered(figure, "png", metadata={"Software": None}))
 
 
 def map_names(filenames: Sequence[str]) -> dict[str, str]:
@@ -90,22 +85,25 @@ def map_names(filenames: Sequence[str]) -> dict[str, str]:
     }
 
 
-def picked_rows(filenames: Sequence[str], wanted: Sequence[str], several: int = PICTURE_IMAGES) -> list[int]:
+def picked_rows(filenames: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Rows of the wanted file names, with or without their ending; evenly spaced ones where none is wanted.
 
     Raises:
-        ValueError: there is no image of a wanted name.
+        UserError: there is no image of a wanted name.
     """
     if not wanted:
-        spaced = np.linspace(0, len(filenames) - 1, min(several, len(filenames)))
-        return [round(float(row)) for row in spaced]
-    rows = {name: row for row, name in reversed(list(enumerate(filenames)))}
-    rows |= {Path(name).stem: row for name, row in reversed(rows.items()) if Path(name).stem not in rows}
-    missing = [name for name in wanted if name not in rows]
-    if missing:
-        raise ValueError(
-            f"gallery={','.join(missing)}: the test split has no such image; "
-            f"it has {filenames[0]} to {filenames[-1]}"
+        return (
+            np.linspace(0, len(filenames) - 1, min(PICTURE_IMAGES, len(filenames)))
+            .round()
+            .astype(int)
+            .tolist()
+        )
+    rows = {Path(name).stem: row for row, name in enumerate(filenames)}
+    rows |= {name: row for row, name in enumerate(filenames)}
+    if missing := [name for name in wanted if name not in rows]:
+        raise UserError(
+            f"gallery={','.join(missing)}: the test split has no such image; it has {filenames[0]} to "
+            f"{filenames[-1]}"
         )
     return [rows[name] for name in wanted]
 
@@ -123,6 +121,6 @@ def _item(module: Captioner, image: CaptionedImage, row: int) -> GalleryItem:
         alphas=None if alphas is None else alphas.numpy(),
         grid=(rows, columns),
         score=sentence_bleu4(caption, image.captions),
-        boxes=image.things,
-        value_range=module.hparams["encoder"].get("value_range", FULL),
+        boxes=image.objects,
+        value_range=module.hparams["encoder"]["value_range"],
     )

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.build import build, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
+from src.captioning.encoder import build_encoder
 from src.captioning.metrics import distinct_captions, share_seen_in_training, signature
 from src.captioning.module import Captioner
 from src.captioning.pointing import pointing_game
@@ -24,21 +25,27 @@ SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "roug
 # Keys of the nodes that their targets are not given.
 NOT_ARGUMENTS = {
     "data": ("name", "min_count", "split_seed"),
-    "encoder": ("fine_tune", "position", "lr", "cache"),
+    "encoder": ("size", "fine_tune", "train_norms", "position", "lr", "cache"),
 }
 
 
 def data_key(cfg: DictConfig) -> str:
     """What tells one data set, as a run uses it, from another."""
     limits = (cfg.limit_train, cfg.limit_val, cfg.limit_test)
-    return f"{cfg.data} {limits} {cfg.encoder} {_mean_only(cfg)} {cfg.max_words}"
+    seed = cfg.seed if cfg.encoder.fine_tune else None  # of the encoder's weights
+    return f"{cfg.data} {limits} {cfg.encoder} {seed} {_mean_only(cfg)} {cfg.max_words} {cfg.images}"
 
 
 def build_data(cfg: DictConfig) -> CaptionData:
     """The DataModule of a configuration."""
     return CaptionData(
         lambda: build(_arguments(cfg, "data")),
-        lambda: build(_arguments(cfg, "encoder")),
+        lambda: build_encoder(
+            _arguments(cfg, "encoder"),
+            cfg.encoder.size,
+            train_norms=cfg.encoder.train_norms,
+            seed=cfg.seed if cfg.encoder.fine_tune else 0,
+        ),
         batch_size=cfg.batch_size,
         cache=Path(cfg.encoder.cache).expanduser(),
         seed=cfg.seed,
@@ -67,14 +74,15 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
     encoder = data.encoder
     module = Captioner(
-        vocabulary=data.vocabulary.to_list(),
+        vocabulary=list(data.vocabulary.words),
         encoder={
             "config": _arguments(cfg, "encoder"),
             "size": encoder.size,
             "dim": encoder.dim,
             "grid": list(encoder.grid),
             "digest": encoder.digest,
-            "trained": data.trains_encoder,
+            "trained": data.fine_tune,
+            "train_norms": cfg.encoder.train_norms,
             "position": cfg.encoder.position and not _mean_only(cfg),
             "lr": cfg.encoder.lr,
             "value_range": cfg.images.range,
@@ -114,7 +122,8 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
     shape = (*tokens.shape, len(data.vocabulary))
     if tuple(scores.shape) != shape:
         raise UserError(
-            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, words) are needed"
+            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, "
+            "words) are needed"
         )
 
 

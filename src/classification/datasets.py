@@ -14,7 +14,6 @@ from src.classification.idx import count_classes, find_idx, read_idx
 from src.download import FILES, fetch_fashion_mnist
 from src.entry_point import UserError
 from src.files import replacing
-from src.images import find_images, read_rgb
 
 MAPPED_BYTES = 2**30  # larger image folders are memory-mapped
 FASHION_MNIST_CLASSES = (
@@ -110,6 +109,8 @@ def image_folder(
     Raises:
         UserError: a folder or a class is missing, or an image cannot be read.
     """
+    from src.images import find_images
+
     folder = Path(root)
     classes = tuple(sorted(path.name for path in (folder / "train").glob("*/") if path.is_dir()))
     if not classes:
@@ -135,6 +136,8 @@ def image_folder(
 
 def _resized(paths: list[Path], size: int, grey: bool, cache: Path) -> np.ndarray:
     """All images as one array (N, size, size[, 3]), made once for these files (by name, size, time of change)."""
+    from src.images import read_rgb
+
     stamps = [f"{path.absolute()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
     key = hashlib.sha256("\n".join([f"{size} {grey}", *stamps]).encode()).hexdigest()[:16]
     stored = cache / f"{key}.npy"

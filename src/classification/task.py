@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from src.build import build, complete
+from src.build import build, complete, refuse_untrusted
 from src.classification import fast
 from src.classification.data import ImageData
 from src.classification.module import Classifier
@@ -42,6 +42,20 @@ def build_data(cfg: DictConfig) -> ImageData:
         limits=(cfg.limit_train, cfg.limit_val, cfg.limit_test),
         **options,
     )
+
+
+def data_of_run(folder: Path) -> ImageData:
+    """The data that the run in `folder` was trained on, set up.
+
+    Raises:
+        UserError: they cannot be had, or the run's config.yaml asks for code that is not trusted.
+    """
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    refuse_untrusted(OmegaConf.to_container(cfg.data))
+    data = build_data(cfg)
+    data.setup()
+    return data
 
 
 def build_module(cfg: DictConfig, data: ImageData, trainer: L.Trainer | None = None) -> Classifier:

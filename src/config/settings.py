@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from src.config.fields import setting
-from src.value_range import range_mistake
+from src.value_range import range_error
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -123,7 +123,7 @@ class ImageSettings:
         "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
         "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
         group="data",
-        check=range_mistake,
+        check=range_error,
     )
 
 

@@ -79,12 +79,20 @@ class Overrides:
             `callbacks`, ...) with `++`. Errors are added to `errors`.
         """
         accepted = []
-        for override in self.parsed if self.bases else ():
+        for given in self.parsed if self.bases else ():
+            override = given
             key, text = override.key_or_group, str(override.input_line)
             is_space = override.is_sweep_override() and not override.is_choice_sweep() and searches
             if key in self.groups or _is_of_hydra(key) or override.is_delete() or is_space:
                 accepted.append(text)
                 continue
+            if (
+                self._is_list(key)
+                and not override.is_sweep_override()
+                and not isinstance(override.value(), list)
+            ):
+                text = f"{key}=[{text.partition('=')[2]}]"  # one of them
+                override = parse(text)
             try:
                 values = values_of(override)
             except (HydraException, ValueError) as error:
@@ -102,6 +110,11 @@ class Overrides:
                 is_new = all(OmegaConf.select(base, key, default=_ABSENT) is _ABSENT for base in self.bases)
                 accepted.append(f"++{text}" if is_new and not text.startswith("+") else text)
         return accepted
+
+    def _is_list(self, key: str) -> bool:
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(self.bases[0], parent) if parent else self.bases[0]
+        return typing.get_origin(_annotation(node, name)) is list
 
     def _refuse_repeated(self) -> None:
         given: dict[str, str] = {}

@@ -1,66 +1,118 @@
-"""What every layer of a network answers to an image, found with forward hooks."""
+"""What the layers of any network answer to images, and which images excite a filter most.
+
+Layers are read by forward hooks, which serve any nn.Module.
+
+Dimension letters: N images, B batch, C channels, H, W pixels; F filters, h, w a layer's map; K images a
+filter.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-class _Enough(Exception):
-    """Every layer that was asked for has answered."""
+BATCH = 500  # images at once
 
 
-def activations(
-    module: nn.Module, inputs: Tensor, layers: Sequence[str] | None = None
-) -> OrderedDict[str, Tensor]:
-    """Outputs of layers of any module, in the order in which they were first computed.
+class _AllReached(Exception):
+    """Every layer that was asked for has answered: what comes after it is not computed."""
 
-    The forward pass ends at the last layer asked for. A layer that is called several times gives its last
-    output before that.
+
+def layer_outputs(network: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """What the named layers return for images (B, C, H, W); layers behind the last of them are not run.
+
+    A layer that is called several times gives its first output.
 
     Args:
-        module: put it into eval mode before.
-        inputs: what its forward takes.
-        layers: names as `named_modules` gives them; None for every module without children.
-
-    Returns:
-        A detached copy of each output (in-place layers that follow cannot change it).
+        layers: names as in `network.named_modules()`.
 
     Raises:
-        ValueError: there is no such layer, one was never reached, or one's output is no tensor.
+        ValueError: there is no such layer, or the network does not call it.
     """
-    named = dict(module.named_modules())
-    leaves = [name for name, part in named.items() if name and not any(part.children())]
-    wanted = leaves if layers is None else list(dict.fromkeys(layers))
-    for name in wanted:
-        if name not in named:
-            raise ValueError(f"there is no layer {name!r}; there are {', '.join(leaves)}")
-    found: OrderedDict[str, Tensor] = OrderedDict()
+    outputs: dict[str, Tensor] = {}
+    modules = dict(network.named_modules())
+    if unknown := [name for name in layers if name not in modules]:
+        raise ValueError(
+            f"the network has no layer {unknown[0]!r}: it has {', '.join(filter(None, modules))}"
+        )
 
-    def keep(name: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                raise ValueError(f"the layer {name!r} gives a {type(output).__name__}, not a tensor")
-            found[name] = output.detach().clone()
-            if layers is not None and len(found) == len(wanted):
-                raise _Enough
+    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            outputs.setdefault(name, output.clone())  # what follows may change it in place
+            if len(outputs) == len(set(layers)):
+                raise _AllReached
 
         return hook
 
-    handles = [named[name].register_forward_hook(keep(name)) for name in wanted]
+    handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
     try:
-        with torch.no_grad():
-            module(inputs)
-    except _Enough:
+        network(images)
+    except _AllReached:
         pass
     finally:
         for handle in handles:
             handle.remove()
-    unreached = [name for name in wanted if name not in found]
-    if unreached and layers is not None:
-        raise ValueError(f"the forward pass never reached {', '.join(unreached)}")
-    return found
+    if idle := [name for name in layers if name not in outputs]:
+        raise ValueError(f"the network never calls the layer {idle[0]!r}")
+    return outputs
+
+
+@dataclass(frozen=True, eq=False)
+class TopActivations:
+    """The images that excite each filter of a layer most.
+
+    Attributes:
+        images: indices of the images, (F, K), the strongest first.
+        values: the highest value of the filter's map in each of them, (F, K).
+        places: row and column of that value in the map, (F, K, 2).
+    """
+
+    images: Tensor
+    values: Tensor
+    places: Tensor
+
+
+@torch.no_grad()
+def top_activations(
+    network: nn.Module, layer: str, images: Tensor, prepare: Callable[[Tensor], Tensor], count: int
+) -> TopActivations:
+    """The `count` images that excite each filter of a convolution most.
+
+    Args:
+        images: (N, C, H, W).
+        prepare: makes the network's input of a batch of them.
+    """
+    heights, places = [], []
+    for batch in images.split(BATCH):
+        maps = layer_outputs(network, prepare(batch), [layer])[layer]  # (B, F, h, w)
+        height, place = maps.flatten(2).max(2)  # (B, F)
+        heights.append(height)
+        places.append(torch.stack([place // maps.shape[3], place % maps.shape[3]], 2))
+    values, chosen = torch.cat(heights).T.topk(min(count, len(images)), dim=1)  # (F, K)
+    where = torch.cat(places).transpose(0, 1)  # (F, N, 2)
+    return TopActivations(chosen, values, where.gather(1, chosen.unsqueeze(2).expand(-1, -1, 2)))
+
+
+def input_window(
+    network: nn.Module, layer: str, image: Tensor, filter_index: int, place: Tensor
+) -> list[int]:
+    """The pixels on which one value of a layer's map depends: top, left, bottom, right (exclusive).
+
+    Found as the extent of the value's gradient, so within the receptive field: pixels that max-pooling passes
+    over have none.
+
+    Args:
+        image: the network's input, (1, C, H, W).
+        place: row and column in the filter's map.
+    """
+    pixels = image.detach().requires_grad_()
+    value = layer_outputs(network, pixels, [layer])[layer][0, filter_index, place[0], place[1]]
+    (gradient,) = torch.autograd.grad(value, pixels)
+    rows, columns = (gradient[0].abs().amax((0, axis)).nonzero().flatten() for axis in (2, 1))
+    if not len(rows):
+        return [0, 0, 0, 0]
+    return [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1]

@@ -1,1 +1,1 @@
-"""The page that walks through the report, made from finished runs: `python -m src.report`."""
+"""The page that walks through the report, from finished runs: `python -m src.report`."""

@@ -1,119 +1,136 @@
-"""Make the page that walks through the report: `python -m src.report --help`.
-
-The door only: it checks the command, hands the topics to `src/report/make.py`, and shows what came out.
-"""
+"""Make the page that walks through the report: `python -m src.report sweep=outputs/fashion_mnist`."""
 
 from __future__ import annotations
 
+import datetime
+import logging
+import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src import door
-from src.door import say
-from src.paths import expanded
-from src.report.command import ReportSettings, help_text, read_command
-from src.report.topics import TOPICS
-from src.sweep.runs import plain
+from omegaconf import DictConfig
+
+from src.config import setting
+from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
-    from src.report.make import Outcome
-    from src.report.page import Made
+    from src.findings import Section
+    from src.report.page import Entry
+    from src.report.sources import Sources
+
+logger = logging.getLogger(__name__)
+THEORY, CLASSIFIER, CAPTIONER = "Theory", "The classifier", "The captioner"
+# Function below src.report -> heading and title. Imported one by one: a broken one costs no other section.
+SECTIONS = {
+    "theory.parameters": (THEORY, "Counting parameters"),
+    "theory.self_attention": (THEORY, "Self-attention"),
+    "theory.equivariance": (THEORY, "Equivariance"),
+    "sweep.section": (CLASSIFIER, "Dropout and learning rate"),
+    "filters.classifier": (CLASSIFIER, "Convolution filters of the classifier"),
+    "filters.late": (CLASSIFIER, "Late filters of a deep network"),
+    "misclassified.section": (CLASSIFIER, "Misclassifications of the best run"),
+    "captions.section": (CAPTIONER, "Captions without and with attention"),
+}
+FOLDERS = ["outputs/scenes", "outputs/captions_ucm", "outputs/captions_sydney"]
 
 
-def report(arguments: Sequence[str]) -> int:
-    """Run the command; its exit status (see `--help`)."""
-    settings, mistakes = read_command(arguments)
-    if mistakes:
-        return refuse(mistakes)
-    from src.report.make import make  # late: matplotlib and torch take seconds to import
+@dataclass
+class ReportSettings:
+    """Settings of `python -m src.report`."""
 
-    chosen = [topic for topic in TOPICS if not settings.only or topic.name in settings.only]
-    out = expanded(settings.out)
+    sweep: str = setting("sweep over dropout and learning rate", default="outputs/fashion_mnist", path=True)
+    captions: list[str] = setting("caption sweeps, those that are there", default=FOLDERS)
+    only: list[str] = setting(f"some of {', '.join(SECTIONS)}", default=[])
+    out: str = setting("folder of report.html and figures/", default="outputs/report", path=True)
+
+
+@entry_point("report", ReportSettings, positional="sweep")
+def main(cfg: DictConfig) -> int:
+    """Make one page that walks through the report, ours beside theirs, from finished runs alone.
+
+    What is not there yet is named with the command that makes it. Exit status 1: a section failed.
+    """
+    from src.files import write_atomically
+    from src.report.page import page
+    from src.report.sources import Sources
+
+    if unknown := [name for name in cfg.only if name not in SECTIONS]:
+        raise InvalidCommand([f"only={name}: must be some of {', '.join(SECTIONS)}" for name in unknown])
+    folder, captions = Path(cfg.out).expanduser(), (Path(place).expanduser() for place in cfg.captions)
+    if (folder / "config.yaml").exists():
+        raise InvalidCommand([f"out={cfg.out}: is a run's own folder; name another one"])
+    sources = Sources(Path(cfg.sweep).expanduser(), tuple(captions))
+    entries = [make_entry(name, sources, folder) for name in cfg.only or SECTIONS]
+    html = page(entries, facts(cfg)).encode("utf-8")
+    write_atomically(folder / "report.html", html)
+    show(entries)
+    sys.stdout.write(f"Page: {folder / 'report.html'} ({len(html) / 1e6:.1f} MB)\n")
+    return int(any(entry.failure for entry in entries))
+
+
+def make_entry(name: str, sources: Sources, folder: Path) -> Entry:
+    """A section with its pictures; what is missing or fails stays with it."""
+    from src.findings import Section
+    from src.report.page import Entry, embedded_pictures
+    from src.report.sources import Missing
+
+    began = time.perf_counter()
+    group, title = SECTIONS[name]
+    key = name.removesuffix(".section").replace(".", "-").replace("_", "-")
+    module, _, function = name.rpartition(".")
     try:
-        outcome = make(chosen, settings.sources, out, made_by(settings, arguments), say=say)
-    except OSError as error:
-        return refuse([f"out={settings.out}: cannot be written: {error.strerror or error}"])
-    show(outcome)
-    return outcome.status
+        make: Callable[[Sources], Section] = getattr(import_module(f"src.report.{module}"), function)
+        section = make(sources)
+        pictures = embedded_pictures(section, folder / "figures")
+    except UserError as error:  # Missing, and what an encoder or data set says
+        how = "" if isinstance(error, Missing) else ": make report, when it is mended"
+        return Entry(Section(key, title, "", missing=(f"{error}{how}",)), group)
+    except Exception as error:  # one section's bug must not cost the others
+        logger.warning("%s failed (--traceback shows where)", title, exc_info="--traceback" in sys.argv)
+        return Entry(Section(key, title, ""), group, failure=f"{type(error).__name__}: {error}")
+    return Entry(section, group, pictures, seconds=time.perf_counter() - began)
 
 
-def made_by(settings: ReportSettings, arguments: Sequence[str]) -> Made:
-    """What the page's foot says."""
-    import torch
+def facts(cfg: DictConfig) -> dict[str, str]:
+    """How the page was made, for its foot."""
+    from src.run.provenance import processor, provenance
 
-    from src.report.make import today
-    from src.report.page import Made
-    from src.run.threads import cores, processor, versions
-
-    known = versions()
-    gpu = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    facts = {
-        "Commit": known.pop("commit"),
-        "Versions": ", ".join(f"{name} {value}" for name, value in known.items()),
-        "Hardware": f"{processor()}, {cores()} core{'s' if cores() > 1 else ''}{gpu}, {platform.system()}",
-        "Seed": f"{settings.seed} for what this page draws at random; each run names its own",
-        "Sweep": settings.sweep,
-        "Captions": ", ".join(settings.captions),
-        "Aerial images": settings.aerial or "none given",
+    known = provenance()
+    return {
+        "Command": shlex.join(["python", "-m", "src.report", *sys.argv[1:]]),
+        "Date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        "Commit": f"{known['commit']}{' with changes' if known['dirty'] else ''}",
+        "Versions": ", ".join(f"{name} {value}" for name, value in known["versions"].items()),
+        "Hardware": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "Sweep": cfg.sweep,
+        "Captions": ", ".join(cfg.captions),
     }
-    note = f"Made with only={','.join(settings.only)}: other sections were left out." if settings.only else ""
-    return Made(today(), shlex.join(["python", "-m", "src.report", *arguments]), facts, note)
 
 
-def show(outcome: Outcome) -> None:
-    """Print the comparisons, what failed or is missing, and where the page is."""
+def show(entries: Sequence[Entry]) -> None:
+    """Print a row a section, and what is missing."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from src.report.numbers import difference, number
-    from src.report.summary import ROWS
-    from src.sweep.ranking import console_for
-
-    console = console_for(sys.stdout)
-    table = Table()
-    for place, column in enumerate(("question", "what", "report", "ours", "difference")):
-        table.add_column(column, overflow="fold", justify="right" if place > 1 else "left")
-    for entry in outcome.entries:
-        table.add_section()
-        for place, item in enumerate(entry.section.comparisons[:ROWS]):
-            cells = (
-                "" if place else entry.section.title,
-                item.what,
-                number(item.report, item.digits, ""),
-                number(item.ours, item.digits, "not yet"),
-                difference(item),
-            )
-            table.add_row(*(Text(plain(cell)) for cell in cells))
-        if (rest := len(entry.section.comparisons) - ROWS) > 0:
-            table.add_row("", f"... and {rest} more on the page")
-    if table.row_count:
-        console.print(table)
-    statements = [item for entry in outcome.entries for item in entry.section.statements]
-    if statements:
-        print(f"Statements: {sum(item.holds for item in statements)} of {len(statements)} hold.")
-    for tested in statements:
-        if not tested.holds:
-            words = f"does not hold: {tested.what}: {tested.measured}, expected {tested.expected}"
-            print("  " + plain(words, 500))
-    for entry in outcome.entries:
-        for line in (*entry.missing, *([f"failed: {entry.failure}"] if entry.failure else [])):
-            print(plain(f"{entry.section.title}: {line}", 600))
-    if outcome.too_large:
-        print(outcome.too_large)
-    print(f"Page: {plain(str(outcome.page), 2000)} ({outcome.size / 1e6:.2f} MB)")
-
-
-def refuse(mistakes: Sequence[str]) -> int:
-    """Name every mistake; exit status 2."""
-    return door.refuse("src.report", "No page was made", mistakes)
-
-
-def main() -> None:
-    """The command line."""
-    door.enter(report, help_text, "Stopped; no page was written, an earlier one stays as it was.")
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    table = Table("section", "state", "statements that hold", "seconds")
+    for entry in entries:
+        statements = entry.section.statements
+        state = "failed" if entry.failure else "incomplete" if entry.section.missing else "complete"
+        held = f"{sum(one.holds for one in statements)} of {len(statements)}" if statements else ""
+        table.add_row(*map(Text, (entry.section.title, state, held, f"{entry.seconds:.1f}")))
+    console.print(table)
+    for entry in entries:
+        for line in (*entry.section.missing, *filter(None, [entry.failure])):
+            console.print(Text(f"{entry.section.title}: {line}"))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,29 @@
-"""Numbers that others have published, and tables that say where ours stand among them."""
+"""Numbers that others have published, and tables that put ours among them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from src.classification.mistakes import wilson
+from src.classification.misclassifications import wilson
 from src.findings import Table
-from src.sweep.captions import BASELINES, CaptionSweep, shown
-from src.sweep.runs import RunFiles
-from src.sweep.table2 import KEYS, Cell, named
-from src.sweep.tables import Row
+from src.sweep.comparison import mean_text
+from src.sweep.runs import RunRecord
 
-# The course's own solution, dropout 0.3, lr 0.01: validation and test accuracy, validation by epoch.
-KEY_CELL: Cell = (0.3, 0.01)
-KEY = (0.9129, 0.9053)
+Cell = tuple[float, float]  # dropout, lr
+KEY_CELL: Cell = (0.3, 0.01)  # of the course's own solution
 KEY_CURVE = (
     *(0.800, 0.846, 0.861, 0.876, 0.883, 0.882, 0.892, 0.897),
     *(0.903, 0.902, 0.905, 0.904, 0.912, 0.916, 0.913),
 )
-# Another public report, dropout 0.1: training loss (running mean) and validation accuracy.
-B = {(0.1, 0.001): (0.6262, 0.8528), (0.1, 0.01): (0.3106, 0.9095), (0.1, 0.1): (0.2287, 0.8861)}
-TEST_IMAGES = 10_000  # of Fashion-MNIST
-# Fashion-MNIST test accuracies that others have published, ascending.
-PUBLISHED = {
+# Other public solutions: training loss (running mean), validation and test accuracy.
+SOLUTIONS: dict[tuple[str, Cell], tuple[float | None, float, float | None]] = {
+    ("the course's solution", KEY_CELL): (None, 0.9129, 0.9053),
+    ("report B", (0.1, 0.001)): (0.6262, 0.8528, None),
+    ("report B", (0.1, 0.01)): (0.3106, 0.9095, None),
+    ("report B", (0.1, 0.1)): (0.2287, 0.8861, None),
+}
+PUBLISHED = {  # test accuracies on Fashion-MNIST
     "people": 0.835,
     "two convolutional layers": 0.916,
     "two convolutional layers with batch norm": 0.934,
@@ -32,65 +33,16 @@ PUBLISHED = {
     "WRN-40-4": 0.967,
     "DARTS, fine-tuned": 0.9691,
 }
-
-
-def other_solutions(cells: dict[Cell, Row]) -> Table:
-    """The course's own solution and another public report, beside our runs of the same cells."""
-    rows: list[tuple[str, Cell, tuple[float | None, float, float | None]]] = [
-        ("the course's solution", KEY_CELL, (None, *KEY)),
-        *(("report B", cell, (*values, None)) for cell, values in B.items()),
-    ]
-    shown = []
-    for name, cell, theirs in rows:
-        numbers = cells[cell].run.numbers if cell in cells else {}
-        pairs = [
-            f"{number:.4f}" if number is not None else ""
-            for key, their in zip(KEYS, theirs, strict=True)
-            for number in (their, numbers.get(key) if their is not None else None)
-        ]
-        shown.append((f"{name}, {named(cell)}", *pairs))
-    columns = [text for name in ("train loss", "val acc", "test acc") for text in (name, "ours")]
-    note = (
-        "Losses are running means. Reports A and B give the report's own rows at dropout 0.3 to four "
-        "decimals: the seeded run repeats on machines of that day. Empty: not published."
-    )
-    return Table("Other public solutions of the same task", ("solution", *columns), tuple(shown), note)
-
-
-def published_classifiers(best: RunFiles) -> Table:
-    """Published test accuracies, the highest first, with our best run where it is of the same data."""
-    ours = "this network, our best run by validation"
-    entries, interval = dict(PUBLISHED), ""
-    test = best.numbers.get("test_acc")
-    if test is not None and best.settings.get("data.name", "fashion_mnist") == "fashion_mnist":
-        entries[ours] = test
-        limit = best.settings.get("limit_test")
-        images = min(limit, TEST_IMAGES) if isinstance(limit, int) and limit > 0 else TEST_IMAGES
-        low, high = wilson(round(test * images), images)
-        interval = f"{low:.4f} to {high:.4f}"
-    order = sorted(entries.items(), key=lambda entry: -entry[1])
-    rows = tuple((name, f"{value:.4f}", interval if name == ours else "") for name, value in order)
-    return Table(
-        "Published test accuracies on Fashion-MNIST",
-        ("network", "test accuracy", "95 %"),
-        rows,
-        "The interval is Wilson's, over the test images that the run was tested on; the others come without.",
-    )
-
-
-# Test BLEU-4 of the task, the mean of the images' own (NLTK's sentence_bleu, unsmoothed), on Sydney-Captions:
-# without attention and with it; then what no decoder wrote.
-REPORT_BLEU4 = (0.4981, 0.5142)
-SYDNEY_BLEU4: dict[str, tuple[float, float | None]] = {
-    "the report": REPORT_BLEU4,
+# Test BLEU-4 on Sydney-Captions, mean of the images' own: without attention and with it.
+SYDNEY: dict[str, tuple[float, float | None]] = {
+    "the report": (0.4981, 0.5142),
     "the course's solution": (0.5126, 0.5220),
     "report A": (0.5150, 0.5349),
     "report B": (0.5026, 0.5447),
     "one constant caption for every image": (0.334, None),
     "one human caption against the other four": (0.734, None),
 }
-# Corpus BLEU-4 and CIDEr that others have published, by data set.
-PUBLISHED_CAPTIONS = {
+CAPTIONS = {  # corpus BLEU-4 and CIDEr, by data set
     "ucm": {
         "soft attention (2017)": (0.525, 2.61),
         "hard attention (2017)": (0.618, 2.99),
@@ -107,59 +59,66 @@ PUBLISHED_CAPTIONS = {
         "SkyEyeGPT, a 7B model (2024)": (0.774, 1.81),
     },
 }
-NAMES = {"ucm": "UCM-Captions", "sydney": "Sydney-Captions"}
 
 
-def published_captions(found: CaptionSweep, data: str) -> Table:
-    """Published corpus BLEU-4 and CIDEr on a data set, the highest BLEU-4 first, with ours and the baselines.
-
-    Args:
-        data: a key of `PUBLISHED_CAPTIONS`.
-    """
-    rows: list[tuple[float, tuple[str, ...]]] = [
-        (bleu, (name, "published", f"{bleu:.3f}", f"{cider:.2f}"))
-        for name, (bleu, cider) in PUBLISHED_CAPTIONS[data].items()
-    ]
-    for one in found.scored:
-        if scores := one.scores.get("bleu4"):
-            name = f"{one.label or 'the captioner'}, beam {one.beam}, {_seeds(len(one.seeds))}"
-            rows.append(
-                (fmean(scores), (name, "ours", shown(scores), shown(one.scores.get("cider_d", ()), 2)))
-            )
-    for name, label in BASELINES.items():
-        scores_ = found.baselines.get(name, {})
-        if (bleu4 := scores_.get("bleu4")) is not None:
-            rows.append((bleu4, (label, "baseline", f"{bleu4:.3f}", shown([scores_.get("cider_d")], 2))))
-    rows.sort(key=lambda row: -row[0])
+def other_solutions(cells: Mapping[Cell, RunRecord]) -> Table:
+    """Other public solutions of the same task beside our runs of the same cells."""
+    rows = []
+    for (name, cell), theirs in SOLUTIONS.items():
+        run = cells.get(cell)
+        row = [f"{name}, dropout {cell[0]:g}, lr {cell[1]:g}"]
+        for key, their in zip(("train_loss", "val_acc", "test_acc"), theirs, strict=True):
+            ours = run.number(key) if run and their is not None else None
+            row += ["" if value is None else f"{value:.4f}" for value in (their, ours)]
+        rows.append(tuple(row))
+    columns = ("solution", "train loss", "ours", "val acc", "ours", "test acc", "ours")
     note = (
-        "Corpus BLEU-4, never the mean of the images' own. CIDEr is CIDEr-D for ours and the baselines. "
-        "Baselines write nothing of their own; those of the true class are told it, which no captioner is."
+        "Empty: not published, or not trained here. Reports A and B repeat the report's rows at dropout 0.3."
     )
-    columns = (NAMES[data], "whose", "BLEU-4, corpus", "CIDEr")
-    return Table(f"Published results on {NAMES[data]}", columns, tuple(cells for _, cells in rows), note)
+    return Table("Other public solutions of the same task", columns, tuple(rows), note)
 
 
-def sydney_solutions(found: CaptionSweep | None) -> Table:
-    """The task's own BLEU-4 on Sydney-Captions: report, course, two other reports, ours (greedy)."""
+def published_classifiers(best: RunRecord) -> Table:
+    """Published test accuracies, the highest first, with our best run where it is of the same data."""
+    ours, entries, interval = "our best run by validation", dict(PUBLISHED), ""
+    test, name = best.number("test_acc"), best.settings.get("data.name", "fashion_mnist")
+    if test is not None and name == "fashion_mnist":
+        entries[ours] = test
+        images = min(int(best.settings.get("limit_test") or 10_000), 10_000)
+        interval = "{:.4f} to {:.4f}".format(*wilson(round(test * images), images))
     rows = [
-        (name, *("" if value is None else f"{value:.4f}" for value in values))
-        for name, values in SYDNEY_BLEU4.items()
+        (key, f"{value:.4f}", interval if key == ours else "")
+        for key, value in sorted(entries.items(), key=lambda entry: -entry[1])
     ]
-    greedy = [one for one in (found.scored if found else ()) if one.beam == 1]
-    ours = [
-        "; ".join(
-            shown(one.scores.get("bleu4_sentence", ()), 4) for one in greedy if one.attention is attention
-        )
-        for attention in (False, True)
-    ]
-    columns = ("test BLEU-4, mean of the images", "no attention", "attention")
+    columns = ("network", "test accuracy", "95 %")
     return Table(
-        "The task's scores on Sydney-Captions",
-        columns,
-        (*rows, ("ours", *(cell or "not measured" for cell in ours))),
-        "Arithmetic mean of the images' own BLEU-4, greedy decoding; a corpus BLEU-4 does not compare.",
+        "Published test accuracies on Fashion-MNIST", columns, tuple(rows), "95 %: Wilson's interval."
     )
 
 
-def _seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"{count} seeds"
+def sydney_solutions(ours: Sequence[float | None]) -> Table:
+    """The task's own score on Sydney-Captions; `ours` without and with attention."""
+    rows = {**SYDNEY, "ours": ours}
+    cells = [(name, *("" if v is None else f"{v:.4f}" for v in values)) for name, values in rows.items()]
+    columns = ("test BLEU-4, mean of the images", "no attention", "attention")
+    note = "Arithmetic mean of the images' own BLEU-4, greedy decoding; a corpus BLEU-4 does not compare."
+    return Table("The task's scores on Sydney-Captions", columns, tuple(cells), note)
+
+
+def published_captions(data: str, runs: Mapping[str, Sequence[RunRecord]]) -> Table:
+    """Published corpus BLEU-4 and CIDEr on a data set, the highest first, with ours over seeds."""
+    rows = [(bleu, (name, f"{bleu:.3f}", f"{cider:.2f}")) for name, (bleu, cider) in CAPTIONS[data].items()]
+    for name, of in runs.items():
+        scores = [run.number("test_bleu4") for run in of]
+        known = [score for score in scores if score is not None]
+        if known:
+            cider = mean_text([run.number("test_cider_d") for run in of], 2)
+            rows.append((fmean(known), (f"ours: {name}, {len(of)} seeds", mean_text(scores, 3), cider)))
+    cells = tuple(row for _, row in sorted(rows, key=lambda row: -row[0]))
+    note = "Corpus BLEU-4, never the mean of the images' own. CIDEr is CIDEr-D for ours."
+    return Table(
+        f"Published results on {data.upper() if data == 'ucm' else data.title()}-Captions",
+        ("captioner", "BLEU-4, corpus", "CIDEr"),
+        cells,
+        note,
+    )

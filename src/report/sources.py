@@ -1,97 +1,109 @@
-"""What the report is made from: finished runs, the data, nothing else.
-
-A section asks here for what it needs; what is not there is a `Missing` that names the command that makes it.
-"""
+"""What the report is made from: finished runs and the data that they were trained on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from src.entry_point import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from src.classification.data import ImageData
     from src.classification.module import Classifier
-    from src.sweep.runs import RunFiles
+    from src.sweep.ranking import Ranking
+    from src.sweep.runs import RunRecord
 
 
-class Missing(RuntimeError):
-    """A run or data that a section needs is not there. The message is a sentence for the user."""
+class Missing(UserError):
+    """Runs or data that a section needs are not there; the message names the command that makes them."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where runs and data lie.
+    """Where runs lie; each is read once.
 
-    Attributes:
-        sweep: the sweep over dropout and learning rate.
-        captions: sweeps of task=caption, those that are there or may be.
-        data: Fashion-MNIST's root, `data/`.
-        aerial: a caption data set of real aerial images in Karpathy's layout, or None.
-        seed: of whatever is drawn at random.
+    Args:
+        sweep: folder of the sweep over dropout and learning rate.
+        captions: folders of caption sweeps.
     """
 
-    sweep: Path = Path("outputs/fashion_mnist")
-    captions: tuple[Path, ...] = (
-        Path("outputs/scenes"),
-        Path("outputs/captions_ucm"),
-        Path("outputs/captions_sydney"),
-    )
-    data: Path = Path("data")
-    aerial: Path | None = None
-    seed: int = 42
+    sweep: Path
+    captions: tuple[Path, ...] = ()
 
-    def best_run(self) -> RunFiles:
-        """The sweep's run of the highest validation accuracy after its last epoch.
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The sweep's runs, the best by validation accuracy first.
 
         Raises:
-            Missing: no run of the sweep is done.
+            Missing: no run of a classifier is done.
         """
-        from src.sweep.ranking import rank
-        from src.sweep.runs import SweepError
+        found = ranking_of(self.sweep, "make sweep")
+        if found.task.name != "classify":
+            raise Missing(f"{self.sweep} holds no runs of the classifier: make sweep")
+        return found
 
-        try:
-            rows = rank(self.sweep).rows
-        except SweepError as error:
-            raise Missing(f"{str(error).rstrip('.')}: make sweep") from error
-        if rows[0].rank is None or rows[0].run.task != "classify":
-            raise Missing(f"{self.sweep} holds no finished run of the classifier: make sweep")
-        return rows[0].run
+    @property
+    def best(self) -> RunRecord:
+        return self.ranking.rows[0][1]
 
-    def classifier(self, run: RunFiles | None = None) -> Classifier:
-        """The classifier of a run, or of `best_run`, with the weights of its last epoch, in eval mode.
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The best run's classifier, weights of its last epoch, in eval mode.
 
         Raises:
-            Missing: no run, or its checkpoint is gone or damaged.
+            Missing: there is none, or its checkpoint is gone or damaged.
         """
-        from src.classification.module import Classifier
-        from src.trained import CheckpointError, open_checkpoint, rebuilt
+        from src.run.trained import load_trained
 
-        run = run or self.best_run()
-        path = self.sweep / run.name / "checkpoints" / "last.ckpt"
+        path = self.best.folder / "checkpoints" / "last.ckpt"
         try:
-            return rebuilt(open_checkpoint(path), Classifier)
-        except CheckpointError as error:
-            raise Missing(f"{error}; make sweep ARGS='force=true' trains it afresh") from error
+            return load_trained(str(path)).module  # type: ignore[return-value]
+        except UserError as error:
+            raise Missing(f"{error}: make sweep ARGS='force=true' trains it afresh") from error
 
-    def fashion_mnist(self, split: str) -> tuple[Tensor, Tensor]:
-        """Images (N, 1, 28, 28) uint8 and labels (N,) of the official files, `train` or `test`.
+    @cached_property
+    def data(self) -> ImageData:
+        """The images that the best run was trained on.
 
         Raises:
-            Missing: they are not there.
+            Missing: they cannot be had.
         """
-        import torch
+        from src.classification.task import data_of_run
 
-        from src.classification.data import read_idx
-        from src.download import DataUnavailable
-
-        name = {"train": "train", "test": "t10k"}[split]
-        raw = self.data / "FashionMNIST" / "raw"
         try:
-            images, labels = (
-                read_idx(raw / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1")
-            )
-        except DataUnavailable as error:
-            raise Missing(f"{error}: make data") from error
-        return torch.from_numpy(images.copy()).unsqueeze(1), torch.from_numpy(labels.astype("int64"))
+            return data_of_run(self.best.folder)
+        except UserError as error:
+            raise Missing(f"{error}: make data fetches Fashion-MNIST") from error
+
+    def images(self, split: str) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) in uint8 and labels (N,) of `train` or `test`, as many as the run used."""
+        images, labels, indices = self.data.splits[split]
+        return images[indices], labels[indices]
+
+
+def ranking_of(folder: Path, command: str) -> Ranking:
+    """The runs of a sweep, of which one at least is done.
+
+    Raises:
+        Missing: none is; the message ends with the command.
+    """
+    from src.sweep.ranking import rank
+
+    try:
+        found = rank(folder)
+    except UserError as error:
+        raise Missing(f"{error}: {command}") from error
+    if found.rows[0][0] is None:
+        raise Missing(f"{folder} holds no finished run: {command}")
+    return found
+
+
+def unfinished(ranking: Ranking, command: str) -> tuple[str, ...]:
+    """A sentence on the runs that are not done, if there are any."""
+    runs = [f"{run.name} ({run.status})" for place, run in ranking.rows if place is None]
+    shown = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+    return (f"{ranking.folder}: {len(runs)} runs are not done, {shown}: {command}",) if runs else ()

@@ -72,8 +72,10 @@ def run_name(cfg: DictConfig, recipe: DictConfig, usual: DictConfig) -> str:
         usual: the choices of groups where the command line makes none.
     """
     mine, theirs = fingerprint(cfg), fingerprint(recipe)
-    named = {key: mine[key] for key in TASKS[cfg.task].always_named if key in mine}
-    named |= {key: choice for key, choice in cfg.choices.items() if choice not in (usual.get(key), "own", "none")}
+    named = {key: mine[key] for key in TASKS[cfg.task].always_named if mine.get(key, "own") != "own"}
+    named |= {
+        key: choice for key, choice in cfg.choices.items() if choice not in (usual.get(key), "own", "none")
+    }
     named |= {key: mine[key] for key in sorted(mine) if key not in named and mine[key] != theirs.get(key)}
     name = ",".join(f"{key}={_as_text(value)}" for key, value in named.items())
     if len(name.encode()) <= MAX_NAME:

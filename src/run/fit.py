@@ -52,7 +52,9 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
     callbacks += [recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
     loggers: list[Logger] = [
-        build(complete(node, folder=str(run.folder), save_dir=str(run.folder))) for node in cfg.logger.values() if node
+        build(complete(node, folder=str(run.folder), save_dir=str(run.folder)))
+        for node in cfg.logger.values()
+        if node
     ]
     _ignore_environment()
     trainer = L.Trainer(
@@ -77,7 +79,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         test_best = _test(trainer, module, data)
         module.load_state_dict(last_weights)
 
-    tested = {**test_last, task.test_best: test_best[task.test]}
+    tested = {**test_last, **{f"{name}_best_val": value for name, value in test_best.items()}}
     measured = {**training_results(recorder, cfg.task), **tested, **artifacts}
     figures = {f"final/{name}": value for name, value in measured.items() if isinstance(value, float)}
     for logger in trainer.loggers:

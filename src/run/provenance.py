@@ -36,10 +36,12 @@ def source_digest() -> str:
 
 def _commit() -> tuple[str | None, bool]:
     git = ["git", "-C", str(SOURCES.parent)]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **options).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **options).stdout
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, **options).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], check=True, **options
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None, False
     return head, bool(changes.strip())

@@ -74,7 +74,7 @@ def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
     """The module of a checkpoint, or of a run's or a sweep's folder.
 
     Args:
-        trust: packages whose classes the checkpoint may name, besides this project's, torch's, torchvision's and timm's.
+        trust: packages whose classes the checkpoint may name, besides those that src/build.py names.
 
     Raises:
         UserError: there is none, it is damaged, none of this project, or asks for code that is not trusted.

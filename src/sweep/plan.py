@@ -156,21 +156,23 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
     for plan in plans:
         implementation = TASKS[plan.cfg.task].load()
         key = implementation.data_key(plan.cfg)
+        if data.get(key, True) is None:  # it cannot be read, and was named already
+            continue
         try:
             if key not in data:
-                data[key] = None  # stays so where it cannot be read: named once, for all runs
-                module = implementation.build_data(plan.cfg)
-                module.prepare_data()
-                module.setup()
-                data[key] = module
-            if data[key] is None:
-                continue
+                data[key] = None
+                built = implementation.build_data(plan.cfg)
+                built.prepare_data()
+                built.setup()
+                data[key] = built
             there = plan.run.results() or {}
             if plan.is_done() and there.get("data_digest") not in (None, data[key].digest):
                 errors.append(
                     f"{plan.run.folder} holds a run of other data (data.root has changed since): force=true starts "
                     "it afresh, another name= keeps both"
                 )
+            if plan.is_done():
+                continue
             with torch.random.fork_rng():
                 implementation.check_module(plan.cfg, data[key])
         except (OSError, UserError) as error:

@@ -173,6 +173,7 @@ def all_runs(ranking: Ranking) -> Figure:
                         axes.plot(x[-1], y[-1], "x", color=colour, markersize=7, mew=2)
                 axes.set_title(f"lr {shown(lr)}" if row == 0 else "")
                 figures.epoch_axis(axes, max((int(run.history[-1]["epoch"]) for run in runs), default=1))
+                axes.set_xlabel("Epoch" if row else "")
             if values:  # a run that diverged would squeeze all others
                 margin = 0.05 * max(max(values) - min(values), 1e-3)
                 axes_of[row, 0].set_ylim(min(values) - margin, max(values) + margin)

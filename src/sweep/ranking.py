@@ -164,9 +164,9 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*|<\[])", r"\\\1", text)
 
 
-def show(ranking: Ranking) -> None:
+def show(ranking: Ranking, console: Console | None = None) -> None:
     """Print the ranking; in a narrow terminal without the columns that are worth least there."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = console or Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     hidden: list[str] = []
     optional = [*reversed([*ranking.task.further]), ranking.task.test_best, "seconds", "train_loss"]
     table = _table(ranking, hidden)

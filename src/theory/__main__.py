@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.entry_point import InvalidCommand, UserError, entry_point
 from src.config import setting
+from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
     from src.findings import Section
@@ -89,7 +89,7 @@ def _of_run(path: str) -> Network:
     from src.run.trained import load_trained
     from src.theory.parameters import REGIONS, count_decoder, count_network
 
-    module = load_trained(path).module
+    module: Any = load_trained(path).module
     if "network" in module.hparams:
         return count_network(path, module.network, module.hparams["image_size"])
     encoder = module.hparams["encoder"]

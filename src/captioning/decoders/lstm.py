@@ -91,10 +91,9 @@ class AttentionDecoder(Decoder):
         region_dim: D.
         embedding, state, attention_size: E, U and A.
         dropout: probability that dropout zeroes a unit before the output layer.
-        gate: multiply the context by sigmoid(W_g h_{t-1} + b_g) (Xu et al. 2015, section 4.2.1, there a
-            scalar; here a value for each of the D features).
-        deep_output: the output layer reads L_h h_t + L_z z_t + embedding of the last word (Xu et al. 2015,
-            equation 7), so that what attention sees at a word reaches this very word.
+        gate: multiply the context by sigmoid(W_g h_{t-1} + b_g), D values (Xu et al. 2015, section 4.2.1).
+        deep_output: the output layer reads L_h h_t + L_z z_t + embedding of the last word (there, equation
+            7).
         fused: train with the recurrence of `AttentionLSTM`, differentiated by hand: faster, the same numbers.
     """
 

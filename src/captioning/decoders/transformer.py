@@ -67,8 +67,8 @@ class Layer(nn.Module):
 class TransformerDecoder(Decoder):
     """A Transformer that writes captions (Vaswani et al. 2017).
 
-    Its attention maps are the last layer's cross-attention, the mean of all heads. The causal mask keeps the
-    padding at a caption's right from every word.
+    Its attention maps are the last layer's cross-attention, the mean of all heads. The output layer's
+    weights are the embedding's (Press and Wolf 2017).
 
     Args:
         vocabulary_size: V, the four special tokens included.
@@ -78,8 +78,6 @@ class TransformerDecoder(Decoder):
         feed_forward: size of the hidden layer between two attentions.
         dropout: probability that dropout zeroes a unit of the input, of a sublayer's output or of the
             feed-forward's hidden layer.
-        learned_positions: train the positions, which start as sinusoids.
-        tied: the output layer's weights are the embedding's (Press and Wolf 2017).
         max_length: longest caption, the start token included.
 
     Raises:
@@ -98,8 +96,6 @@ class TransformerDecoder(Decoder):
         heads: int = 4,
         feed_forward: int = 1024,
         dropout: float = 0.1,
-        learned_positions: bool = False,
-        tied: bool = True,
         max_length: int = 256,
     ) -> None:
         super().__init__()
@@ -111,11 +107,9 @@ class TransformerDecoder(Decoder):
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, vocabulary_size)
         self.dropout = nn.Dropout(dropout)
-        table = sinusoids(max_length, width)
-        self.positions = nn.Parameter(table) if learned_positions else nn.Buffer(table, persistent=False)
+        self.positions = nn.Buffer(sinusoids(max_length, width), persistent=False)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        if tied:
-            self.output.weight = self.embedding.weight
+        self.output.weight = self.embedding.weight
 
     def remember(self, regions: Tensor) -> Pairs:
         """Keys and values (B, H, L, W / H) of the regions, of each layer."""

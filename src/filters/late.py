@@ -1,0 +1,118 @@
+"""Whether a deep network's late filters answer to one kind of object wherever it stands in the image.
+
+Drawn objects stand at a grid of places on one background. For each kind the filter is chosen there that tells
+it best from the other kinds, and judged on another background: of a thousand filters, some look selective on
+any few images by chance.
+
+Dimension letters: K kinds, P places, F filters, h, w a layer's map, S an image's side in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from src import figures
+from src.filters.activations import layer_outputs
+from src.filters.figures import FRAME, image_grid, show_image
+from src.filters.kernels import convolutions
+from src.scenes.draw import paint
+from src.scenes.groups import RECIPES
+from src.scenes.scene import Item, Scene, group_of
+
+KINDS = ("houses", "buildings", "tanks", "courts", "planes")
+PLACES = [(x, y) for y in (0.2, 0.5, 0.8) for x in (0.2, 0.5, 0.8)]
+CHOOSING, JUDGING = 0, 1  # seeds of the backgrounds
+
+
+@dataclass(frozen=True, eq=False)
+class Selectivity:
+    """How the filters chosen for each kind do on images that chose none.
+
+    Attributes:
+        layer: the convolution's name.
+        filters: the one chosen for each kind, (K,).
+        share: for each kind, of the P images that excite its filter most, those that show the kind.
+        maps: of each kind's filter on the kind's own images, (K, P, h, w).
+        distance: for each kind, mean distance from the object's centre to the filter's peak, in pixels.
+    """
+
+    layer: str
+    filters: Tensor
+    share: list[float]
+    maps: Tensor
+    distance: list[float]
+
+
+def object_images(side: int, seed: int) -> Tensor:
+    """One object of each kind at each place of a meadow, (K, P, 3, S, S) uint8; the seed gives the meadow."""
+    pictures = []
+    for kind in KINDS:
+        recipe = RECIPES[kind]
+        length = sum(recipe.length) / 2
+        for x, y in PLACES:
+            item = Item(x, y, length, sum(recipe.width) / 2 or length, colour=recipe.colours[0])
+            scene = Scene("meadow", 45.0, groups=(group_of(kind, [item], item.colour),))
+            pictures.append(paint(scene, side, np.random.default_rng([seed, side])))
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return images.unflatten(0, (len(KINDS), len(PLACES)))
+
+
+@torch.no_grad()
+def selectivity(network: nn.Module, side: int) -> tuple[Selectivity, Selectivity]:
+    """Of the network's first and of its last convolution; it takes images (B, 3, S, S) in uint8."""
+    layers = list(convolutions(network))
+    found: list[dict[str, Tensor]] = []
+    for seed in (CHOOSING, JUDGING):
+        batches = [
+            layer_outputs(network, batch, [layers[0], layers[-1]]) for batch in object_images(side, seed)
+        ]
+        found.append({name: torch.stack([batch[name] for batch in batches]) for name in batches[0]})
+    judged = [_judge(name, found[0][name], found[1][name], side) for name in (layers[0], layers[-1])]
+    return judged[0], judged[1]
+
+
+def _judge(layer: str, choosing: Tensor, judging: Tensor, side: int) -> Selectivity:
+    """Choose on maps (K, P, F, h, w), judge on others."""
+    heights = choosing.amax((3, 4))  # (K, P, F)
+    filters = []
+    for kind in range(len(KINDS)):
+        own, others = heights[kind], torch.cat([*heights[:kind], *heights[kind + 1 :]])
+        spread = ((own.var(0) + others.var(0)) / 2).sqrt().clamp_min(1e-6)
+        filters.append(int(((own.mean(0) - others.mean(0)) / spread).argmax()))  # d' of signal detection
+    share, maps, distance = [], [], []
+    centres = torch.tensor(PLACES)  # (P, 2) x, y
+    for kind, chosen in enumerate(filters):
+        best = judging[:, :, chosen].amax((2, 3)).flatten().topk(len(PLACES)).indices
+        share.append(float((best // len(PLACES) == kind).double().mean()))
+        own = judging[kind, :, chosen]  # (P, h, w)
+        maps.append(own)
+        place, (high, wide) = own.flatten(1).argmax(1), own.shape[1:]
+        peaks = torch.stack([(place % wide + 0.5) / wide, (place // wide + 0.5) / high], 1)
+        distance.append(float((peaks - centres).norm(dim=1).mean()) * side)
+    return Selectivity(layer, torch.tensor(filters), share, torch.stack(maps), distance)
+
+
+def late_figure(late: Selectivity, side: int, title: str, rows: int = 3, columns: int = 5) -> Figure:
+    """A row for each of the kinds told best: objects at some of the places under the filter's map as heat."""
+    images = object_images(side, JUDGING)
+    order = sorted(range(len(KINDS)), key=lambda kind: -late.share[kind])[:rows]
+    with figures.look():
+        figure, axes_of = image_grid(len(order), columns, 1.75)
+        for line, kind in zip(axes_of, order, strict=True):
+            for axes, place in zip(
+                line, np.linspace(0, len(PLACES) - 1, columns).round().astype(int), strict=True
+            ):
+                heat = late.maps[kind, place]
+                show_image(axes, images[kind, place].float().mean(0, keepdim=True))
+                reach = (-0.5, side - 0.5, side - 0.5, -0.5)
+                axes.imshow(heat.clamp_min(0).numpy(), cmap=figures.HEAT, alpha=0.55, extent=reach)
+                x, y = PLACES[place]
+                axes.plot(side * x, side * y, "o", ms=15, mfc="none", mec=FRAME, mew=1.4)
+            line[0].set_title(f"{KINDS[kind]}, filter {int(late.filters[kind])}", fontsize=8)
+        figures.title(figure, title)
+    return figure

@@ -1,0 +1,157 @@
+"""A stranger's study, from docs/EXTENDING.md and the README as they stand: nothing in `src/` knows of it."""
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from src.run.trained import load_trained
+from tests.command_line import ROOT, Command, results_of, rows_of, run, run_train
+
+SWEEP = (
+    "network._target_=my_study.Net",
+    "network.width=8,16",
+    "data._target_=my_study.load",
+    "data.val_size=50",
+)
+QUICK = ("batch_size=16", "lr=0.1", "name=colours", "workers=1")
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The study's module, on Python's path."""
+    folder = tmp_path_factory.mktemp("package")
+    (study,) = python_blocks("docs/EXTENDING.md")
+    assert len(study.splitlines()) <= 60
+    (folder / "my_study.py").write_text(study)
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+def test_the_study_is_swept_killed_resumed_ranked_and_predicts(package: Path, tmp_path: Path) -> None:
+    alone = run_train("-m", *SWEEP, *QUICK, "epochs=4", f"output_dir={tmp_path / 'alone'}")
+    assert alone.status == 0, alone.err
+    assert "2 runs: 2 done" in alone.out
+    killed = Command("train", "-m", *SWEEP, *QUICK, "epochs=4", f"output_dir={tmp_path / 'killed'}")
+    killed.wait_for_rows(tmp_path / "killed" / "colours", 1)
+    killed.send(signal.SIGKILL, to_group=True)
+    killed.end()
+    again = run_train("-m", *SWEEP, *QUICK, "epochs=4", f"output_dir={tmp_path / 'killed'}")
+    assert again.status == 0, again.err
+    folders = sorted(path.parent for path in (tmp_path / "alone").glob("*/*/results.json"))
+    assert len(folders) == 2
+    for folder in folders:
+        other = tmp_path / "killed" / "colours" / folder.name
+        assert rows_of(folder) == rows_of(other)
+        assert results_of(folder)["val_acc"] == results_of(other)["val_acc"] > 0.9
+    ranked = run("rank", str(tmp_path / "alone" / "colours"), "plots=false")
+    assert (ranked.status, "network.width" in ranked.out) == (0, True)
+
+    image = tmp_path / "green.png"
+    Image.new("RGB", (16, 16), (0, 200, 0)).save(image)
+    asked = (
+        f"checkpoint={tmp_path / 'alone' / 'colours'}",
+        f"inputs=[{image}]",
+        f"output={tmp_path / 'labels'}",
+    )
+    refused = run("predict", *asked)
+    assert refused.status in (1, 2)
+    assert "trust=[my_study]" in refused.err or "trust=my_study" in refused.err
+    trusted = run("predict", *asked, "trust=[my_study]")
+    assert (trusted.status, "green" in trusted.out) == (0, True), trusted.err
+    module = load_trained(str(tmp_path / "alone" / "colours"), trust=["my_study"]).module
+    assert module(torch.zeros(2, 3, 16, 16, dtype=torch.uint8)).shape == (2, 3)
+
+
+def test_a_strangers_decoder_captions(package: Path, tmp_path: Path) -> None:
+    ended = run_train(
+        *(
+            "task=caption",
+            "decoder._target_=my_study.GRUDecoder",
+            "decoder.state=16",
+            "encoder=tiny",
+            "encoder.size=32",
+        ),
+        *(
+            "data.scenes=20",
+            f"data.root={tmp_path / 'scenes'}",
+            "data.scene_size=128",
+            f"encoder.cache={tmp_path / 'c'}",
+        ),
+        *("epochs=1", "name=gru", "limit_train=20", f"output_dir={tmp_path / 'out'}"),
+    )
+    assert ended.status == 0, ended.err
+    (captions,) = (tmp_path / "out").glob("*/*/captions.json")
+    assert json.loads(captions.read_text())
+
+
+def test_everything_else_of_the_contract_in_one_run(package: Path, tmp_path: Path) -> None:
+    """Optimizer, schedule, callback, logger and Trainer options by configuration, the callback by one's own YAML."""
+    (package / "my_callback.py").write_text(
+        "from lightning.pytorch.callbacks import Callback\n"
+        "class Counts(Callback):\n"
+        "    def __init__(self, path): self.path = path\n"
+        "    def on_train_end(self, trainer, module): open(self.path, 'w').write(str(trainer.global_step))\n"
+    )
+    (tmp_path / "conf" / "callbacks").mkdir(parents=True)
+    (tmp_path / "conf" / "callbacks" / "counts.yaml").write_text(
+        f"counts:\n  _target_: my_callback.Counts\n  path: {tmp_path / 'steps'}\n"
+    )
+    ended = run_train(
+        *("network._target_=my_study.Net", "data._target_=my_study.load", "data.val_size=50", "epochs=2"),
+        *("optimizer._target_=torch.optim.RMSprop", "optimizer.alpha=0.9", "schedule=cosine", "lr=0.01"),
+        *(
+            "--config-dir",
+            str(tmp_path / "conf"),
+            "callbacks=[counts,early_stopping]",
+            "logger=[csv,tensorboard]",
+        ),
+        *("trainer.accumulate_grad_batches=2", "batch_size=10", f"output_dir={tmp_path / 'out'}"),
+    )
+    assert ended.status == 0, ended.err
+    assert (tmp_path / "steps").read_text() == "10"  # 100 images, 10 a batch, two batches a step, 2 epochs
+    (folder,) = (path.parent for path in (tmp_path / "out").glob("*/*/results.json"))
+    assert list(folder.glob("csv/*/metrics.csv"))
+    assert "callbacks=counts+early_stopping" in folder.name
+
+
+def test_arguments_that_a_target_does_not_take_are_named(package: Path, tmp_path: Path) -> None:
+    ended = run_train(
+        *(
+            "network._target_=my_study.Net",
+            "network.widht=8",
+            "data._target_=my_study.load",
+            "trainer.max_step=3",
+        ),
+        *("optimizer.momentun=0.9", f"output_dir={tmp_path}"),
+    )
+    assert ended.status == 2
+    for words in (
+        "network.widht: Net has no argument 'widht'; did you mean 'width'?",
+        "trainer.max_step: Trainer.__init__ has no argument 'max_step'; did you mean 'max_steps'?",
+        "optimizer.momentun: SGD has no argument 'momentun'; did you mean 'momentum'?",
+    ):
+        assert words in ended.err
+    broken = run_train("network._target_=torch.nn.Flatten", "network.start_dim=2", f"output_dir={tmp_path}")
+    assert broken.status == 2
+    assert "torch.nn.Flatten gives scores" in broken.err
+    assert not list(tmp_path.glob("*/*/results.json"))
+
+
+def test_the_readmes_snippets_work(tmp_path: Path) -> None:
+    network, _ = python_blocks("README.md")
+    names: dict[str, object] = {}
+    exec(f"import math\nfrom torch import nn\n{network}", names)
+    net = names["Net"](classes=10, image_size=(1, 28, 28))  # type: ignore[operator]
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)

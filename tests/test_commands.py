@@ -1,0 +1,183 @@
+"""Command lines, read in this process: every error at once, and what is accepted."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.config.overrides import parse as parsed
+from src.config.overrides import quoted, values_of, with_listed_ranges
+from src.config.settings import register
+from src.entry_point import InvalidCommand
+from src.run.folder import Run
+from src.run.threads import cores, default_threads
+from src.sweep.command import read_command
+from tests.command_line import plan, run
+
+register()
+
+
+def errors_of(*arguments: str) -> list[str]:
+    try:
+        read_command(arguments)
+    except InvalidCommand as error:
+        return error.errors
+    return []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "errors"),
+    [
+        (
+            ["dropout=1.5", "lr=abc", "epoch=3", "network=convent", "seed=-1", "precision=8"],
+            [
+                "network=convent: must be one of convnet, resnet_small, timm; did you mean 'convnet'?",
+                "dropout=1.5: must be at least 0 and below 1",
+                "lr=abc: must be a number",
+                "epoch=3: there is no setting 'epoch'; did you mean 'epochs'?",
+                "seed=-1: must be at least 0 and at most 4294967295",
+                "precision=8: must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true",
+            ],
+        ),
+        (["lr=0"], ["lr=0: must be above 0"]),
+        (["lr=nan"], ["lr=nan: must be above 0"]),
+        (["lr=null"], ["lr=null: must be a number"]),
+        (["batch_size=8.5"], ["batch_size=8.5: must be a whole number"]),
+        (["lr=0.1", "lr=0.01"], ["lr=0.01: lr=0.1 is given, too"]),
+        (["-m", "lr=0.1,x"], ["lr=x: must be a number"]),
+        (["-m", "lr=range(0,1,0)"], ["lr=range(0,1,0): a range has a step and at most 10,000 values"]),
+        (["hydra.run.dir=x"], ["hydra.run.dir=x: runs go to OUTPUT_DIR/NAME/<run>; give output_dir=... and name=..."]),
+        (["hydra.job.chdir=true"], ["hydra.job.chdir=True: runs go to OUTPUT_DIR/NAME/<run>; give output_dir=... and name=..."]),  # noqa: E501
+        (["--colour"], ["--colour: there is no such option; --help lists all settings"]),
+        (["table2"], ["table2: settings are given as key=value"]),
+        (["experiment=table2"], ["experiment=table2: its sweep over dropout, lr needs -m (python -m src.train -m experiment=table2)"]),  # noqa: E501
+        (["data.root=/a b(c)"], ["""data.root=/a b(c): cannot be read; quote the value: 'data.root="/a b(c)"'"""]),
+        (["task=caption", "images.range=4095,0"], ["images.range=4095,0: must be auto, full, or MIN,MAX with MIN below MAX, such as 0,4095"]),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_every_error_of_a_command_is_named_at_once(arguments: list[str], errors: list[str]) -> None:
+    assert errors_of(*arguments) == errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dropout=0", "lr=1e-3", "threads=null", "limit_train=null", "name=机场", "data.root=~/bilder"],
+        ["-m", "dropout=range(0.1,0.4,0.1)", "lr=choice(0.1,0.01)", "network=convnet,resnet_small"],
+        ["network._target_=my.Net", "network.width=64", "optimizer.nesterov=true", "trainer.max_steps=3"],
+        ["data._target_=my.load", "data.anything.nested=1", "callbacks=[early_stopping,ema]"],
+        ["-m", "task=caption", "attention=false,true", "decoder.state=128", "images.range=0,4095"],
+        ["-m", "experiment=table2"],
+        ["--cfg", "job", "network=timm", "network.model=resnet18"],
+        ["-m", "lr=0.1,0.01", "hydra/launcher=basic"],
+        ["gallery=[a.png,b.png]", "task=caption"],
+        ["name=${task}"],
+    ],
+)
+def test_what_hydra_users_write_is_accepted(arguments: list[str]) -> None:
+    assert errors_of(*arguments) == []
+
+
+def test_sweeps_of_files(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, key, mode in (
+        ("a", "lr: 0.1,0.01", "RUN"),
+        ("b", "dropout: 0.1,0.2", "RUN"),
+        ("c", "lr: 0.1,0.01", "MULTIRUN"),
+    ):
+        text = f"# @package _global_\nhydra:\n  mode: {mode}\n  sweeper:\n    params:\n      {key}\n"
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(text)
+    folder = ("--config-dir", str(tmp_path))
+    assert errors_of(*folder, "-m", "experiment=a,b") == [
+        "experiment=a: its own sweep (lr) would be lost; one sweep in a command",
+        "experiment=b: its own sweep (dropout) would be lost; one sweep in a command",
+    ]
+    assert errors_of(*folder, "experiment=a")[0].startswith("experiment=a: its sweep over lr needs -m")
+    assert errors_of(*folder, "experiment=c") == errors_of(*folder, "-m", "experiment=a") == []
+    assert "must be one of" in errors_of(*folder, "experiment=d")[0]
+
+
+def test_ranges_are_decimal_and_names_those_of_the_listed_values(tmp_path: Path) -> None:
+    assert values_of(parsed("dropout=range(0.1,0.4,0.1)")) == [0.1, 0.2, 0.3]
+    assert with_listed_ranges("lr=range(0,2.1,0.7)") == "lr=0.0,0.7,1.4"
+    summed = plan(f"output_dir={tmp_path}", "dropout=0.30000000000000004")
+    assert summed.run.name == plan(f"output_dir={tmp_path}", "dropout=0.3").run.name == "dropout=0.3,lr=0.01"
+
+
+def test_folder_names_are_short_without_paths_and_never_shared(tmp_path: Path) -> None:
+    def run_of(*more: str) -> Run:
+        return plan("task=caption", f"output_dir={tmp_path}", *more).run
+
+    one, other = run_of("encoder.weights=/a/x.pth"), run_of("encoder.weights=/b/x.pth")
+    assert one.name != other.name
+    assert "/" not in one.name
+    assert len(run_of(f"encoder.weights={'long' * 200}").name.encode()) <= 200
+    assert run_of("attention=true").name == "decoder=attention,dropout=0.5,lr=0.0004"
+    assert run_of("decoder=transformer", "seed=1").name == "decoder=transformer,dropout=0.5,lr=0.0004,seed=1"
+    named = plan(
+        f"output_dir={tmp_path}", "network=resnet_small", "optimizer=adam", "optimizer.weight_decay=0.1"
+    ).run
+    assert named.name == "dropout=0.3,lr=0.01,network=resnet_small,optimizer=adam,optimizer.weight_decay=0.1"
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1, max_size=12))
+def test_quoting_as_it_is_told_is_taken_back(text: str) -> None:
+    if text.strip() != text or text.endswith("\\"):
+        return
+    (argument,) = shlex.split(quoted(f"data.root={text}"))
+    assert values_of(parsed(argument)) == [text]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["lr", "dropout", "data.root", "network", "trainer.x", "hydra.x", "", "a.b"]),
+    st.text(max_size=8),
+)
+def test_any_text_is_accepted_or_named(key: str, value: str) -> None:
+    assert all(isinstance(error, str) for error in errors_of(f"{key}={value}"))
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "expected"),
+    [
+        ({"proc/self/cgroup": "0::/job", "sys/fs/cgroup/job/cpu.max": "100000 100000"}, {}, 1),
+        ({"proc/self/cgroup": "4:cpu,cpuacct:/j", "sys/fs/cgroup/cpu/j/cpu.cfs_quota_us": "150000", "sys/fs/cgroup/cpu/j/cpu.cfs_period_us": "100000"}, {}, 1),  # noqa: E501
+        ({}, {"OMP_NUM_THREADS": "1"}, 1),
+    ],
+)  # fmt: skip
+def test_quota_and_environment_limit_the_cores(
+    tmp_path: Path, files: dict[str, str], environment: dict[str, str], expected: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert cores(tmp_path, environment) == expected
+
+
+def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    short: Any = ((), ("task=caption",), ("task=caption", "attention=true", "batch_size=32"))
+    assert [default_threads(plan(*overrides).cfg) for overrides in short] == [1, 1, 1]
+    for overrides in (("batch_size=128",), ("task=caption", "encoder=tiny")):
+        assert default_threads(plan(*overrides).cfg) == cores()
+
+
+def test_help_and_composition_are_printed_and_a_data_set_is_checked_first(tmp_path: Path) -> None:
+    shown = run("train", "--help")
+    assert (shown.status, "label_smoothing" in shown.out, "decoder=lstm" in shown.out) == (0, True, True)
+    composed = run("train", "--cfg", "job", "network=resnet_small")
+    assert (composed.status, "ResNetSmall" in composed.out) == (0, True)
+    ended = run(
+        "train",
+        "-m",
+        "lr=0.1,0.01",
+        "data=idx",
+        f"data.root={tmp_path / 'none'}",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    assert (ended.status, "train-images-idx3-ubyte is missing" in ended.err) == (2, True)
+    assert not (tmp_path / "out" / "idx").exists()
