@@ -9,7 +9,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.config.validation import nearest, type_name
 
@@ -24,7 +24,9 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
     """
     if not isinstance(cfg, DictConfig):
         return []
-    found: list[str] = []
+    found = [f"{prefix}{key}: must be given a value ({prefix}{key}=...)" for key in OmegaConf.missing_keys(cfg)]
+    if found:
+        return found
     if "_target_" in cfg:
         try:
             target = pkgutil.resolve_name(cfg["_target_"])

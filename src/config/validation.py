@@ -53,6 +53,12 @@ class Overrides:
             except ValueError as error:
                 self.errors.append(str(error))
         self._refuse_repeated()
+        self.errors += [  # Hydra would not see the line `# @package` behind it
+            f"{path} begins with a byte order mark: save it as UTF-8 without one"
+            for folder in config_dirs
+            for path in sorted(folder.rglob("*.yaml"))
+            if path.read_bytes().startswith(b"\xef\xbb\xbf")
+        ]
         self.groups = {
             one.key_or_group: options
             for one in self.parsed
@@ -151,7 +157,7 @@ class Overrides:
                 self.bases.append(compose(config_name, [*fixed, *choice], return_hydra_config=True))
                 self.choices.append(choice)
             except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-                self.errors.append(str(error).splitlines()[0])
+                self.errors.append(" ".join(str(error).splitlines()[:2]))  # the second names the key
 
 
 _ABSENT = object()

@@ -99,7 +99,7 @@ def repair_best(last: Path, best: Path) -> None:
 
 
 def latest_checkpoint(last: Path, best: Path) -> str | None:
-    """The newest checkpoint that is whole; the best epoch's where the last one is damaged; None for none."""
+    """The newest checkpoint that is whole, as `last`: the best epoch's where it is damaged; None for none."""
     for path in (last, best):
         try:
             read_checkpoint(path)
@@ -108,7 +108,9 @@ def latest_checkpoint(last: Path, best: Path) -> str | None:
         except DamagedCheckpoint as error:
             logger.info("%s; going on from an earlier state", error)
             continue
-        return str(path)
+        if path == best:
+            write_atomically(last, best.read_bytes())  # also where no epoch is left to write it again
+        return str(last)
     return None
 
 
