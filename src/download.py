@@ -1,10 +1,7 @@
 """Put Fashion-MNIST's four files where `torchvision.datasets.FashionMNIST(root, download=False)` looks.
 
-torchvision's own download knows one mirror, which many networks cannot reach, and several processes
-that start at once would write over each other. Here each file is taken from the first source that has a
-good copy: what is already in the folder, an installed Debian package, torchvision's mirrors, and the
-Debian package fetched by apt (no root needed). "Good" is the SHA-256 of the uncompressed bytes, because
-every source compresses them differently.
+Each is taken from the first source with a good copy (by the SHA-256 of its uncompressed bytes): the folder, an
+installed Debian package, torchvision's mirrors, the Debian package fetched by apt (no root needed).
 
     python -m src.download data
 """
@@ -70,9 +67,7 @@ class _SourceDown(Exception):
 def fetch_fashion_mnist(root: Path | str) -> Path:
     """Make sure that `<root>/FashionMNIST/raw` holds the four uncompressed files, and return that folder.
 
-    Good files are left alone: then nothing is written and nothing said, at the price of hashing 55 MB once
-    a process.
-    Otherwise one line is logged for each step. Many processes may call this at
+    Good files are left alone; otherwise one line is logged for each step. Many processes may call this at
     once: one fetches, the others wait. Raises `DataUnavailable`.
     """
     root = Path(root)

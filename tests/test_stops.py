@@ -3,6 +3,7 @@
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,7 +14,7 @@ from tests.command_line import Command, plan, rows_of, run_train, same_numbers, 
 EPOCHS = 8
 SETTINGS = (f"epochs={EPOCHS}", "limit_train=240", "threads=1", "optimizer.momentum=0.5", "augment=flip_crop")
 DROPOUTS = ("0.1", "0.5")
-SLURM = {
+SLURM: Any = {
     **{"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train.sh", "SLURM_NTASKS": "4", "SLURM_NODELIST": "n1"},
     **{"SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0", "PL_TRAINER_LIMIT_TRAIN_BATCHES": "1"},
 }

@@ -81,7 +81,9 @@ def test_all_errors_are_named_at_once_in_one_message_and_nothing_is_written(tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("root", ["~/images", "Bilder/grüne Äpfel", "データ", "my folder", '"my (1)"', '"[a b]"'])
+@pytest.mark.parametrize(
+    "root", ["~/images", "Bilder/grüne Äpfel", "データ", "my folder", '"my (1)"', '"[a b]"']
+)
 def test_paths_are_taken_as_they_are_typed(root: str) -> None:
     assert plan("data=idx", f"data.root={root}").cfg.data.root == str(Path(root.strip('"')).expanduser())
 
@@ -156,8 +158,14 @@ def test_missing_values_and_devices_are_named(
         (["trainer.fast_dev_run=abc"], "trainer.fast_dev_run=abc: must be"),
         (["network._target_=nowhere.Net"], "network._target_=nowhere.Net: cannot be imported"),
         (["network.wdth=3"], "network.wdth: ConvNet has no argument 'wdth'"),
-        (["network=resnet_small", "network.wdth=3"], "ResNetSmall has no argument 'wdth'; did you mean 'width'?"),
-        (["network=resnet_small", "network.width=abc"], "network.width=abc: must be a whole number (ResNetSmall)"),
+        (
+            ["network=resnet_small", "network.wdth=3"],
+            "ResNetSmall has no argument 'wdth'; did you mean 'width'?",
+        ),
+        (
+            ["network=resnet_small", "network.width=abc"],
+            "network.width=abc: must be a whole number (ResNetSmall)",
+        ),
         (["optimizer.momentum=0.9", "optimizer=adam"], "optimizer.momentum: Adam has no argument 'momentum'"),
     ],
 )
@@ -176,6 +184,7 @@ def test_help_explains_every_setting_and_cfg_shows_them() -> None:
     assert ended.status == 0
     shown = run("rank", "some folder", "--cfg", "job")
     assert (shown.status, shown.out.splitlines()[0]) == (0, "folder: some folder")
-    for arguments, said in ((["a", "tabel=x"], "did you mean 'table'"), (["a", "plots=perhaps"], "must be true or false")):
+    wrong = ((["a", "tabel=x"], "did you mean 'table'"), (["a", "plots=perhaps"], "must be true or false"))
+    for arguments, said in wrong:
         refused = run("rank", *arguments)
         assert (refused.status, said in refused.err) == (2, True)

@@ -24,7 +24,9 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
     """
     if not isinstance(cfg, DictConfig):
         return []
-    found = [f"{prefix}{key}: must be given a value ({prefix}{key}=...)" for key in OmegaConf.missing_keys(cfg)]
+    found = [
+        f"{prefix}{key}: must be given a value ({prefix}{key}=...)" for key in OmegaConf.missing_keys(cfg)
+    ]
     if found:
         return found
     if "_target_" in cfg:
