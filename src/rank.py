@@ -28,7 +28,8 @@ class RankSettings:
 def main(cfg: DictConfig) -> None:
     """Rank the runs of a sweep by validation, from their files alone, and draw its plots."""
     from src.sweep import comparison
-    from src.sweep.ranking import markdown_table, rank, report
+    from src.sweep.conclusion import report
+    from src.sweep.ranking import markdown_table, rank
 
     folder = Path(cfg.folder).expanduser()
     report(folder, cfg.plots)

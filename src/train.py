@@ -100,7 +100,7 @@ def conclude() -> int:
     """Rank the sweep or sweeps of this command; the exit status of its runs."""
     plans = CheckedLauncher.launched or _ran
     if CheckedLauncher.launched:
-        from src.sweep.ranking import report  # late: imports matplotlib
+        from src.sweep.conclusion import report  # late: imports matplotlib
 
         for folder in dict.fromkeys(plan.run.folder.parent for plan in plans):
             report(folder)

@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from src.files import remove_leftovers, write_atomically
 from src.sweep.runs import STATUSES, RunRecord, differing, read_runs, sort_key
 from src.tasks import Task
 
@@ -103,27 +102,6 @@ def rank(folder: Path) -> Ranking:
     )
     rows = [(scores.index(run.number(task.monitor)) + 1, run) for run in done]
     return Ranking(folder, task, (*rows, *((None, run) for run in rest)), named)
-
-
-def report(folder: Path, plots: bool = True) -> list[Path]:
-    """Write ranking.csv and ranking.md, draw the plots, then print the table; the files' paths.
-
-    Raises:
-        UserError: as `read_runs`.
-    """
-    ranking = rank(folder)
-    for place in (folder, folder / "plots"):
-        remove_leftovers(place)
-    paths = [folder / "ranking.csv", folder / "ranking.md"]
-    for path, content in zip(paths, (to_csv(ranking), to_markdown(ranking)), strict=True):
-        write_atomically(path, content)
-    if plots:
-        from src.sweep.plots import draw  # late: imports matplotlib
-
-        paths += draw(folder / "plots", ranking)
-    show(ranking)
-    sys.stdout.write("Files:\n" + "".join(f"  {path}\n" for path in paths))
-    return paths
 
 
 def shown(value: Any) -> str:
