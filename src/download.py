@@ -208,7 +208,7 @@ def _gunzip(source: Path | BinaryIO, name: str) -> bytes:
 
 
 def _mirrors() -> dict[str, dict[str, str]]:
-    """torchvision's mirrors, with the address of each file."""
+    """Torchvision's mirrors, with the address of each file."""
     from torchvision.datasets import FashionMNIST
 
     packed_names = [packed for packed, _ in FashionMNIST.resources]

@@ -33,8 +33,9 @@ KEY = (
 
 
 def top_of_scale(alphas: ArrayLike) -> float:
-    """The weight that is drawn brightest: the highest of `alphas` (T, L), but at least 4 times an even
-    spread over the regions, so that attention that looks everywhere looks like it.
+    """The weight that is drawn brightest: the highest of `alphas` (T, L).
+
+    At least 4 times an even spread over the regions, so that attention that looks everywhere looks like it.
     """
     weights = np.asarray(alphas, dtype=np.float64)
     return float(max(weights.max(initial=0.0), min(1.0, 4 / max(weights.shape[-1], 1))))

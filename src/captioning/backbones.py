@@ -72,8 +72,9 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
 
 
 def torchvision_backbone(model: str, pretrained: bool = True, weights: str | None = None) -> nn.Module:
-    """A convolutional classifier of torchvision up to its map; weights as for timm, the hub's of ImageNet's
-    first generation, which published captioners used.
+    """A convolutional classifier of torchvision up to its map.
+
+    Weights as for timm; the hub's are ImageNet's first generation, which published captioners used.
 
     Raises:
         EncoderError: as `timm_backbone`.

@@ -1,5 +1,4 @@
-"""Features of encoders and pixels of images: computed once, stored as memory-mapped arrays that all runs
-share.
+"""Features of encoders and pixels of images: computed once, memory-mapped, shared by all runs.
 
 A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the
 bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it,

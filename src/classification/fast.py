@@ -77,8 +77,10 @@ class ChunkedClassifier(Classifier):
 
 
 def applies(trainer: L.Trainer, schedule: dict[str, Any] | None, own: tuple[type[Callback], ...]) -> bool:
-    """Whether nobody can tell chunks from single steps: no schedule, clipping, accumulation, loss scaling or
-    profiler, one device, all batches, and no callback that listens to single batches.
+    """Whether nobody can tell chunks from single steps.
+
+    That is: no schedule, clipping, accumulation, loss scaling or profiler, one device, all batches, and no
+    callback that listens to single batches.
 
     Args:
         trainer: with its callbacks.

@@ -1,5 +1,7 @@
-"""Being told to stop: Ctrl-C, a cluster's preemption (SIGTERM), a closed terminal (SIGHUP), a batch job that
-will soon be over (SIGUSR1, SIGUSR2: `#SBATCH --signal=USR1@90`).
+"""Being told to stop, by a signal.
+
+Ctrl-C, a cluster's preemption (SIGTERM), a closed terminal (SIGHUP), a batch job that will soon be over (SIGUSR1,
+SIGUSR2: `#SBATCH --signal=USR1@90`).
 
 Each raises `Stop` in the main thread, so that code which cleans up after Ctrl-C cleans up after each of
 them, and the process leaves with 128 + the signal's number, as a shell has it: 130, 143, 129, 138, 140.

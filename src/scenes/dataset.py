@@ -113,6 +113,7 @@ def scene_entry(seed: int, index: int) -> dict[str, Any]:
 
 
 def file_name(index: int) -> str:
+    """The name of a scene's image."""
     return f"{index:05}.png"
 
 

@@ -81,7 +81,7 @@ class Head:
 
 
 def gamma(operations: int) -> float:
-    """k u / (1 - k u) of Higham."""
+    """K u / (1 - k u) of Higham."""
     return operations * UNIT / (1 - operations * UNIT)
 
 
