@@ -25,6 +25,7 @@ from hydra.core.global_hydra import GlobalHydra
 import src.train  # noqa: F401  makes the launchers known to Hydra
 from src.config.settings import register
 from src.entry_point import CONF
+from src.run import signals
 from src.run.checkpoints import read_checkpoint
 from src.run.job import run_job
 from src.sweep.command import read_command
@@ -66,14 +67,19 @@ class Command:
     ) -> None:
         self.texts = [Path(tempfile.mkstemp(prefix="command-")[1]) for _ in range(2)]
         context = multiprocessing.get_context("fork")
+        self.is_ready = context.Event()
         self.process = context.Process(target=self._main, args=(name, arguments, folder, prepare, variables))
         self.process.start()
+        assert self.is_ready.wait(60)  # no signal meets the tests' own handlers
 
     def _main(self, name: str, arguments: Any, folder: Path, prepare: Any, variables: Any) -> None:
         os.setsid()
         for one in SIGNALS:
             signal.signal(getattr(signal, one), signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if name == "train":  # as `python -m src.train` does before its imports
+            signals.exit_on_signal("Stopped before anything was done.")
+        self.is_ready.set()
         for number, (stream, path) in enumerate(zip(("stdout", "stderr"), self.texts, strict=True), 1):
             os.dup2(os.open(path, os.O_WRONLY), number)
             setattr(sys, stream, io.TextIOWrapper(io.FileIO(number, "w", closefd=False), write_through=True))
