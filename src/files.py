@@ -1,11 +1,14 @@
 """Write files so that a reader, or a crash, meets the old content or the new, never a half."""
 
+from __future__ import annotations
+
 import contextlib
+import hashlib
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,3 +85,37 @@ def flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+SUMS = "SHA256SUMS"
+CHANGED = "was changed after it was written (damaged, or edited by hand)"
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path, names: Sequence[str]) -> None:
+    """Write the checksums of those files that there are; a folder's last file."""
+    lines = [f"{file_digest(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
+    write_atomically(folder / SUMS, "".join(lines))
+
+
+def modified_files(folder: Path) -> list[str] | None:
+    """Files that are gone or are not what SHA256SUMS says; None where there is no readable SHA256SUMS."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        listed = [(line[:64], line[66:]) for line in lines]
+        wrong = [name for digest, name in listed if not _fits(folder / name, digest)]
+    except (OSError, UnicodeDecodeError):
+        return None
+    return wrong if listed else None
+
+
+def _fits(path: Path, digest: str) -> bool:
+    try:
+        return file_digest(path) == digest
+    except OSError:
+        return False

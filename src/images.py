@@ -15,10 +15,9 @@ from pathlib import Path
 
 from PIL import Image, features
 
-from src.entry_point import UserError
+from src.config.overrides import AUTO
+from src.entry_point import UserError, printable
 from src.pixels import Remark, rgb_of
-from src.streams import printable
-from src.value_range import AUTO
 
 MAX_PIXELS = 89_478_485  # a quarter of a gibibyte as RGB; Pillow's own limit of caution
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from src.value_range import AUTO, DEPTHS, FULL, fixed_range
+from src.config.overrides import AUTO, DEPTHS, FULL, fixed_range
 
 # TIFF tags
 _BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _COLOURS, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 284, 320, 338, 339
@@ -56,7 +56,7 @@ def rgb_of(
     Args:
         image: just opened.
         again: opens the same file once more: Pillow reads colours of 16 bits by halves.
-        setting: `images.range` (`src.value_range`).
+        setting: `images.range` (`src.config.overrides`).
 
     Raises:
         ValueError: deep values lie outside every known range.

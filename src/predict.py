@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.fields import setting
-from src.config.settings import ACCELERATORS
+from src.config.overrides import AUTO, range_error
+from src.config.settings import ACCELERATORS, setting
 from src.entry_point import InvalidCommand, UserError, entry_point
-from src.value_range import AUTO, range_error
 
 if TYPE_CHECKING:
     from src.predictions import Outcome, Predictor
@@ -80,7 +79,7 @@ def main(cfg: DictConfig) -> int:
     """
     from src.images import find_images
     from src.predictions import names_of, predict_all
-    from src.run.device import device_error
+    from src.run.environment import device_error
     from src.run.trained import find_checkpoint, load_trained
 
     errors, paths, checkpoint = [device_error(cfg.accelerator)], [], ""
@@ -120,7 +119,7 @@ def load(cfg: DictConfig, trained: Trained) -> Predictor:
         InvalidCommand: a setting of the other task is given.
         UserError: the encoder cannot be had, or is not that of the training.
     """
-    from src.run.device import device_of
+    from src.run.environment import device_of
 
     is_captioner = trained.task == "caption"
     foreign = ["invert"] if is_captioner else CAPTIONS_ONLY
@@ -161,7 +160,7 @@ def show(predictor: Predictor, outcome: Outcome, names: dict[Path, str]) -> None
     from rich.table import Table
     from rich.text import Text
 
-    from src.streams import printable
+    from src.entry_point import printable
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("file", *predictor.columns):

@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from src.config.overrides import AUTO
 from src.entry_point import UserError
 from src.images import BrokenImage, read_image
 from src.pixels import Remark
 from src.run import signals
-from src.run.threads import cores
-from src.value_range import AUTO
+from src.run.environment import cores
 
 PAGE_IMAGES = 200
 MAX_THREADS = 4  # each may hold a whole photograph

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from src.classification.module import Classifier
+from src.files import write_sums
 from src.run.checkpoints import write_checkpoint
-from src.run.integrity import write_sums
 
 NETWORK = {"_target_": "src.classification.networks.ConvNet", "image_size": [1, 28, 28], "classes": 10}
 CAPTION_SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "rouge_l")

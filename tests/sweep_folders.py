@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.files import write_sums
 from src.run.folder import SUMMED
-from src.run.integrity import write_sums
 
 # The report's Table 2 in the order of its ranks: dropout, lr, training loss, validation and test accuracy.
 TABLE_2 = (

@@ -12,8 +12,8 @@ from src.config.overrides import parse as parsed
 from src.config.overrides import quoted, values_of, with_listed_ranges
 from src.config.settings import register
 from src.entry_point import InvalidCommand
+from src.run.environment import cores, default_threads
 from src.run.folder import Run
-from src.run.threads import cores, default_threads
 from src.sweep.command import read_command
 from tests.command_line import plan, run
 

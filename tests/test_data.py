@@ -16,7 +16,7 @@ from src.classification import datasets
 from src.classification.data import Batches, ImageArrays, ImageData, train_val_split
 from src.classification.datasets import image_folder
 from src.entry_point import UserError
-from src.run.seeds import epoch_order, epoch_seed
+from src.run.environment import epoch_order, epoch_seed
 
 
 def equals_scikit_learn(size: int, val_size: int, seed: int) -> bool:

@@ -11,8 +11,8 @@ import torch
 
 from src.build import refuse_untrusted
 from src.entry_point import UserError
+from src.files import modified_files
 from src.run.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
-from src.run.integrity import modified_files
 from tests.command_line import plan, results_of, rows_of, run_train, same_numbers, train_here
 from tests.made_up_data import write_data_set
 

@@ -12,12 +12,12 @@ import torch.nn.utils.prune
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
+from src.build import configure_optimizers
 from src.classification import fast, sgd
 from src.classification.data import Batches
 from src.classification.fast import ChunkedClassifier
 from src.classification.module import Classifier
 from src.classification.networks import ConvNet
-from src.optimization import configure_optimizers
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from src.config.fields import fields_of
-from src.config.settings import CaptionSettings, ClassifySettings, register
+from src.config.settings import CaptionSettings, ClassifySettings, fields_of, register
 from src.config.validation import config_errors
 from src.entry_point import InvalidCommand
 from src.sweep.command import read_command

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from src.classification.datasets import fashion_mnist
-from src.run.threads import cores
+from src.run.environment import cores
 
 BATCH, LR = 8, 0.01
 Times = dict[str, list[float]]  # seconds of every epoch: "train" of its training part, "epoch" of all of it

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from src.bench.rounds import Comparison, alternate, timed
 from src.entry_point import UserError
-from src.run.threads import cores
+from src.run.environment import cores
 
 PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # the first one warms up

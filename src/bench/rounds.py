@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src.entry_point import logger
-from src.run.provenance import processor, provenance
-from src.run.threads import cores
+from src.run.environment import cores, processor, provenance
 
 Result = TypeVar("Result")
 

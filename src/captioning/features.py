@@ -28,12 +28,11 @@ from tqdm import tqdm
 
 from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
 from src.captioning.folding import fold
+from src.config.overrides import AUTO
 from src.entry_point import UserError
-from src.files import remove_leftovers, replacing, write_atomically
+from src.files import file_digest, remove_leftovers, replacing, write_atomically
 from src.images import BrokenImage, read_rgb
-from src.run.integrity import file_digest
-from src.run.threads import cores
-from src.value_range import AUTO
+from src.run.environment import cores
 
 # Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose
 # maps do not fit its cache, and than threads that share an image, and gives the same bits for any number.

@@ -13,14 +13,13 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.build import build
+from src.build import build, configure_optimizers
 from src.captioning.data import ImageBatch, PairBatch
 from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.metrics import score_captions
 from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.optimization import configure_optimizers
 from src.run.folder import Diverged
 
 Words = tuple[str, ...]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from src.captioning.captioned import CaptionDataError, listed
+from src.config.overrides import AUTO
 from src.files import write_atomically
 from src.images import MAX_PIXELS, BrokenImage, read_image
 from src.pixels import Remark, sentences
-from src.value_range import AUTO
 
 WORKERS = 4  # threads; image decoders leave Python's lock
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from src.captioning.module import Captioner
 from src.captioning.pointing import pointing_game
 from src.captioning.show import show_captions
 from src.entry_point import UserError
-from src.run.device import device_of
+from src.run.environment import device_of
 
 SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "rouge_l")
 # Keys of the nodes that their targets are not given.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from src.entry_point import UserError
-from src.run.seeds import epoch_order
+from src.run.environment import epoch_order
 
 EVALUATION_BATCH = 250
 LABEL_GAP = 10  # a label that leaves so many classes before it without an image is a mistake

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.build import build
+from src.build import build, configure_optimizers
 from src.classification import augment as augmentations
-from src.optimization import configure_optimizers
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) uint8, labels (B,) int64
 

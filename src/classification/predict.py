@@ -18,10 +18,10 @@ from torch import Tensor
 
 from src import page
 from src.classification.datasets import FASHION_MNIST_CLASSES
+from src.config.overrides import AUTO
 from src.files import write_atomically
 from src.images import read_rgb
 from src.predictions import PAGE_IMAGES, Prediction
-from src.value_range import AUTO
 
 TOP = 3  # classes that are reported
 IMAGE_SIDE, INPUT_SIDE = 300, 96  # pixels on the page

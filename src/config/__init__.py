@@ -1,5 +1,5 @@
 """Settings: types, ranges, help, validation."""
 
-from src.config.fields import setting
+from src.config.settings import setting
 
 __all__ = ["setting"]

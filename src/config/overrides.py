@@ -14,9 +14,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 
-from src import value_range
-from src.run.fingerprint import rounded
-
 MAX_VALUES = 10_000  # of one setting in a sweep
 UNQUOTED = re.compile(r"[\w/.+$%*@?|:~, -]*")  # what a value may hold that is not quoted
 
@@ -27,7 +24,7 @@ def parse(argument: str) -> Override:
     Raises:
         ValueError: it cannot be read; the message says how to write it.
     """
-    argument = value_range.quoted(argument)
+    argument = with_quoted_range(argument)
     key, sign, value = argument.partition("=")
     texts = [argument]
     if ("~" in value or not value.isascii()) and UNQUOTED.fullmatch(value):
@@ -91,3 +88,45 @@ def with_listed_ranges(argument: str) -> str:
         return argument
     listed = ",".join(map(str, values_of(override)))
     return f"{override.get_key_element()}={f'shuffle({listed})' if span.shuffle else listed}"
+
+
+# of the setting `images.range`
+AUTO, FULL = "auto", "full"
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and satellites deliver in files of 16
+
+
+def fixed_range(setting: str) -> tuple[float, float] | None:
+    """The two values of `MIN,MAX`; None for auto and full.
+
+    Raises:
+        ValueError: it is none of the three.
+    """
+    if setting in (AUTO, FULL):
+        return None
+    parts = setting.strip("[]()").split(",")
+    try:
+        low, high = map(float, parts)
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ValueError("must be auto, full, or MIN,MAX with MIN below MAX, such as 0,4095")
+    return low, high
+
+
+def range_error(setting: str) -> str | None:
+    """What is wrong with a value of `images.range`, or None."""
+    try:
+        fixed_range(setting)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def with_quoted_range(argument: str) -> str:
+    """An override, quoted where Hydra would take MIN,MAX for two values of a sweep."""
+    return re.sub(r"^(\+*images\.range)=([-+.\de]+,[-+.\de]+)$", r"\1='\2'", argument)
+
+
+def rounded(value: Any) -> Any:
+    """Floats to 12 significant digits: a range's 0.30000000000000004 is 0.3."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value

@@ -100,7 +100,7 @@ def make_entry(name: str, sources: Sources, folder: Path) -> Entry:
 
 def facts(cfg: DictConfig) -> dict[str, str]:
     """How the page was made, for its foot."""
-    from src.run.provenance import processor, provenance
+    from src.run.environment import processor, provenance
 
     known = provenance()
     return {

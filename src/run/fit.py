@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from src.build import build, complete
 from src.run.checkpoints import SafeCheckpointIO, latest_checkpoint, read_checkpoint
-from src.run.device import device_name, device_of
+from src.run.environment import device_name, device_of
 from src.run.folder import Run
 from src.run.recorder import Recorder, plain_numbers
 from src.tasks import TASKS
@@ -114,7 +114,7 @@ def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
 
 def trainer_errors(cfg: DictConfig) -> list[str]:
     """Options `trainer.*` that L.Trainer does not take, or that are settings of another name here."""
-    from src.config.signatures import signature_errors
+    from src.build import signature_errors
 
     given = {str(name): value for name, value in cfg.trainer.items()}
     own = [f"trainer.{name}: is set by the run itself" for name in given if name in OWN]

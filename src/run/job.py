@@ -14,12 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from src.files import write_atomically
+from src.files import CHANGED, modified_files, write_atomically
 from src.run import signals
+from src.run.environment import default_threads, processor, provenance, source_digest
 from src.run.folder import Diverged, Run, RunMismatch
-from src.run.integrity import CHANGED, modified_files
-from src.run.provenance import processor, provenance, source_digest
-from src.run.threads import default_threads
 from src.tasks import TASKS
 
 # 2: an error in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP

@@ -18,8 +18,8 @@ from torch.nn import Module
 
 from src.files import write_atomically
 from src.run import signals
+from src.run.environment import epoch_seed
 from src.run.folder import Diverged, Run
-from src.run.seeds import epoch_seed
 from src.tasks import Task
 
 READ_EVERY = 50  # batches between two looks at the losses: each look makes a GPU wait

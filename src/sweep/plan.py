@@ -13,9 +13,9 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from src.config.overrides import rounded
 from src.config.validation import config_errors
-from src.run.fingerprint import GROUPS_IN_PATH, fingerprint, rounded, run_name
-from src.run.folder import Run
+from src.run.folder import GROUPS_IN_PATH, Run, fingerprint, run_name
 from src.tasks import TASKS
 
 GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
@@ -130,9 +130,9 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
     """
     import torch
 
-    from src.config.signatures import takes, target_errors
+    from src.build import takes, target_errors
     from src.entry_point import UserError
-    from src.run.device import device_error
+    from src.run.environment import device_error
     from src.run.fit import trainer_errors
 
     errors: list[str] = []

@@ -4,6 +4,6 @@ import torch.utils.tensorboard  # noqa: F401
 
 import src.classification.task
 import src.run.fit  # noqa: F401
-from src.run.provenance import provenance
+from src.run.environment import provenance
 
 provenance()  # remembered, and inherited by every run

@@ -18,9 +18,9 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from src.entry_point import UserError
-from src.run.fingerprint import settings_of
-from src.run.integrity import CHANGED, modified_files
-from src.run.provenance import source_digest
+from src.files import CHANGED, modified_files
+from src.run.environment import source_digest
+from src.run.folder import settings_of
 from src.tasks import TASKS, Task
 
 STATUSES = ("done", "running", "diverged", "failed", "unreadable")

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from src.entry_point import InvalidCommand, setup_logging
 from src.run import signals
+from src.run.environment import cores
 from src.run.job import one_line, record_death, results_of, run_job
-from src.run.threads import cores
 from src.sweep.launcher import CheckedLauncher
 from src.sweep.plan import Plan, preflight
 
@@ -166,7 +166,7 @@ def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
 def _prepare(plans: list[Plan], answer: Any) -> None:
     """Answer with the number of usable GPUs, or with the errors."""
     _obey_parent()
-    from src.run.device import gpu_count
+    from src.run.environment import gpu_count
 
     try:
         errors = preflight(plans)

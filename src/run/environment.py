@@ -1,0 +1,192 @@
+"""What a run's numbers depend on besides its settings: seeds, CPU threads, the device, the code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    import torch
+
+
+def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
+    """The shuffled indices (size,) of an epoch, the same on every device."""
+    import torch
+
+    return torch.randperm(size, generator=torch.Generator().manual_seed(epoch_seed(seed, epoch, "order")))
+
+
+def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
+    """A seed for one purpose in one epoch; streams of different purposes do not meet."""
+    entropy = [seed, epoch, *purpose.encode()]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+SMALL_BATCH = 16
+
+
+def default_threads(cfg: DictConfig) -> int:
+    """CPU threads of a run that has the machine to itself.
+
+    The steps of a classifier at small batches and of a captioner's decoder are too short to be shared: a
+    second thread gains up to a half on free cores, and costs a multiple where something else runs, too
+    (docs/PERFORMANCE.md). A trained encoder's convolutions are long enough.
+    """
+    if cfg.task == "classify":
+        return 1 if cfg.batch_size <= SMALL_BATCH else cores()
+    return cores() if cfg.encoder.get("fine_tune") or cfg.encoder.get("name") == "tiny" else 1
+
+
+def cores(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+    """CPU cores that this process may use, at least 1.
+
+    The least of its affinity, its CPU quota (cgroup v1 and v2, rounded down) and OMP_NUM_THREADS.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+        environment: where OMP_NUM_THREADS is looked up.
+    """
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    limits += [int(quota) for quota in _quotas(root)]
+    asked = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2": of nested levels
+    if asked.isdecimal() and int(asked) > 0:
+        limits.append(int(asked))
+    return max(1, min(limits))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The CPU quota, in cores, of each control group that this process is in, parents included."""
+    mounted = root / "sys" / "fs" / "cgroup"
+    for line in _words(root / "proc" / "self" / "cgroup", "\n"):
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            mounts = [mounted, mounted / "unified"]
+        elif "cpu" in controllers.split(","):
+            mounts = [mounted / controllers, mounted / "cpu"]
+        else:
+            continue
+        place = Path(group.lstrip("/"))
+        # In a container the path may be the host's, while the mount already is the container's own group.
+        for folder in {mount / inner for mount in mounts for inner in (place, *place.parents)}:
+            quota = _words(folder / "cpu.max") or [
+                *_words(folder / "cpu.cfs_quota_us"),
+                *_words(folder / "cpu.cfs_period_us"),
+            ]
+            if len(quota) == 2 and quota[0] not in ("max", "-1"):
+                yield int(quota[0]) / int(quota[1])
+
+
+def _words(path: Path, between: str | None = None) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").strip().split(between)
+    except OSError:
+        return []
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device of a setting that `device_error` has let pass: the first GPU it allows, else the CPU."""
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def gpu_count(accelerator: str) -> int:
+    """How many runs can have a GPU of their own; 0 on the CPU."""
+    import torch
+
+    device = device_of(accelerator)
+    return torch.cuda.device_count() if device.type == "cuda" else int(device.type == "mps")
+
+
+def device_name(device: torch.device) -> str:
+    """As results.json has it."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def device_error(accelerator: str, precision: str = "32-true") -> str | None:
+    """Why this machine cannot compute on `accelerator` in `precision`, or None."""
+    device = device_of(accelerator)
+    if accelerator not in ("auto", "cpu") and device.type == "cpu":
+        return (
+            f"accelerator={accelerator}: torch finds none on this machine; accelerator=cpu works everywhere"
+        )
+    instead = None
+    if precision == "16-mixed" and device.type != "cuda":
+        instead = "bf16-mixed"  # which Lightning would take in silence on a CPU
+    elif (precision.startswith("bf16") and not _has_bf16(device)) or (
+        precision == "64-true" and device.type == "mps"
+    ):
+        instead = "32-true"
+    if instead is None:
+        return None
+    return f"precision={precision}: {device_name(device)} cannot compute in it; take precision={instead}"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type != "mps" or torch.backends.mps.is_macos_or_newer(14, 0)
+
+
+SOURCES = Path(__file__).parents[1]
+NO_NUMBERS = ("bench", "filters", "report", "theory")  # packages that no run's numbers come from
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Digest of the code, git commit, `dirty` where the work tree differs, versions."""
+    commit, dirty = _commit()
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"code": source_digest(), "commit": commit, "dirty": dirty, "versions": versions}
+
+
+@cache
+def source_digest() -> str:
+    """A short hash of `src/` besides NO_NUMBERS, and of torch's version."""
+    digest = hashlib.sha256(version("torch").encode())
+    for path in sorted(SOURCES.rglob("*.py")):
+        if path.relative_to(SOURCES).parts[0] not in NO_NUMBERS:
+            digest.update(path.relative_to(SOURCES).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _commit() -> tuple[str | None, bool]:
+    git = ["git", "-C", str(SOURCES.parent)]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, **options).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], check=True, **options
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None, False
+    return head, bool(changes.strip())
+
+
+def processor() -> str:
+    """The CPU's own name, for the record."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
