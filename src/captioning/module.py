@@ -71,7 +71,7 @@ class Captioner(L.LightningModule):
         length_penalty: float = 0.0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self.vocabulary = Vocabulary(vocabulary)
         dim = encoder["dim"] + (POSITION_DIM if encoder["position"] else 0)
         self.decoder = build(decoder, vocabulary_size=len(self.vocabulary), region_dim=dim)

@@ -44,7 +44,7 @@ class Classifier(L.LightningModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self.network = build(network)
         # Pooling runs 5 to 7 times as fast on a CPU, convolution needs no reordering.
         self.network.to(memory_format=torch.channels_last)

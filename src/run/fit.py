@@ -66,6 +66,9 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         # A cluster's environment variables change nothing: a run is one process, and its files are in its folder.
         plugins=[SafeCheckpointIO(), LightningEnvironment()],
     )
+    for logger in trainer.loggers:
+        if not isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(run.fingerprint)
     module = implementation.build_module(cfg, data, trainer)
     resume = latest_checkpoint(run.last, run.best)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -86,8 +89,8 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         if isinstance(logger, TensorBoardLogger):  # shows HParams only together with metrics
             logger.log_hyperparams(run.fingerprint, figures)
         else:
-            logger.log_hyperparams(run.fingerprint)
-        logger.finalize("success")
+            logger.log_metrics(figures, step=len(recorder.rows))
+        logger.finalize("finished")
     return {
         **measured,
         "parameters": sum(weight.numel() for weight in module.parameters()),

@@ -163,7 +163,8 @@ class Recorder(Checkpoint):
     def _log(self, trainer: L.Trainer, row: dict[str, float]) -> None:
         metrics = {name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=int(row["epoch"]))
+            if row["epoch"] > getattr(logger, "epochs_sent", 0):  # by an earlier process (src/run/loggers.py)
+                logger.log_metrics(metrics, step=int(row["epoch"]))
 
 
 def refuse_infinite_weights(module: Module, epoch: int, step: int) -> None:
