@@ -9,8 +9,7 @@ import pytest
 
 from tests.made_up_data import write_data_set
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process forked while OpenMP has threads may hang
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,20 @@
 A short form runs always, the long one by `make test-slow`.
 """
 
+import itertools
+import json
 import multiprocessing
+import os
 import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from src.run.checkpoints import read_checkpoint
 from src.sweep.ranking import rank
 from tests.command_line import Command, plan, rows_of, run_train, same_numbers, train_here
 
@@ -41,7 +46,34 @@ def same_sweep(sweep: Path, expected: Path) -> None:
     assert [run.name for _, run in rank(sweep).rows] == [run.name for _, run in rank(expected).rows]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.slow)])
+def kill_at_write(number: int) -> Callable[[], None]:
+    """Makes a command, or a worker of it, die within the write of so many files."""
+
+    def prepare() -> None:
+        sync, calls = os.fsync, itertools.count(1)
+
+        def fsync(descriptor: int) -> None:
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(descriptor)
+
+        os.fsync = fsync  # type: ignore[assignment]
+
+    return prepare
+
+
+def whole_files(output: Path) -> None:
+    """Assert that no file below `output` is a part of one, right after a kill."""
+    for path in output.rglob("*.*"):
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".ckpt":
+            read_checkpoint(path)
+        elif path.suffix in (".csv", ".md", ".yaml"):
+            assert path.read_text().endswith("\n")
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_sweeps_end_with_the_same_numbers(
     on_idx: tuple[str, ...], undisturbed: Path, tmp_path: Path, kills: int
 ) -> None:
@@ -51,16 +83,23 @@ def test_killed_sweeps_end_with_the_same_numbers(
         output = tmp_path / str(sweeps)
         sweeps += 1
         while True:
-            process = Command("train", *command(on_idx, output))
-            time.sleep(rand.uniform(0.2, 4.0))
-            if done < kills and not process.is_over():
-                number = rand.choice(SIGNALS)
-                process.send(number, to_group=rand.random() < 0.7)
+            if done < kills and rand.random() < 0.5:
+                process = Command(
+                    "train", *command(on_idx, output), prepare=kill_at_write(rand.randint(1, 40))
+                )
                 done += 1
+            else:
+                process = Command("train", *command(on_idx, output))
+                time.sleep(rand.uniform(0.1, 1.5))
+                if done < kills and not process.is_over():
+                    process.send(rand.choice(SIGNALS), to_group=rand.random() < 0.7)
+                    done += 1
             ended = process.end()
+            whole_files(output)
             if ended.status == 0:
                 break
-            assert ended.status in {-signal.SIGKILL, *(128 + number for number in SIGNALS)}, ended.err
+            # 1: a worker died
+            assert ended.status in {1, -signal.SIGKILL, *(128 + number for number in SIGNALS)}, ended.err
             assert "Traceback" not in ended.err
         same_sweep(output / "idx", undisturbed)
         shutil.rmtree(output)
