@@ -81,19 +81,15 @@ def one_line(results: dict[str, Any]) -> str:
 
 def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     quiet_lightning()
-    from src.run.checkpoints import repair_best  # late: torch and Lightning take seconds to import
-    from src.run.fit import fit_and_test, training_results
-    from src.run.recorder import FolderGone, Recorder
+    from src.run.fit import fit_and_test, training_results  # late: torch and Lightning take seconds to import
+    from src.run.recorder import Recorder
 
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}
     try:
-        repair_best(run.last, run.best)
         measured = fit_and_test(cfg, run, recorder, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
-    except FolderGone as error:  # nothing is written to where nobody expects it
-        return results_of(cfg, run, status="failed", cause=str(error))
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
             raise error.__context__ from None
@@ -101,6 +97,9 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
+        if not run.folder.is_dir():  # nothing is written to where nobody expects it
+            cause = f"the folder {run.folder} was deleted or moved while the run trained"
+            return results_of(cfg, run, status=status, cause=cause)
         if is_out_of_memory(error):
             cause = (
                 f"memory ran out in {recorder.stage}: {oom_hint(cfg)} ({str(error).splitlines()[0][:100]})"
