@@ -18,7 +18,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from src.config.validation import Overrides, config_errors
 from src.run import signals
 
 CONF = Path(__file__).parents[1] / "conf"
+OPTIONS_WITH_VALUE = {"--config-dir": "--config-dir", "-cd": "--config-dir", "--cfg": "--cfg", "-c": "--cfg"}
+LONGEST = 800  # letters of a line of an error: a value that is echoed in it may have any length
 logger = logging.getLogger(__name__)
 
 
@@ -65,24 +67,25 @@ def entry_point(
     def decorate(function: Callable[[DictConfig], int | None]) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
-            arguments = sys.argv[1:]
             with error_boundary(
                 f"Stopped; `python -m src.{config_name}` with the same settings does it again."
             ):
                 setup_logging()
                 ConfigStore.instance().store(name=config_name, node=schema)
-                options, overrides = split_arguments(arguments, positional, schema)
-                if "--help" in options or "-h" in options:
+                options, words = split_arguments(
+                    sys.argv[1:], OPTIONS_WITH_VALUE, ("--help", "-h", "--traceback")
+                )
+                if {"--help", "-h"} & {name for name, _ in options}:
                     sys.stdout.write(help_text(function.__doc__ or "", config_name, schema))
                     return
-                config_dirs = [Path(path) for path in options.get("--config-dir", [])]
+                config_dirs = [Path(value) for name, value in options if name == "--config-dir"]
                 with initialize_config_dir(str(CONF), job_name=config_name, version_base="1.3"):
-                    given = Overrides(overrides, config_name, config_dirs)
+                    given = Overrides(with_positional(words, positional), config_name, config_dirs)
                     accepted = given.check(multirun=False)
                     if given.errors:
                         raise InvalidCommand(given.errors)
                     cfg = compose(config_name, accepted)
-                if "--cfg" in options:
+                if "--cfg" in {name for name, _ in options}:
                     sys.stdout.write(OmegaConf.to_yaml(cfg))
                     return
                 if errors := config_errors(cfg):
@@ -115,13 +118,12 @@ def error_boundary(stopped: str) -> Iterator[None]:
             write_line(stopped)
             raise SystemExit(signals.status_of(error)) from None
         except (InvalidCommand, HydraException, OmegaConfBaseException) as error:
-            write_line(str(error))
+            write_line(shortened(str(error)))
             raise SystemExit(2) from None
         except Exception as error:
-            known = isinstance(error, UserError) or (
-                isinstance(error, OSError) and error.filename is not None
-            )
-            write_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
+            known = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
+            text = str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)"
+            write_line(shortened(text))
             if shows_traceback:
                 traceback.print_exc()
             raise SystemExit(1) from None
@@ -129,38 +131,53 @@ def error_boundary(stopped: str) -> Iterator[None]:
         signals.restore()
 
 
+def shortened(text: str) -> str:
+    """A message without the middle of its very long lines."""
+    half = LONGEST // 2
+    return "\n".join(
+        line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n")
+    )
+
+
 def split_arguments(
-    arguments: Sequence[str], positional: str | None = None, schema: type | None = None
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Options (`--config-dir X`, `--help`) with their values, and overrides; bare words go to `positional`.
+    arguments: Sequence[str], with_value: Mapping[str, str], flags: Sequence[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Options with their values (a flag's is empty), and all other words.
+
+    Args:
+        with_value: options that take a value, and their long names.
+        flags: options that take none.
 
     Raises:
-        InvalidCommand: a word that is neither.
+        InvalidCommand: there is no such option.
     """
-    options: dict[str, list[str]] = {}
-    overrides, words = [], []
+    options, words = [], []
     rest = iter(arguments)
     for argument in rest:
         name, _, value = argument.partition("=")
-        if name in ("--config-dir", "-cd", "--cfg", "-c"):
-            options.setdefault({"-cd": "--config-dir", "-c": "--cfg"}.get(name, name), []).append(
-                value or next(rest, "")
-            )
-        elif argument in ("--help", "-h", "--traceback"):
-            options[argument] = []
-        elif argument.startswith("-"):
-            raise InvalidCommand([f"{argument}: there is no such option; --help lists all settings"])
-        elif "=" in argument:
-            overrides.append(argument)
-        else:
+        if not argument.startswith("-"):
             words.append(argument)
-    if words and positional is None:
-        raise InvalidCommand([f"{word}: settings are given as key=value" for word in words])
-    if words:
-        quoted = ['"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words]
-        is_list = schema is not None and "list" in str(schema.__annotations__.get(str(positional)))
-        overrides.append(f"{positional}=" + (f"[{','.join(quoted)}]" if is_list else quoted[0]))
-    return options, overrides
+        elif name in with_value:
+            options.append((with_value[name], value or next(rest, "")))
+        elif name in flags:
+            options.append((argument, ""))
+        else:
+            raise InvalidCommand([f"{argument}: there is no such option; --help lists all settings"])
+    return options, words
+
+
+def with_positional(words: Sequence[str], positional: str | None = None) -> list[str]:
+    """Words as overrides; those without `=` are values of the setting `positional`.
+
+    Raises:
+        InvalidCommand: there is no such setting.
+    """
+    bare = [word for word in words if "=" not in word and not word.startswith("~")]
+    if bare and positional is None:
+        raise InvalidCommand([f"{word}: settings are given as key=value" for word in bare])
+    values = ['"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in bare]
+    value = values[0] if len(values) == 1 else f"[{','.join(values)}]"
+    return [word for word in words if word not in bare] + ([f"{positional}={value}"] if bare else [])
 
 
 def help_text(doc: str, config_name: str, *schemas: type) -> str:

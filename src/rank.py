@@ -28,8 +28,7 @@ class RankSettings:
 def main(cfg: DictConfig) -> None:
     """Rank the runs of a sweep by validation, from their files alone, and draw its plots."""
     from src.sweep import comparison
-    from src.sweep.conclusion import report
-    from src.sweep.ranking import markdown_table, rank
+    from src.sweep.ranking import markdown_table, rank, report
 
     folder = Path(cfg.folder).expanduser()
     report(folder, cfg.plots)

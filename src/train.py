@@ -20,10 +20,8 @@ if not __package__:  # python src/train.py
 
 from src.run import signals
 
-if __name__ == "__main__":
-    signals.exit_on_signal(
-        "Stopped before anything was done; the same command does it."
-    )  # until a run begins
+if __name__ == "__main__":  # until a run begins
+    signals.exit_on_signal("Stopped before anything was done; the same command does it.")
 
 sys.path.append(str(Path(__file__).parent / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
@@ -31,20 +29,12 @@ import hydra
 from omegaconf import DictConfig
 
 from src.config.settings import CaptionSettings, ClassifySettings, register
-from src.entry_point import (
-    CONF,
-    InvalidCommand,
-    error_boundary,
-    help_text,
-    logger,
-    setup_logging,
-)
+from src.entry_point import CONF, InvalidCommand, error_boundary, help_text, logger, setup_logging
 from src.run.job import EXIT, one_line, run_job
 from src.sweep.command import read_command
-from src.sweep.launcher import CheckedLauncher
-from src.sweep.plan import Plan, plan_of, preflight
+from src.sweep.plan import Plan, launched, plan_of, preflight
 
-_ran: list[Plan] = []  # in this process, for the exit status
+_plans: list[Plan] = []  # of this command, for its exit status
 _errors: list[Exception] = []
 
 
@@ -76,7 +66,7 @@ def train(plan: Plan) -> None:
     except KeyboardInterrupt:
         logger.info("Stopped after epoch %s; the same command carries on.", plan.run.epochs_done())
         raise
-    _ran.append(plan)
+    _plans.append(plan)
     logger.info("%s\nResults: %s", one_line(results), plan.run.folder)
 
 
@@ -98,9 +88,9 @@ def main() -> None:
 
 def conclude() -> int:
     """Rank the sweep or sweeps of this command; the exit status of its runs."""
-    plans = CheckedLauncher.launched or _ran
-    if CheckedLauncher.launched:
-        from src.sweep.conclusion import report  # late: imports matplotlib
+    plans = launched or _plans
+    if launched:
+        from src.sweep.ranking import report  # late: imports matplotlib
 
         for folder in dict.fromkeys(plan.run.folder.parent for plan in plans):
             report(folder)

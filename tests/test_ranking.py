@@ -15,9 +15,8 @@ from rich.console import Console
 
 from src.entry_point import UserError
 from src.sweep import comparison
-from src.sweep.conclusion import report
 from src.sweep.plots import draw
-from src.sweep.ranking import Ranking, rank, show, to_csv, to_markdown
+from src.sweep.ranking import Ranking, rank, report, show, to_csv, to_markdown
 from tests.command_line import run
 from tests.sweep_folders import TABLE_2, make_caption_run, make_run, make_table_2
 
@@ -188,7 +187,7 @@ def test_the_command(table_2: Path) -> None:
 
 
 def test_the_ranking_is_written_before_it_is_printed(table_2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.sweep.conclusion.show", lambda ranking: 1 / 0)
+    monkeypatch.setattr("src.sweep.ranking.show", lambda ranking: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report(table_2)
     assert (table_2 / "ranking.csv").exists()

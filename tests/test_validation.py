@@ -38,6 +38,8 @@ def errors_of(*arguments: str) -> list[str]:
         ("seed=4294967296", "must be at least 0 and at most 4294967295"),
         ("threads=two", "must be a whole number or null"),
         ("force=perhaps", "must be true or false"),
+        ("force=3", "must be true or false"),
+        ("epochs=" + "9" * 3000, "must be at least 1 and at most 1000000"),
         ("label_smoothing=" + "9" * 400, "must be a number"),
         ("optimizer=sdg", "must be one of adam, adamw, sgd; did you mean 'sgd'?"),
         ("augment=rotate", "must be one of none, flip, flip_crop"),
@@ -73,11 +75,20 @@ def test_all_errors_are_named_at_once_in_one_message_and_nothing_is_written(tmp_
         "  dropout=abc: must be a number",
         "  lr=-1: must be above 0",
         "  label_smoothing=nan: must be at least 0 and below 1",
-        "  epochs=0: must be at least 1",
+        "  epochs=0: must be at least 1 and at most 1000000",
         "  sede=1: there is no setting 'sede'; did you mean 'seed'?",
         "  accelerator=x: must be one of auto, cpu, gpu, cuda, mps",
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_value_of_any_length_makes_a_short_message(tmp_path: Path) -> None:
+    for argument in ("epochs=" + "9" * 3000, "lr=" + "7" * 5000):
+        ended = run_train(argument, f"output_dir={tmp_path}")
+        assert (ended.status, len(ended.err) < 1000) == (2, True)
+        assert argument[:60] in ended.err
+    refused = run("rank", "some folder", "plots=3")
+    assert (refused.status, "plots=3: must be true or false" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize(

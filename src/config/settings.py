@@ -1,8 +1,8 @@
-"""The settings of `python -m src.train`: types, ranges and meanings. The values stand in `conf/`.
+"""Settings: what a setting is, and those of `python -m src.train` with types, ranges and meanings.
 
-Settings that affect a run's results make up its fingerprint: it is compared before a run is resumed or taken for
-done, and shows in the run folder's name where it departs from the recipe. Dictionaries are open: they hold a
-`_target_` with its arguments, or options of L.Trainer, and are checked against the signature.
+The values stand in `conf/`. Settings that affect a run's results make up its fingerprint: it is compared before a run
+is resumed or taken for done, and shows in the run folder's name where it departs from the recipe. Dictionaries are
+open: they hold a `_target_` with its arguments, or options of L.Trainer, and are checked against the signature.
 """
 
 from __future__ import annotations
@@ -16,6 +16,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from src.config.overrides import range_error
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+AUGMENTATIONS = ("none", "flip", "flip_crop")
+# Options of L.Trainer that change no numbers.
+SILENT_TRAINER_OPTIONS = (
+    *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
+    *("enable_progress_bar", "enable_model_summary", "deterministic", "barebones"),
+)
+MOST_EXAMPLES = 10**9
 
 
 def setting(
@@ -70,93 +80,63 @@ def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses
             yield f"{prefix}{item.name}", item
 
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
-AUGMENTATIONS = ("none", "flip", "flip_crop")
-# Options of L.Trainer that change no numbers.
-SILENT_TRAINER_OPTIONS = (
-    *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
-    *("enable_progress_bar", "enable_model_summary", "deterministic", "barebones"),
-)
-
-
 @dataclass
 class Settings:
     """What every task has in common."""
 
-    task: str = setting("what is trained", group="what", choices=("classify", "caption"))
-    choices: dict[str, Any] = setting("groups' choices, filled in", default={}, group="what")
-    name: str = setting("folder under output_dir that the runs go to", group="output", affects_results=False)
+    task: str = setting("what is trained", choices=("classify", "caption"))
+    choices: dict[str, Any] = setting("groups' choices, filled in", default={})
+    name: str = setting("folder under output_dir that the runs go to", affects_results=False)
     data: dict[str, Any] = setting(
-        "data set: data=NAME or data._target_", default={}, group="data", affects_results=("root",)
+        "data set: data=NAME or data._target_", default={}, affects_results=("root",)
     )
 
-    lr: float = setting("learning rate", group="training", above=0)
-    dropout: float = setting("probability that dropout zeroes a unit", group="training", at_least=0, below=1)
-    epochs: int = setting("passes over the training examples", group="training", at_least=1)
-    batch_size: int = setting("examples an optimizer step", group="training", at_least=1)
-    seed: int = setting(
-        "seed of weights, order, dropout; 0 is a seed", group="training", at_least=0, at_most=2**32 - 1
-    )
-    optimizer: dict[str, Any] = setting(
-        "optimizer=sgd|adam|adamw, or optimizer._target_", group="training", default={}
-    )
+    lr: float = setting("learning rate", above=0)
+    dropout: float = setting("probability that dropout zeroes a unit", at_least=0, below=1)
+    epochs: int = setting("passes over the training examples", at_least=1, at_most=1_000_000)
+    batch_size: int = setting("examples an optimizer step", at_least=1, at_most=1_000_000)
+    seed: int = setting("seed of weights, order, dropout; 0 is a seed", at_least=0, at_most=2**32 - 1)
+    optimizer: dict[str, Any] = setting("optimizer=sgd|adam|adamw, or optimizer._target_", default={})
     schedule: dict[str, Any] = setting(
-        "of the learning rate: schedule=constant|cosine|onecycle|step|plateau, or _target_",
-        group="training",
-        default={},
+        "of the learning rate: schedule=constant|cosine|onecycle|step|plateau, or _target_", default={}
     )
     label_smoothing: float = setting(
-        "probability given to all classes or words alike", group="training", default=0.0, at_least=0, below=1
+        "probability given to all classes or words alike", default=0.0, at_least=0, below=1
     )
-    precision: str = setting(
-        "number format of the computation, as Lightning names it", group="training", choices=PRECISIONS
-    )
-    callbacks: dict[str, Any] = setting(
-        "Lightning callbacks: callbacks=early_stopping|ema", group="training", default={}
-    )
+    precision: str = setting("number format of the computation, as Lightning names it", choices=PRECISIONS)
+    callbacks: dict[str, Any] = setting("Lightning callbacks: callbacks=early_stopping|ema", default={})
     trainer: dict[str, Any] = setting(
-        "any option of L.Trainer", group="training", default={}, affects_results=SILENT_TRAINER_OPTIONS
+        "any option of L.Trainer", default={}, affects_results=SILENT_TRAINER_OPTIONS
     )
     limit_train: int | None = setting(
-        "train on that many examples only (null: all)", group="limits", at_least=1
+        "train on that many examples only (null: all)", at_least=1, at_most=MOST_EXAMPLES
     )
-    limit_val: int | None = setting("validate on that many images only", group="limits", at_least=1)
-    limit_test: int | None = setting("test on that many images only", group="limits", at_least=1)
+    limit_val: int | None = setting("validate on that many images only", at_least=1, at_most=MOST_EXAMPLES)
+    limit_test: int | None = setting("test on that many images only", at_least=1, at_most=MOST_EXAMPLES)
 
     accelerator: str = setting(
-        "where to compute; auto takes a GPU if there is one",
-        group="hardware",
-        choices=ACCELERATORS,
-        affects_results=False,
+        "where to compute; auto takes a GPU if there is one", choices=ACCELERATORS, affects_results=False
     )
     threads: int | None = setting(
         "CPU threads of a run (null: 1 for a sweep's worker or small batches, else all)",
-        group="hardware",
         at_least=1,
+        at_most=1024,
         affects_results=False,
     )
     workers: int | None = setting(
         "runs at once in a sweep (null: one a core, or one a GPU)",
-        group="hardware",
         at_least=1,
+        at_most=1024,
         affects_results=False,
     )
-    fast: bool = setting(
-        "use fast paths where they apply", group="hardware", default=True, affects_results=False
-    )
+    fast: bool = setting("use fast paths where they apply", default=True, affects_results=False)
 
     logger: dict[str, Any] = setting(
-        "Lightning loggers: logger=tensorboard|csv|wandb|mlflow",
-        group="output",
-        default={},
-        affects_results=False,
+        "Lightning loggers: logger=tensorboard|csv|wandb|mlflow", default={}, affects_results=False
     )
-    output_dir: str = setting(
-        "folder that holds all results", group="output", affects_results=False, path=True
-    )
-    force: bool = setting("empty a run's folder and start afresh", group="output", affects_results=False)
-    progress: bool = setting("show progress bars on a terminal", group="output", affects_results=False)
+    output_dir: str = setting("folder that holds all results", affects_results=False, path=True)
+    force: bool = setting("empty a run's folder and start afresh", affects_results=False)
+    progress: bool = setting("show progress bars on a terminal", affects_results=False)
 
 
 @dataclass
@@ -164,9 +144,9 @@ class ClassifySettings(Settings):
     """The classifier's own settings."""
 
     network: dict[str, Any] = setting(
-        "network=NAME, or network._target_ with its arguments", group="training", default={}
+        "network=NAME, or network._target_ with its arguments", group="task=classify", default={}
     )
-    augment: str = setting("random changes of training images", group="training", choices=AUGMENTATIONS)
+    augment: str = setting("random changes of training images", group="task=classify", choices=AUGMENTATIONS)
 
 
 @dataclass
@@ -176,7 +156,7 @@ class ImageSettings:
     range: str = setting(
         "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
         "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
-        group="data",
+        group="task=caption",
         check=range_error,
     )
 
@@ -187,31 +167,37 @@ class CaptionSettings(Settings):
 
     images: ImageSettings = dataclasses.field(default_factory=ImageSettings)
     encoder: dict[str, Any] = setting(
-        "encoder=NAME with its arguments", group="captions", default={}, affects_results=("cache",)
+        "encoder=NAME with its arguments", group="task=caption", default={}, affects_results=("cache",)
     )
     decoder: dict[str, Any] = setting(
-        "decoder=lstm|attention|transformer, or decoder._target_", group="captions", default={}
+        "decoder=lstm|attention|transformer, or decoder._target_", group="task=caption", default={}
     )
     sampling: float = setting(
         "scheduled sampling: probability, in the last epoch, that a word is the model's own; rises from 0",
-        group="captions",
+        group="task=caption",
         at_least=0,
         at_most=1,
     )
     attention_penalty: float = setting(
-        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)", group="captions", at_least=0
+        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)",
+        group="task=caption",
+        at_least=0,
     )
-    beam: int = setting("beams of the test captions; 1 is greedy", group="decoding", at_least=1, at_most=50)
+    beam: int = setting(
+        "beams of the test captions; 1 is greedy", group="task=caption", at_least=1, at_most=50
+    )
     compare_beam: int | None = setting(
-        "report the test with as many beams, too (null: no)", group="decoding", at_least=1, at_most=50
+        "report the test with as many beams, too (null: no)", group="task=caption", at_least=1, at_most=50
     )
-    max_words: int = setting("longest caption, its end included", group="decoding", at_least=1, at_most=200)
+    max_words: int = setting(
+        "longest caption, its end included", group="task=caption", at_least=1, at_most=200
+    )
     length_penalty: float = setting(
-        "beams are compared by score / length ** length_penalty", group="decoding", at_least=0, at_most=5
+        "beams are compared by score / length ** length_penalty", group="task=caption", at_least=0, at_most=5
     )
     gallery: list[str] = setting(
         "test images for the gallery's picture ([]: six, evenly spaced)",
-        group="output",
+        group="task=caption",
         default=[],
         affects_results=False,
     )

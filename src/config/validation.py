@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import operator
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -112,9 +113,8 @@ class Overrides:
         return accepted
 
     def _is_list(self, key: str) -> bool:
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(self.bases[0], parent) if parent else self.bases[0]
-        return typing.get_origin(_annotation(node, name)) is list
+        holder, name = _holder(self.bases[0], key)
+        return typing.get_origin(_declared(holder, name)[0]) is list
 
     def _refuse_repeated(self) -> None:
         given: dict[str, str] = {}
@@ -189,32 +189,32 @@ def _text(value: Any) -> str:
 
 def _value_error(base: DictConfig, key: str, value: Any) -> str | None:
     """Why the configuration takes no such value for this key; ranges are checked once all is composed."""
-    parent_key, _, name = key.rpartition(".")
-    parent = OmegaConf.select(base, parent_key, default=None) if parent_key else base
-    is_open = isinstance(parent, DictConfig) and OmegaConf.get_type(parent) is dict and parent is not base
-    is_open = is_open or (parent is None and _has_open_ancestor(base, parent_key))
-    if not is_open and not (isinstance(parent, DictConfig) and name in parent.keys()):  # noqa: SIM118  `in` leaves out missing values
-        known = list(_leaves(base))
-        return f"{key}={_text(value)}: there is no setting {key!r}{nearest(key, known)}"
+    holder, name = _holder(base, key)
+    is_open = holder is not base and OmegaConf.get_type(holder) is dict
+    if not is_open and name not in holder.keys():  # noqa: SIM118  `in` leaves out missing values
+        return f"{key}={_text(value)}: there is no setting {key!r}{nearest(key, list(_leaves(base)))}"
     if isinstance(value, str) and "${" in value:
         return None  # refers to others: known when they are
+    kind, metadata = _declared(holder, name)
     config = base.copy()
     try:
+        if bool in (kind, *typing.get_args(kind)) and isinstance(value, int) and not isinstance(value, bool):
+            raise ValueError("OmegaConf takes any number for true or false")
         OmegaConf.update(config, key, value, force_add=is_open)
     except (OmegaConfBaseException, ValueError, OverflowError):
-        kind = type_name(_annotation(parent, name))
-        return f"{key}={_text(value)}: must be {kind}"
-    error = range_error(_metadata(parent, name), OmegaConf.select(config, key))
+        return f"{key}={_text(value)}: must be {type_name(kind)}"
+    error = range_error(metadata, OmegaConf.select(config, key))
     return f"{key}={_text(value)}: {error}" if error else None
 
 
-def _has_open_ancestor(base: DictConfig, key: str) -> bool:
-    while key:
-        key = key.rpartition(".")[0]
-        node = OmegaConf.select(base, key, default=None) if key else None
-        if isinstance(node, DictConfig):
-            return OmegaConf.get_type(node) is dict
-    return False
+def _holder(base: DictConfig, key: str) -> tuple[DictConfig, str]:
+    """The nearest node that there is above a key, and the rest of the key inside it."""
+    parent = key.rpartition(".")[0]
+    while parent:
+        if isinstance(node := OmegaConf.select(base, parent, default=None), DictConfig):
+            return node, key[len(parent) + 1 :]
+        parent = parent.rpartition(".")[0]
+    return base, key
 
 
 def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -227,15 +227,13 @@ def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _leaves(node, f"{prefix}{key}.")
 
 
-def _annotation(parent: Any, name: str) -> Any:
-    schema = OmegaConf.get_type(parent) if isinstance(parent, DictConfig) else None
-    return typing.get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
-
-
-def _metadata(parent: Any, name: str) -> typing.Mapping[str, Any]:
-    schema = OmegaConf.get_type(parent) if isinstance(parent, DictConfig) else None
-    fields = dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ()
-    return next((item.metadata for item in fields if item.name == name), {})
+def _declared(holder: DictConfig, name: str) -> tuple[Any, typing.Mapping[str, Any]]:
+    """The type of a setting in its schema and its `setting`'s metadata; None and nothing where it has no schema."""
+    schema = OmegaConf.get_type(holder)
+    for item in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
+        if item.name == name:
+            return typing.get_type_hints(schema)[name], item.metadata
+    return None, {}
 
 
 def type_name(kind: Any) -> str:
@@ -256,14 +254,9 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
         return f"must be one of {', '.join(choices)}{nearest(value, choices)}"
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    holds = {
-        "at_least": lambda bound: value >= bound,
-        "above": lambda bound: value > bound,
-        "at_most": lambda bound: value <= bound,
-        "below": lambda bound: value < bound,
-    }
-    if abs(value) < float("inf") and all(holds[kind](bound) for kind, bound in bounds.items()):  # a NaN fails
-        return None
+    holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
+    if abs(value) < float("inf") and all(holds[kind](value, bound) for kind, bound in bounds.items()):
+        return None  # of a NaN nothing holds
     limits = [f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items()]
     return f"must be {' and '.join(limits) or 'a finite number'}"
 

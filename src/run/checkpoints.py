@@ -18,7 +18,6 @@ from lightning.fabric.plugins import CheckpointIO
 
 from src.files import write_atomically
 
-SET_ASIDE = "set_aside.ckpt"  # a last.ckpt that cannot be gone on from, for whoever can use its weights
 logger = logging.getLogger(__name__)
 
 
@@ -55,9 +54,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
                 raise DamagedCheckpoint(f"the checkpoint {path} unpacks to more than its size: it is refused")
             damaged = archive.testzip()
         if damaged is not None:
-            raise DamagedCheckpoint(
-                f"the checkpoint {path} is damaged: the CRC of its record {damaged} is wrong"
-            )
+            raise DamagedCheckpoint(f"the checkpoint {path} is damaged: the CRC of {damaged} is wrong")
         content = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except (DamagedCheckpoint, MemoryError):
         raise
@@ -70,48 +67,37 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     return content
 
 
-def repair_best(last: Path, best: Path) -> None:
-    """See to it that a run that goes on from `last` has the weights of its best epoch so far at its end.
+def resume_point(last: Path, best: Path) -> Path | None:
+    """The checkpoint to go on from, with the other one beside it; None to train from the start.
 
-    Where best.ckpt is damaged or gone, they are those of `last` if its epoch is the best one. Otherwise only
-    training again gives them: `last` is set aside. A damaged `last` is not looked into.
+    A damaged `last` is made again from `best`. A damaged `best` is made again from `last` where that holds the best
+    epoch; otherwise only training again gives its weights.
     """
-    try:
-        recorded = read_checkpoint(last)["callbacks"]["Recorder"]
-        epochs, best_epoch = len(recorded["rows"]), int(recorded["best"]["epoch"])
-    except (FileNotFoundError, DamagedCheckpoint, LookupError, TypeError):
-        return
-    try:
-        read_checkpoint(best)
-    except (FileNotFoundError, DamagedCheckpoint) as error:
-        if best_epoch == epochs:
-            logger.info("%s; it is made again from %s, whose epoch %s is the best", error, last.name, epochs)
-            write_atomically(best, last.read_bytes())
-            return
-        aside = last.with_name(SET_ASIDE)
-        logger.info(
-            "%s; no other file holds the weights of the best epoch so far, %s: training begins from the start "
-            "(%s, of epoch %s, is kept as %s)",
-            *(error, best_epoch, last.name, epochs, aside.name),
-        )
-        last.replace(aside)
-        best.unlink(missing_ok=True)
+    there = {path: _whole(path) for path in (last, best)}
+    if there[last] is None and there[best] is None:
+        return None
+    if there[last] is None:
+        write_atomically(last, best.read_bytes())
+    elif there[best] is None:
+        recorded = there[last]["callbacks"]["Recorder"]  # type: ignore[index]
+        if recorded["best"]["epoch"] != len(recorded["rows"]):
+            logger.info(
+                "nothing else holds the weights of the best epoch so far: training begins from the start"
+            )
+            last.unlink()
+            return None
+        write_atomically(best, last.read_bytes())
+    return last
 
 
-def latest_checkpoint(last: Path, best: Path) -> str | None:
-    """The newest checkpoint that is whole, as `last`: the best epoch's where it is damaged; None for none."""
-    for path in (last, best):
-        try:
-            read_checkpoint(path)
-        except FileNotFoundError:
-            continue
-        except DamagedCheckpoint as error:
-            logger.info("%s; going on from an earlier state", error)
-            continue
-        if path == best:
-            write_atomically(last, best.read_bytes())  # also where no epoch is left to write it again
-        return str(last)
-    return None
+def _whole(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_checkpoint(path)
+    except FileNotFoundError:
+        return None
+    except DamagedCheckpoint as error:
+        logger.info("%s; going on without it", error)
+        return None
 
 
 class SafeCheckpointIO(CheckpointIO):

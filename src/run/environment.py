@@ -78,10 +78,8 @@ def _quotas(root: Path) -> Iterator[float]:
         place = Path(group.lstrip("/"))
         # In a container the path may be the host's, while the mount already is the container's own group.
         for folder in {mount / inner for mount in mounts for inner in (place, *place.parents)}:
-            quota = _words(folder / "cpu.max") or [
-                *_words(folder / "cpu.cfs_quota_us"),
-                *_words(folder / "cpu.cfs_period_us"),
-            ]
+            old = (*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us"))
+            quota = _words(folder / "cpu.max") or old
             if len(quota) == 2 and quota[0] not in ("max", "-1"):
                 yield int(quota[0]) / int(quota[1])
 
@@ -108,8 +106,8 @@ def gpu_count(accelerator: str) -> int:
     """How many runs can have a GPU of their own; 0 on the CPU."""
     import torch
 
-    device = device_of(accelerator)
-    return torch.cuda.device_count() if device.type == "cuda" else int(device.type == "mps")
+    kind = device_of(accelerator).type
+    return torch.cuda.device_count() if kind == "cuda" else int(kind == "mps")
 
 
 def device_name(device: torch.device) -> str:
@@ -121,29 +119,22 @@ def device_name(device: torch.device) -> str:
 
 def device_error(accelerator: str, precision: str = "32-true") -> str | None:
     """Why this machine cannot compute on `accelerator` in `precision`, or None."""
+    import torch
+
     device = device_of(accelerator)
     if accelerator not in ("auto", "cpu") and device.type == "cpu":
         return (
             f"accelerator={accelerator}: torch finds none on this machine; accelerator=cpu works everywhere"
         )
-    instead = None
     if precision == "16-mixed" and device.type != "cuda":
         instead = "bf16-mixed"  # which Lightning would take in silence on a CPU
-    elif (precision.startswith("bf16") and not _has_bf16(device)) or (
-        precision == "64-true" and device.type == "mps"
-    ):
+    elif precision == "64-true" and device.type == "mps":
         instead = "32-true"
-    if instead is None:
+    elif precision.startswith("bf16") and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        instead = "32-true"  # the GPU would only emulate it
+    else:
         return None
     return f"precision={precision}: {device_name(device)} cannot compute in it; take precision={instead}"
-
-
-def _has_bf16(device: torch.device) -> bool:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type != "mps" or torch.backends.mps.is_macos_or_newer(14, 0)
 
 
 SOURCES = Path(__file__).parents[1]
@@ -171,16 +162,16 @@ def source_digest() -> str:
 
 
 def _commit() -> tuple[str | None, bool]:
-    git = ["git", "-C", str(SOURCES.parent)]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(SOURCES.parent), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, **options).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], check=True, **options
-        ).stdout
+        return git("rev-parse", "--short=12", "HEAD"), bool(
+            git("status", "--porcelain", "--untracked-files=no")
+        )
     except (OSError, subprocess.SubprocessError):
         return None, False
-    return head, bool(changes.strip())
 
 
 def processor() -> str:

@@ -15,8 +15,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from src.build import build, complete
-from src.run.checkpoints import SafeCheckpointIO, latest_checkpoint, read_checkpoint
+from src.build import build, complete, signature_errors
+from src.run.checkpoints import SafeCheckpointIO, read_checkpoint, resume_point
 from src.run.environment import device_name, device_of
 from src.run.folder import Run
 from src.run.recorder import Recorder, plain_numbers
@@ -70,7 +70,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         if not isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(run.fingerprint)
     module = implementation.build_module(cfg, data, trainer)
-    resume = latest_checkpoint(run.last, run.best)
+    resume = resume_point(run.last, run.best)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
 
     test_last = _test(trainer, module, data)
@@ -117,8 +117,6 @@ def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
 
 def trainer_errors(cfg: DictConfig) -> list[str]:
     """Options `trainer.*` that L.Trainer does not take, or that are settings of another name here."""
-    from src.build import signature_errors
-
     given = {str(name): value for name, value in cfg.trainer.items()}
     own = [f"trainer.{name}: is set by the run itself" for name in given if name in OWN]
     # L.Trainer's own signature hides behind a decorator.
@@ -175,7 +173,7 @@ class RunBar(Callback):
 
     def __init__(self, name: str, monitor: str) -> None:
         self.name, self.monitor = name, monitor
-        self.bar: tqdm | None = None
+        self.bar = tqdm(disable=True)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         batches = int(trainer.num_training_batches)
@@ -188,16 +186,12 @@ class RunBar(Callback):
         )
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        if self.bar is not None:
-            self.bar.update()
+        self.bar.update()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.bar is not None:
-            value = float(trainer.callback_metrics[self.monitor])
-            self.bar.set_postfix_str(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {self.monitor} {value:.4f}"
-            )
+        value = float(trainer.callback_metrics[self.monitor])
+        epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.bar.set_postfix_str(f"epoch {epochs}, {self.monitor} {value:.4f}")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()

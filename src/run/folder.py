@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from src.config.overrides import rounded
 from src.entry_point import UserError
@@ -109,8 +108,6 @@ class Run:
         """config.yaml; None where there is none that can be read."""
         try:
             found = OmegaConf.load(self.config_file)
-        except (OSError, OmegaConfBaseException, ValueError):
-            return None
         except Exception:  # a YAML parser given damaged bytes raises nearly anything
             return None
         return found if isinstance(found, DictConfig) else None

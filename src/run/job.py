@@ -63,7 +63,7 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
         except RunMismatch as error:  # of another command, since this one was checked
             return results_of(cfg, run, status="failed", cause=str(error))
         except OSError as error:  # a full disk, a folder that cannot be written
-            return record_failure(cfg, run, f"its folder cannot be used: {error}")
+            return _record_failure(cfg, run, f"its folder cannot be used: {error}")
         return _train(cfg, run, show_bar)
 
 
@@ -81,19 +81,15 @@ def one_line(results: dict[str, Any]) -> str:
 
 def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     quiet_lightning()
-    from src.run.checkpoints import repair_best  # late: torch and Lightning take seconds to import
-    from src.run.fit import fit_and_test, training_results
-    from src.run.recorder import FolderGone, Recorder
+    from src.run.fit import fit_and_test, training_results  # late: torch and Lightning take seconds to import
+    from src.run.recorder import Recorder
 
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}
     try:
-        repair_best(run.last, run.best)
         measured = fit_and_test(cfg, run, recorder, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
-    except FolderGone as error:  # nothing is written to where nobody expects it
-        return results_of(cfg, run, status="failed", cause=str(error))
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
             raise error.__context__ from None
@@ -101,6 +97,9 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
+        if not run.folder.is_dir():  # nothing is written to where nobody expects it
+            cause = f"the folder {run.folder} was deleted or moved while the run trained"
+            return results_of(cfg, run, status=status, cause=cause)
         if is_out_of_memory(error):
             cause = (
                 f"memory ran out in {recorder.stage}: {oom_hint(cfg)} ({str(error).splitlines()[0][:100]})"
@@ -134,23 +133,30 @@ def oom_hint(cfg: DictConfig) -> str:
     )
 
 
-def record_death(cfg: DictConfig, run: Run, exit_code: int) -> dict[str, Any]:
-    """Record a run whose process ended without a word of its own; returns its results."""
-    cause = f"its process ended with status {exit_code}"
+def cause_of_death(cfg: DictConfig, exit_code: int) -> str:
+    """Why a run's process ended without a word of its own."""
     number = -exit_code if exit_code < 0 else exit_code - 128
-    if number in set(signal.Signals):
-        cause = f"its process was ended by {signal.Signals(number).name}"
-        if number == signal.SIGKILL:
-            cause += f", as it is when the machine's memory runs out: {oom_hint(cfg)}"
-    try:
-        with FileLock(run.lock_file, timeout=0):
-            return record_failure(cfg, run, cause)
-    except (OSError, Timeout):  # another process is at work on it, or the folder is gone
-        return results_of(cfg, run, status="failed", cause=cause)
+    if number not in set(signal.Signals):
+        return f"its process ended with status {exit_code}"
+    hint = (
+        f", as it is when the machine's memory runs out: {oom_hint(cfg)}" if number == signal.SIGKILL else ""
+    )
+    return f"its process was ended by {signal.Signals(number).name}{hint}"
 
 
 def record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
-    """Record a run that did not begin or left no word, in its folder where that can be written."""
+    """Record a run that left no results; not where its folder is another command's, or another process's, by now."""
+    if mismatch := run.mismatch():
+        return results_of(cfg, run, status="failed", cause=mismatch)
+    try:
+        run.lock_file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(run.lock_file, timeout=0):
+            return _record_failure(cfg, run, cause)
+    except (OSError, Timeout):
+        return results_of(cfg, run, status="failed", cause=cause)
+
+
+def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
     results = results_of(cfg, run, status="failed", cause=cause)
     try:
         if not run.config_file.exists():  # by which the ranking knows a run's folder

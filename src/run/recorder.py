@@ -25,10 +25,6 @@ from src.tasks import Task
 READ_EVERY = 50  # batches between two looks at the losses: each look makes a GPU wait
 
 
-class FolderGone(RuntimeError):
-    """A run's folder was deleted or moved while it trained."""
-
-
 class Recorder(Checkpoint):
     """Writes a run's files at the end of each epoch, and takes them up again on resume.
 
@@ -141,7 +137,7 @@ class Recorder(Checkpoint):
         if not math.isfinite(row["val_loss"]):
             raise Diverged(f"the validation loss became {row['val_loss']}", epoch, trainer.global_step)
         if not self.run.folder.is_dir():  # the files of the epoch would make a folder anew
-            raise FolderGone(f"the folder {self.run.folder} was deleted or moved while the run trained")
+            raise FileNotFoundError(self.run.folder)
         self.rows.append(row)
         self.stopped = trainer.should_stop
         with signals.defer():  # an epoch that is trained is saved before a signal ends the process

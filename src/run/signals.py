@@ -48,16 +48,15 @@ _pending_since = 0.0
 _deferred = 0
 
 
-def install_signal_handlers(signals: tuple[int, ...] = SIGNALS) -> None:
-    """From now on each of `signals` raises `Stop`, but for one that is ignored (nohup, a shell's background).
+def install_signal_handlers() -> None:
+    """From now on each signal raises `Stop`, but for one that is ignored (nohup, a shell's background).
 
     Call it in the main thread.
     """
-    for number in signals:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
-    if sys.unraisablehook is not _on_unraisable:
-        sys.unraisablehook = _on_unraisable
+    sys.unraisablehook = _on_unraisable
 
 
 def exit_on_signal(words: str) -> None:
@@ -68,7 +67,8 @@ def exit_on_signal(words: str) -> None:
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        _write(words)
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
         os._exit(128 + number)
 
     for number in SIGNALS:
@@ -140,11 +140,6 @@ def _on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     again = threading.Timer(0.05, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
-
-
-def _write(words: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # the terminal is gone
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
 
 
 def reset() -> None:

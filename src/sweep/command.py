@@ -7,27 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from src.config.overrides import with_listed_ranges
 from src.config.validation import Overrides
-from src.entry_point import CONF, InvalidCommand
-from src.sweep.launcher import BASIC_SWEEPER
+from src.entry_point import CONF, OPTIONS_WITH_VALUE, InvalidCommand, split_arguments, with_positional
 
-FLAGS = ("--multirun", "-m", "--traceback")
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 ONLY_ASKS = ("--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc", "--run", "-r")
-WITH_VALUE = (
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--package",
-    "-p",
-    "--cfg",
-    "-c",
-)
+FLAGS = ("--multirun", "-m", "--traceback", *ONLY_ASKS)
+WITH_VALUE = {
+    **OPTIONS_WITH_VALUE,
+    **{name: name for name in ("--config-path", "-cp", "--config-name", "-cn", "--package", "-p")},
+}
 
 # Where runs go is the project's to say (src/run/folder.py); False of `chdir` is what None means.
 FIXED = {
@@ -45,27 +39,12 @@ def read_command(arguments: Sequence[str]) -> list[str]:
     Raises:
         InvalidCommand: naming every error; nothing was run.
     """
-    options: list[str] = []
-    overrides: list[str] = []
-    config_dirs: list[Path] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name, _, value = argument.partition("=")
-        if not argument.startswith("-"):
-            overrides.append(argument)
-        elif name in WITH_VALUE:
-            value = value or next(rest, "")
-            options += [name, value]
-            config_dirs += [Path(value)] if name in ("--config-dir", "-cd") else []
-        elif argument in (*FLAGS, *ONLY_ASKS) or name in ONLY_ASKS:
-            options += [argument] if argument != "--traceback" else []
-        else:
-            raise InvalidCommand([f"{argument}: there is no such option; --help lists all settings"])
+    given_options, words = split_arguments(arguments, WITH_VALUE, FLAGS)
+    options = [text for option in given_options for text in option if text not in ("", "--traceback")]
     if set(options) & set(ONLY_ASKS):
-        return [*options, *overrides]
-    words = [text for text in overrides if "=" not in text and not text.startswith("~")]
-    if words:
-        raise InvalidCommand([f"{word}: settings are given as key=value" for word in words])
+        return [*options, *words]
+    overrides = with_positional(words)
+    config_dirs = [Path(value) for name, value in given_options if name == "--config-dir"]
     with initialize_config_dir(str(CONF), job_name="train", version_base="1.3"):
         given = Overrides(with_own_targets(overrides), "train", config_dirs)
         nodes = [base.hydra for base in given.bases]
@@ -121,3 +100,20 @@ def _with_decoder(text: str) -> str:
     names = {"true": "attention", "false": "lstm"}
     known = [names.get(value.strip().lower()) for value in values.split(",")]
     return f"decoder={','.join(map(str, known))}" if key == "attention" and all(known) else text
+
+
+class Planning(Callback):
+    """Puts every launcher behind our checks, and lists ranges before Hydra adds them up (`conf/train.yaml`)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Change the composed configuration in place."""
+        from src.sweep.launcher import as_plugin, checked  # late: a single run needs none
+
+        with open_dict(config):
+            config.hydra.launcher = checked(config.hydra.launcher)
+            config.hydra.sweeper = as_plugin(config.hydra.sweeper)
+            if config.hydra.sweeper["_target_"] == BASIC_SWEEPER:
+                asked = config.hydra.overrides.task
+                config.hydra.overrides.task = [with_listed_ranges(argument) for argument in asked]
+                for key, values in (config.hydra.sweeper.params or {}).items():
+                    config.hydra.sweeper.params[key] = with_listed_ranges(f"{key}={values}").partition("=")[2]

@@ -1,38 +1,38 @@
 """What all launchers have in common: a sweep's jobs are planned and checked before the first one runs.
 
-The command's exit status and ranking come from the folders of the planned runs, whoever ran them.
+The command's exit status and ranking come from the folders of the planned runs, whoever ran them. A launcher of the
+project is a `CheckedLauncher` and a file in `conf/hydra/launcher/` that names it; any other one is put behind the
+same checks (`OtherLauncher`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.config.overrides import with_listed_ranges
 from src.entry_point import InvalidCommand
 from src.run import signals
-from src.run.job import record_failure
-from src.sweep.plan import Plan, folder_error, plan_of, preflight
+from src.run.job import one_line, record_failure
+from src.sweep.plan import Plan, folder_error, launched, plan_of, preflight
 
-OURS = "hydra_plugins.report_"
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 logger = logging.getLogger(__name__)
 
 
 class CheckedLauncher(Launcher):
     """Takes the jobs of a multirun, returns each one's validation metric."""
 
-    launched: ClassVar[list[Plan]] = []  # in this process, for the command's exit status and ranking
+    launched: ClassVar[list[Plan]] = launched
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
@@ -40,22 +40,37 @@ class CheckedLauncher(Launcher):
             raise InvalidCommand([error])
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Check all jobs, then run them.
+        """Check all jobs, then run those that are not finished.
 
         Raises:
-            InvalidCommand: naming every error, before any job ran; see `run`.
+            InvalidCommand: naming every error, before any job ran.
+            KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on.
         """
         loader = self.hydra_context.config_loader
         plans = [plan_of(loader.load_sweep_config(self.config, list(job))) for job in job_overrides]
+        waiting = [place for place, plan in enumerate(plans) if not plan.is_done()]
+        self.total, self.ended = len(plans), len(plans) - len(waiting)
         try:
             if errors := [error for plan in plans for error in plan.errors()]:
                 raise InvalidCommand(errors)
             signals.install_signal_handlers()
-            self.run(plans, job_overrides, initial_job_idx)
+            if self.ended:
+                logger.info(
+                    "%s of %s runs are finished already and stay as they are.", self.ended, self.total
+                )
+            if waiting:
+                if errors := self.check(plans):
+                    raise InvalidCommand(errors)
+                jobs = [job_overrides[place] for place in waiting]
+                self.run([plans[place] for place in waiting], jobs, initial_job_idx)
         except InvalidCommand:
             remove_empty(Path(self.config.hydra.sweep.dir))
             raise
-        CheckedLauncher.launched.extend(plans)
+        except KeyboardInterrupt:
+            finished = sum(plan.run.is_finished() for plan in plans)
+            logger.info("Stopped. %s of %s runs are finished.", finished, self.total)
+            raise
+        launched.extend(plans)
         return [
             JobReturn(
                 overrides=list(job), cfg=plan.cfg, status=JobStatus.COMPLETED, _return_value=plan.metric()
@@ -63,14 +78,24 @@ class CheckedLauncher(Launcher):
             for job, plan in zip(job_overrides, plans, strict=True)
         ]
 
-    def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
-        """Run every plan that is not finished yet.
+    def check(self, plans: Sequence[Plan]) -> list[str]:
+        """Read the data and try the networks once, before any job; the errors."""
+        return preflight(plans)
 
-        Raises:
-            KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on.
-            InvalidCommand: the data or a network cannot be used.
+    def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
+        """Run every plan, none of which is finished, and call `end` for each.
+
+        Args:
+            job_overrides: of each plan, as Hydra's launchers take them.
+            first: number of the first job.
         """
         raise NotImplementedError
+
+    def end(self, plan: Plan, cause: str) -> None:
+        """Tell in one line how a run ended; one that left no results failed, by `cause`."""
+        self.ended += 1
+        results = plan.results() or record_failure(plan.cfg, plan.run, cause)
+        logger.info("[%2d/%d] %s", self.ended, self.total, one_line(results))
 
 
 class OtherLauncher(CheckedLauncher):
@@ -91,38 +116,37 @@ class OtherLauncher(CheckedLauncher):
 
     def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
         """See `CheckedLauncher.run`."""
-        if errors := preflight(plans):
-            raise InvalidCommand(errors)
-        causes: list[Any] = [None] * len(plans)
         try:
-            returns = self.inner.launch(job_overrides, initial_job_idx=first)
-            causes = [job._return_value if job.status == JobStatus.FAILED else None for job in returns]
+            returns: Sequence[Any] = self.inner.launch(job_overrides, initial_job_idx=first)
+            reasons = [job._return_value if job.status == JobStatus.FAILED else None for job in returns]
         except Exception as error:  # of a cluster, of a process that died
-            causes = [error] * len(plans)
-        for plan, reason in zip(plans, causes, strict=True):
-            if plan.results() is None and plan.run.mismatch() is None:
-                cause = "its job left no results" if reason is None else f"{type(reason).__name__}: {reason}"
-                logger.info("%s  failed  (%s)", plan.run.name, cause)
-                record_failure(plan.cfg, plan.run, cause)
+            reasons = [error] * len(plans)
+        for plan, reason in zip(plans, reasons, strict=True):
+            self.end(plan, f"{type(reason).__name__}: {reason}" if reason else "its job left no results")
 
 
-class Planning(Callback):
-    """Puts a launcher that is not ours behind `OtherLauncher`, and lists ranges before Hydra adds them up."""
+def checked(node: DictConfig) -> DictConfig:
+    """The configuration of a launcher that checks all jobs first: this one, or `OtherLauncher` around it."""
+    node = as_plugin(node)
+    kind = Plugins.instance().class_name_to_class.get(node["_target_"], Launcher)
+    if issubclass(kind, CheckedLauncher):
+        return node
+    other = {"_target_": f"{__name__}.OtherLauncher", "_recursive_": False, "launcher": node}
+    return as_plugin(DictConfig(other))
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Change the composed configuration in place."""
-        with open_dict(config):
-            if not str(config.hydra.launcher["_target_"]).startswith(OURS):
-                config.hydra.launcher = {
-                    "_target_": f"{OURS}launchers.OtherLauncher",
-                    "_recursive_": False,
-                    "launcher": config.hydra.launcher,
-                }
-            if config.hydra.sweeper["_target_"] == BASIC_SWEEPER:
-                asked = config.hydra.overrides.task
-                config.hydra.overrides.task = [with_listed_ranges(argument) for argument in asked]
-                for key, values in (config.hydra.sweeper.params or {}).items():
-                    config.hydra.sweeper.params[key] = with_listed_ranges(f"{key}={values}").partition("=")[2]
+
+def as_plugin(node: DictConfig) -> DictConfig:
+    """A launcher's or sweeper's configuration with a `_target_` that Hydra takes: one of the package hydra_plugins."""
+    target = str(node["_target_"])
+    if target.startswith(("hydra_plugins.", "hydra._internal.")):
+        return node
+    kind, home = pkgutil.resolve_name(target), importlib.import_module("hydra_plugins.report")
+    plugin = type(kind.__name__, (kind,), {"__module__": home.__name__})
+    setattr(home, kind.__name__, plugin)
+    Plugins.instance().register(plugin)
+    node = node.copy()
+    node["_target_"] = f"{home.__name__}.{kind.__name__}"
+    return node
 
 
 def remove_empty(folder: Path) -> None:

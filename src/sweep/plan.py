@@ -64,6 +64,7 @@ class Plan:
         return (self.results() or {}).get(TASKS[self.cfg.task].monitor)
 
 
+launched: list[Plan] = []  # by a launcher, in this process: for the command's exit status and ranking
 _recipes: dict[tuple[str, ...], DictConfig] = {}
 
 

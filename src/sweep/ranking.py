@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from src.files import remove_leftovers, write_atomically
 from src.sweep.runs import STATUSES, RunRecord, differing, read_runs, sort_key
 from src.tasks import Task
 
@@ -167,3 +168,23 @@ def _table(ranking: Ranking, hidden: list[str]) -> Table:
         style = "bold green" if place == 1 else "dim" if place is None else ""
         table.add_row(*(Text(cells[column]) for column in columns), style=style)
     return table
+
+
+def report(folder: Path, plots: bool = True) -> list[Path]:
+    """Write ranking.csv and ranking.md, draw the plots, then print the table; the files' paths.
+
+    Raises:
+        UserError: as `read_runs`.
+    """
+    from src.sweep.plots import draw  # late: imports matplotlib
+
+    ranking = rank(folder)
+    for place in (folder, folder / "plots"):
+        remove_leftovers(place)
+    paths = [folder / "ranking.csv", folder / "ranking.md"]
+    for path, content in zip(paths, (to_csv(ranking), to_markdown(ranking)), strict=True):
+        write_atomically(path, content)
+    paths += draw(folder / "plots", ranking) if plots else []
+    show(ranking)
+    sys.stdout.write("Files:\n" + "".join(f"  {path}\n" for path in paths))
+    return paths
