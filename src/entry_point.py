@@ -67,7 +67,8 @@ def entry_point(
                 f"Stopped; `python -m src.{config_name}` with the same settings does it again."
             ):
                 setup_logging()
-                ConfigStore.instance().store(name=config_name, node=schema)
+                own = (CONF / f"{config_name}.yaml").exists()  # it names the schema in its defaults list
+                ConfigStore.instance().store(config_name + "_settings" * own, schema)
                 options, overrides = split_arguments(arguments, positional, schema)
                 if "--help" in options or "-h" in options:
                     sys.stdout.write(help_text(function.__doc__ or "", config_name, schema))
