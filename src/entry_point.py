@@ -71,7 +71,8 @@ def entry_point(
                 f"Stopped; `python -m src.{config_name}` with the same settings does it again."
             ):
                 setup_logging()
-                ConfigStore.instance().store(name=config_name, node=schema)
+                own = (CONF / f"{config_name}.yaml").exists()  # it names the schema in its defaults list
+                ConfigStore.instance().store(config_name + "_settings" * own, schema)
                 options, words = split_arguments(
                     sys.argv[1:], OPTIONS_WITH_VALUE, ("--help", "-h", "--traceback")
                 )
@@ -112,8 +113,9 @@ def error_boundary(stopped: str) -> Iterator[None]:
     shows_traceback = "--traceback" in sys.argv  # Hydra's arguments may be others by the end
     try:
         try:
-            yield
-            sys.stdout.flush()
+            with signals.kept():
+                yield
+                sys.stdout.flush()
         except KeyboardInterrupt as error:
             write_line(stopped)
             raise SystemExit(signals.status_of(error)) from None

@@ -135,6 +135,11 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
     assert ended.status == 0
     assert "11,181,642" in ended.out
     assert "512x7x7" in ended.out
+    ended = theory(
+        "network=resnet_small", "network.width=16", "input=[1,28,28]", out
+    )  # a group, as train has it
+    assert (ended.status, ended.err) == (0, "")
+    assert "ResNetSmall" in ended.out
     network = {"_target_": "src.classification.networks.ConvNet", "dropout": 0.5}
     module = Classifier(network=network, optimizer={"_target_": "torch.optim.SGD"}, image_size=[1, 28, 28])
     run = make_run(tmp_path / "sweep")
@@ -150,8 +155,9 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
     [
         (["nothing"], 2, "only=nothing: must be one of parameters, attention, equivariance"),
         (["cases=0", "sed=1"], 2, "there is no setting 'sed'; did you mean 'seed'?"),
-        (["network._target_=torch.nn.Conv9"], 1, "torch.nn.Conv9"),
+        (["network._target_=torch.nn.Conv9"], 1, "has no attribute 'Conv9'"),
         (["network._target_=torchvision.models.resnet18", "input=[1,8,8]"], 1, "input=[1, 8, 8]"),
+        (["network=resnet_smal"], 2, "did you mean 'resnet_small'?"),
         (["run=missing"], 1, "there is no such file or folder"),
     ],
 )

@@ -87,7 +87,8 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}
     try:
-        measured = fit_and_test(cfg, run, recorder, show_bar)
+        with signals.kept():
+            measured = fit_and_test(cfg, run, recorder, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
     except SystemExit as error:

@@ -93,6 +93,16 @@ def check() -> None:
 
 
 @contextmanager
+def kept() -> Iterator[None]:
+    """Raise `Stop` where the block has turned it into another error, as OmegaConf does when it restores flags."""
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+
+
+@contextmanager
 def defer() -> Iterator[None]:
     """Bring what is inside to its end first; then raise what was told meanwhile.
 

@@ -1,13 +1,11 @@
 """The set as files, in the layout of Karpathy's splits: dataset.json and images/00000.png, ...
 
-dataset.json, the first file, says which set the folder is for; SHA256SUMS, the last one, in the format of
-sha256sum, makes it a finished one. Damaged files are drawn again.
+dataset.json, the first file, says which set the folder is for; SHA256SUMS, the last one, makes it a finished one.
+Damaged files are drawn again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
 import logging
@@ -20,7 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 from src.entry_point import UserError
-from src.files import write_atomically
+from src.files import modified_files, write_atomically, write_sums
 from src.scenes.captions import boxes_of, describe
 from src.scenes.draw import paint
 from src.scenes.layouts import sample_scene
@@ -28,8 +26,7 @@ from src.scenes.scene import Scene
 
 VERSION = 1  # of what the seeds give
 SIZES = (128, 256)
-FEWEST, MOST = 10, 100_000  # a test and a validation image at least; five digits in a file's name
-DATASET, CHECKSUMS = "dataset.json", "SHA256SUMS"
+DATASET = "dataset.json"
 
 # Image i draws from separate streams: no part of a scene depends on how much another one drew.
 _SCENE, _PAINT, _WORDS = range(3)
@@ -58,11 +55,8 @@ def make_scenes(
         ValueError: a setting is out of range.
         ScenesMismatch: the folder holds another set, or files of someone else.
     """
-    if not FEWEST <= count <= MOST or size not in SIZES or seed < 0:
-        raise ValueError(
-            f"{count} scenes of {size} pixels with seed {seed} cannot be drawn: "
-            f"choose {FEWEST} to {MOST} scenes, {SIZES[0]} or {SIZES[1]} pixels, a seed from 0"
-        )
+    if not 10 <= count <= 100_000 or size not in SIZES:  # an image of each split; five digits in a name
+        raise ValueError(f"{count} scenes of {size} pixels: choose 10 to 100000 scenes, 128 or 256 pixels")
     generator = {"version": VERSION, "seed": seed, "size": size, "count": count}
     if _damaged(folder, generator) == []:  # needs no lock, so a read-only folder will do
         return
@@ -79,14 +73,13 @@ def make_scenes(
         images = [scene_entry(seed, index) for index in range(count)]
         content = {"dataset": "scenes", "synthetic": True, "generator": generator, "images": images}
         write_atomically(folder / DATASET, json.dumps(content, separators=(",", ":")) + "\n")
-        for index in range(count):
-            path = folder / "images" / file_name(index)
-            if not path.exists():
-                write_atomically(path, _png(seed, index, size))
+        paths = [f"images/{image['filename']}" for image in images]
+        for index, path in enumerate(paths):
+            if not (folder / path).exists():
+                write_atomically(folder / path, _png(seed, index, size))
                 if progress is not None:
                     progress(index + 1)
-        sums = [f"{_sha256(folder / name)}  {name}\n" for name in _files(count)]
-        write_atomically(folder / CHECKSUMS, "".join(sums))
+        write_sums(folder, [DATASET, *paths])
 
 
 def scene_of(seed: int, index: int) -> Scene:
@@ -103,18 +96,13 @@ def scene_entry(seed: int, index: int) -> dict[str, Any]:
         for k, caption in enumerate(captions)
     ]
     return {
-        "filename": file_name(index),
+        "filename": f"{index:05}.png",
         "imgid": index,
         "split": {8: "val", 9: "test"}.get(index % 10, "train"),
         "sentids": [sentence["sentid"] for sentence in sentences],
         "sentences": sentences,
         "objects": boxes_of(scene),
     }
-
-
-def file_name(index: int) -> str:
-    """The name of a scene's image."""
-    return f"{index:05}.png"
 
 
 def _png(seed: int, index: int, size: int) -> bytes:
@@ -125,29 +113,20 @@ def _png(seed: int, index: int, size: int) -> bytes:
 
 
 def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
-    """The files of a finished set that are not what was drawn; None for an unfinished set."""
+    """The files of a finished set that are not what was drawn; None for an unfinished set.
+
+    Raises:
+        ScenesMismatch: the folder holds something else.
+    """
     if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return None
-    held = "another data set"
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        there = json.loads((folder / DATASET).read_text(encoding="utf-8"))["generator"]
-        held = "{count} scenes of {size} pixels, seed {seed}, version {version}".format(**there)
-    if held != "{count} scenes of {size} pixels, seed {seed}, version {version}".format(**generator):
+    kind = "{count} scenes of {size} pixels, seed {seed}, version {version}"
+    try:
+        held = kind.format(**json.loads((folder / DATASET).read_text(encoding="utf-8"))["generator"])
+    except (OSError, ValueError, LookupError, TypeError):
+        held = "another data set"
+    if held != kind.format(**generator):
         raise ScenesMismatch(
             f"{folder} already holds {held}: delete it, choose another folder, or ask for what it holds"
         )
-    if not (folder / CHECKSUMS).exists():
-        return None
-    lines = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    paths = {name: folder / name for name in _files(generator["count"])}
-    return [name for name, path in paths.items() if not path.exists() or _sha256(path) != sums.get(name)]
-
-
-def _files(count: int) -> list[str]:
-    return [DATASET, *(f"images/{file_name(index)}" for index in range(count))]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return modified_files(folder)

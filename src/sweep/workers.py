@@ -14,7 +14,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -117,10 +118,8 @@ def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
-    try:
+    with _exit_when_told():
         run_job(plan.cfg, plan.run, show_bar=False, threads=threads)
-    except KeyboardInterrupt as error:
-        raise SystemExit(signals.status_of(error)) from None
 
 
 def _check(plans: list[Plan], answer: Any) -> None:
@@ -128,11 +127,18 @@ def _check(plans: list[Plan], answer: Any) -> None:
     _obey_parent()
     from src.run.environment import gpu_count
 
-    try:
+    with _exit_when_told():
         errors = preflight(plans)
+    answer.send((errors, 0 if errors else gpu_count(plans[0].cfg.accelerator)))
+
+
+@contextmanager
+def _exit_when_told() -> Iterator[None]:
+    try:
+        with signals.kept():
+            yield
     except KeyboardInterrupt as error:
         raise SystemExit(signals.status_of(error)) from None
-    answer.send((errors, 0 if errors else gpu_count(plans[0].cfg.accelerator)))
 
 
 def _obey_parent() -> None:

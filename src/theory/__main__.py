@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra.utils
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +28,9 @@ class TheorySettings:
     """Settings of `python -m src.theory`."""
 
     only: list[str] = field(default_factory=[*TOPICS].copy, metadata={"help": f"some of {', '.join(TOPICS)}"})
-    network: dict[str, Any] = field(default_factory=dict, metadata={"help": "nn.Module to count: _target_"})
+    network: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "to count: NAME, or network._target_"}
+    )
     input: list[int] = field(default_factory=[3, 224, 224].copy, metadata={"help": "its input's shape"})
     run: str | None = setting("run, sweep or checkpoint, to count its network", group="what", default=None)
     cases: int = setting("heads of random sizes", group="how", default=200, at_least=1, at_most=100_000)
@@ -43,6 +43,7 @@ def main(cfg: DictConfig) -> int:
     """Compute the report's theory and put it to the test; exit status 1 where a statement does not hold.
 
     python -m src.theory attention
+    python -m src.theory network=resnet_small input=[1,28,28]
     python -m src.theory network._target_=torchvision.models.resnet18
     python -m src.theory run=outputs/fashion_mnist
     """
@@ -60,7 +61,7 @@ def _sections(cfg: DictConfig) -> list[Section]:
     from src.theory.parameters import parameter_findings
 
     if cfg.run or cfg.network:
-        return [parameter_findings([_of_run(cfg.run) if cfg.run else _of_target(cfg)])]
+        return [parameter_findings([_of_run(cfg.run) if cfg.run else _of_config(cfg)])]
     findings = {
         "parameters": parameter_findings,
         "attention": lambda: attention_findings(cfg.seed, cfg.cases),
@@ -69,18 +70,20 @@ def _sections(cfg: DictConfig) -> list[Section]:
     return [findings[topic]() for topic in cfg.only]
 
 
-def _of_target(cfg: DictConfig) -> Network:
+def _of_config(cfg: DictConfig) -> Network:
     from torch import device
 
+    from src.build import build, complete
     from src.theory.parameters import count_network
 
-    name = cfg.network.get("_target_")
+    shape = list(cfg.input)
+    offered = {"image_size": shape, "in_channels": shape[0], "classes": 10, "num_classes": 10, "dropout": 0.0}
+    network, name = complete(cfg.network, **offered), cfg.network._target_
     try:
         with device("meta"):  # without values
-            return count_network(name, hydra.utils.instantiate(cfg.network), cfg.input)
-    except (InstantiationException, RuntimeError) as error:  # RuntimeError: another input's shape
-        cause = " ".join(str(error.__cause__ or error).split())[:300]
-        raise UserError(f"{name}, input={cfg.input}: {cause}") from error
+            return count_network(name, build(network), shape)
+    except RuntimeError as error:
+        raise UserError(f"{name}, input={shape}: {error}") from error
 
 
 def _of_run(path: str) -> Network:
