@@ -67,7 +67,7 @@ def fetch_fashion_mnist(root: Path | str) -> Path:
         for label, source in SOURCES.items():
             if not missing(raw):
                 break
-            with tempfile.TemporaryDirectory(dir=raw.parent) as work:
+            with tempfile.TemporaryDirectory(dir=raw.parent.absolute()) as work:
                 try:
                     _take(source(raw, Path(work)), raw, label)
                     causes.append(f"{label}: no good copy of {', '.join(missing(raw))}")
