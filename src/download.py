@@ -43,7 +43,7 @@ PACKAGE_FOLDER = Path(
 )  # below the root folder it is installed or unpacked in
 STALL_S = 10.0  # a mirror that neither connects nor sends anything for so long is given up
 APT_LIMIT_S = 300.0  # one command
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("src.download")  # also where the module is run
 
 
 class DataUnavailable(UserError):
