@@ -43,6 +43,15 @@ def test_every_command_of_the_pages_is_one_that_exists() -> None:
         assert f"make {target} " in shown
 
 
+def test_every_data_set_that_the_readme_lists_is_a_choice() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [name for names in re.findall(r"`data=([\w|]+\|[\w|]+)`", text) for name in names.split("|")]
+    assert len(names) > 8
+    for name in names:
+        task = [f"task={'caption' if name in ('scenes', 'karpathy', 'coco', 'captions_csv') else 'classify'}"]
+        assert read_command([*task, f"data={name}"])
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))

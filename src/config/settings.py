@@ -88,7 +88,7 @@ class Settings:
     choices: dict[str, Any] = setting("groups' choices, filled in", default={})
     name: str = setting("folder under output_dir that the runs go to", affects_results=False)
     data: dict[str, Any] = setting(
-        "data set: data=NAME or data._target_", default={}, affects_results=("root",)
+        "data set: data=NAME or data._target_", default={}, affects_results=("root", "cache")
     )
 
     lr: float = setting("learning rate", above=0)
