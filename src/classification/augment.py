@@ -1,7 +1,7 @@
 """Random changes of training images: batched, on the device that the images are on.
 
 An augmentation takes images (B, C, H, W) of any dtype and returns as many of the same shape and dtype.
-A new one is a function here and its name in `AUGMENTATIONS` of src/config.py.
+A new one is a function here and its name in `AUGMENTATIONS` of src/config/settings.py.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ GROUPS_IN_PATH = ("task", "data", "experiment")  # whose choice the sweep's fold
 def fingerprint(cfg: DictConfig) -> dict[str, Any]:
     """The settings that affect a run's results, flat, by dotted name.
 
-    Left out are those marked `affects_results=False` in the schema (src/settings.py), and of an open node the
+    Left out are those marked `affects_results=False` in the schema (src/config/settings.py), and of an open node the
     keys that its mark lists: where data lie, which device computes, what is logged.
     """
     found: dict[str, Any] = {}
