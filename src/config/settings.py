@@ -129,6 +129,11 @@ class Settings:
         at_most=1024,
         affects_results=False,
     )
+    n_trials: int = setting("trials of a search (hydra/sweeper=optuna)", default=40, at_least=1, affects_results=False)
+    stop_after: int | None = setting(
+        "pause after that epoch; without it the run goes on", default=None, at_least=1, affects_results=False
+    )
+    trial: str | None = setting("trial of a search, filled in", default=None, affects_results=False)
     fast: bool = setting("use fast paths where they apply", default=True, affects_results=False)
 
     logger: dict[str, Any] = setting(

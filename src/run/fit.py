@@ -19,6 +19,7 @@ from src.build import build, complete, signature_errors
 from src.run.checkpoints import SafeCheckpointIO, read_checkpoint, resume_point
 from src.run.environment import device_name, device_of
 from src.run.folder import Run
+from src.run.pruning import callbacks_of
 from src.run.recorder import Recorder, plain_numbers
 from src.tasks import TASKS
 
@@ -50,7 +51,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     data.prepare_data()
     data.setup()
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks += [recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
+    callbacks += [*callbacks_of(cfg, recorder), recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
     loggers: list[Logger] = [
         build(complete(node, folder=str(run.folder), save_dir=str(run.folder)))
         for node in cfg.logger.values()

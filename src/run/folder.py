@@ -14,8 +14,10 @@ Everything downstream (ranking, report, resume) reads these files and nothing el
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import re
@@ -150,10 +152,25 @@ class Run:
         text = f"{OmegaConf.to_yaml(cfg, resolve=True)}code: {source_digest()}\n"
         write_atomically(self.config_file, text)
 
+    def queue(self, cfg: DictConfig) -> None:
+        """Leave the settings where the ranking finds them, before a cluster has room for the run."""
+        if not self.config_file.exists():
+            write_atomically(self.config_file, OmegaConf.to_yaml(cfg, resolve=True))
+
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write results.json and, last, the checksums of all text files."""
         write_atomically(self.folder / "results.json", to_json(results))
         write_sums(self.folder, SUMMED)
+
+    def rows(self) -> list[dict[str, float]]:
+        """The finite numbers of metrics.csv, a dictionary an epoch."""
+        try:
+            text = self.metrics_file.read_text(encoding="utf-8")
+        except OSError:
+            return []
+        rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a line without its end is being written
+        numbers = ({str(key): float(value) for key, value in row.items() if value} for row in rows)
+        return [{key: value for key, value in row.items() if math.isfinite(value)} for row in numbers]
 
     def epochs_done(self) -> int:
         """Rows of metrics.csv."""

@@ -82,6 +82,7 @@ def one_line(results: dict[str, Any]) -> str:
 def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     quiet_lightning()
     from src.run.fit import fit_and_test, training_results  # late: torch and Lightning take seconds to import
+    from src.run.pruning import Pruned
     from src.run.recorder import Recorder
 
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
@@ -91,6 +92,8 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
             measured = fit_and_test(cfg, run, recorder, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
+    except Pruned as error:
+        status, cause = "pruned", str(error)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning turns into status 1
             raise error.__context__ from None

@@ -53,7 +53,10 @@ class Plan:
 
     def is_done(self) -> bool:
         """Whether nothing is to be trained."""
-        return not self.cfg.force and self.run.is_finished()
+        if self.cfg.force:
+            return False
+        is_pruned = (self.run.results() or {}).get("status") == "pruned" and self.cfg.stop_after is not None
+        return self.run.is_finished() or (is_pruned and self.run.epochs_done() >= self.cfg.stop_after)
 
     def results(self) -> dict[str, Any] | None:
         """results.json, if it is this run's and not another's that a command put into the folder since."""

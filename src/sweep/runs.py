@@ -6,8 +6,6 @@ the cause, instead of a traceback or a wrong number.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,10 +18,10 @@ import yaml  # type: ignore[import-untyped]
 from src.entry_point import UserError
 from src.files import CHANGED, modified_files
 from src.run.environment import source_digest
-from src.run.folder import settings_of
+from src.run.folder import Run, settings_of
 from src.tasks import TASKS, Task
 
-STATUSES = ("done", "running", "diverged", "failed", "unreadable")
+STATUSES = ("done", "queued", "running", "pruned", "diverged", "failed", "unreadable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +94,11 @@ def read_run(folder: Path) -> RunRecord:
     try:
         config = settings_of(_read_yaml(folder / "config.yaml"))
         task = TASKS[config["task"]]
-        history = _read_history(folder / "metrics.csv")
+        history = tuple(Run(folder, {}).rows())
         if not (folder / "results.json").exists():  # it comes last: the run goes on or was interrupted
             cause = f"epoch {len(history)} of {config['epochs']}"
-            return RunRecord(folder, task, "running", cause, config, {}, history)
+            status = "running" if (folder / "checkpoints").is_dir() else "queued"
+            return RunRecord(folder, task, status, cause, config, {}, history)
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         settings = results["settings"]
         if results["status"] not in STATUSES or not isinstance(settings, dict):
@@ -125,17 +124,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if "&" in text and "*" in text:  # an alias may expand to gigabytes; ours have none
         raise ValueError(f"{path.name} holds YAML aliases")
     return yaml.safe_load(text)
-
-
-def _read_history(path: Path) -> tuple[dict[str, float], ...]:
-    if not path.exists():
-        return ()
-    text = path.read_text(encoding="utf-8")
-    rows = csv.DictReader(
-        io.StringIO(text[: text.rfind("\n") + 1])
-    )  # a line without its end is being written
-    numbers = ({str(key): float(value) for key, value in row.items() if value} for row in rows)
-    return tuple({key: value for key, value in row.items() if math.isfinite(value)} for row in numbers)
 
 
 def differing(runs: Sequence[RunRecord], besides: Sequence[str] = ()) -> list[str]:

@@ -65,13 +65,7 @@ class WorkersLauncher(CheckedLauncher):
         active: dict[int, tuple[Plan, ForkServerProcess]] = {}  # by slot
         slots = min(settings.workers or self.gpus or cores(), len(waiting))
         logger.info("%s runs to go, %s at a time, in %s", len(waiting), slots, plans[0].run.folder.parent)
-        with tqdm(
-            total=sum(plan.cfg.epochs for plan in plans),
-            initial=epochs_done(plans),
-            desc="sweep",
-            disable=None if settings.progress else True,
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} epochs, {remaining} left",
-        ) as bar:
+        with progress_bar(plans) as bar:
             while waiting or active:
                 for slot in range(slots):
                     if waiting and slot not in active:
@@ -91,6 +85,17 @@ class WorkersLauncher(CheckedLauncher):
         process = self.context.Process(target=target, args=arguments)
         process.start()
         return process
+
+
+def progress_bar(plans: Sequence[Plan]) -> tqdm:
+    """A bar over the epochs of all runs, with the time left, where the output is a terminal."""
+    return tqdm(
+        total=sum(plan.cfg.epochs for plan in plans),
+        initial=epochs_done(plans),
+        desc="sweep",
+        disable=None if plans[0].cfg.progress else True,
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} epochs, {remaining} left",
+    )
 
 
 def epochs_done(plans: Sequence[Plan]) -> int:
