@@ -30,10 +30,10 @@ class HalvingSweeper(Sweeper):
         factor: one run in so many stays; epochs grow by as much.
     """
 
-    def __init__(self, first: int, factor: int) -> None:
+    def __init__(self, first: int, factor: int, params: DictConfig | None) -> None:
         if first < 1 or factor < 2:
             raise ValueError(f"first={first} must be at least 1, and factor={factor} at least 2")
-        self.first, self.factor = first, factor
+        self.first, self.factor, self.params = first, factor, params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
@@ -41,7 +41,7 @@ class HalvingSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all rungs; the jobs' returns of the last one."""
-        params = [f"{key}={value}" for key, value in (self.config.hydra.sweeper.get("params") or {}).items()]
+        params = [f"{key}={value}" for key, value in (self.params or {}).items()]
         overrides = OverridesParser.create().parse_overrides([*params, *arguments])
         (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         stop, returns = self.first, []
