@@ -76,10 +76,10 @@ def test_numbers_survive_a_cancelled_job_and_a_lost_node(tmp_path: Path, on_idx:
 def test_a_drained_node_and_a_time_limit(tmp_path: Path, on_idx: tuple[str, ...]) -> None:
     """At its limit a job is told, queued again, and goes on from its last epoch."""
     scontrol("update", "nodename=n2", "state=drain", "reason=test")
-    settings = (*on_idx, "dropout=0.3", "epochs=600", f"output_dir={tmp_path}")
+    settings = (*on_idx, "dropout=0.3", "epochs=250", f"output_dir={tmp_path}")
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=40")
     command = Command("train", *SLURM, *limits, *settings, "name=limited")
-    expected = run_train(*settings, "name=local", timeout_s=300)
+    expected = Command("train", *settings, "name=local").end(300)
     assert expected.status == 0, expected.err
     ended = command.end(400)
     scontrol("update", "nodename=n2", "state=resume")
