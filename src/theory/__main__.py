@@ -18,7 +18,7 @@ from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
     from src.findings import Section
-    from src.theory.counts import Network
+    from src.theory.parameters import Network
 
 TOPICS = ("parameters", "attention", "equivariance")
 
