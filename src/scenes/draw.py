@@ -6,31 +6,18 @@ import numpy as np
 
 from src.scenes.canvas import Canvas, Colour, Surface, shade
 from src.scenes.items import outlines, paint_ground_of, paint_group
-from src.scenes.scene import BEACH_WIDTH, Item, Point, Rng, Scene, Shore, Strip
+from src.scenes.scene import OBJECTS, Item, Point, Rng, Scene, Shore, Strip
 
-_GROUNDS: dict[str, Surface] = {
-    "soil": ((178, 152, 116), 7, 5),
-    "meadow": ((126, 130, 84), 7, 7),
-    "concrete": ((170, 168, 160), 5, 4),
-}
-_WATERS: tuple[Colour, ...] = ((46, 82, 104), (54, 92, 92), (38, 74, 116))
 _ASPHALT: Colour = (84, 85, 90)
 _PAINT: Colour = (232, 232, 226)
-# Surfaces of a strip and their share of its width.
-_SURFACES: dict[str, tuple[tuple[Surface, float], ...]] = {
-    "river": ((((104, 112, 70), 10, 8), 1.22), (((188, 172, 134), 5, 4), 1.07)),
-    "road": ((((176, 172, 162), 4, 4), 1.0), ((_ASPHALT, 4, 4), 0.78)),
-    "runway": ((((110, 138, 74), 8, 6), 1.4), (((62, 64, 70), 5, 4), 1.0)),
-}
-# The edge lines' place and width, the dashes' length and width.
-_MARKINGS = {"road": (0.68, 0.0035, 0.03, 0.005), "runway": (0.86, 0.006, 0.055, 0.009)}
 
 
 def paint(scene: Scene, size: int, rng: Rng) -> np.ndarray:
     """The picture of a scene (size, size, 3) uint8; `rng` decides on textures and shades only."""
     canvas = Canvas(size, scene.sun, rng)
-    canvas.cover(_GROUNDS[scene.ground])
-    _fields(canvas, scene.ground)
+    ground = OBJECTS["grounds"][scene.ground]
+    canvas.cover(ground)
+    _fields(canvas, ground, slabs=scene.ground == "concrete")
     if scene.shore:
         _shore(canvas, scene.shore)
     for strip in scene.strips:
@@ -38,24 +25,24 @@ def paint(scene: Scene, size: int, rng: Rng) -> np.ndarray:
     if len(scene.strips) == 2:
         _junction(canvas, *scene.strips)
     for group in scene.groups:
-        paint_ground_of(canvas, group, _GROUNDS[scene.ground][0])
-    canvas.shadows([shape for group in scene.groups for shape in outlines(group)])
+        paint_ground_of(canvas, group, ground[0])
+    canvas.shadows([shape for group in scene.groups for shape in outlines(group.kind, group.items)])
     for group in scene.groups:
         paint_group(canvas, group)
     return canvas.finish()
 
 
-def _fields(canvas: Canvas, ground: str) -> None:
+def _fields(canvas: Canvas, ground: Surface, slabs: bool) -> None:
     """Keep open land from looking painted: a field of another tone, wheel tracks, scrub."""
     rng = canvas.rng
-    colour, patches, grain = _GROUNDS[ground]
+    colour, patches, grain = ground
     turn = rng.uniform(-25, 25)
     if rng.random() < 0.7:
         tone = shade(colour, rng.choice([0.87, 1.11]))
         x, y = rng.uniform(0, 1, 2)
         field = Item(x, y, rng.uniform(0.5, 1.2), rng.uniform(0.3, 0.8), turn)
         canvas.cover((tone, patches, grain), field.place())
-    if ground == "concrete":
+    if slabs:
         for k in range(1, 8):  # joints between its slabs
             canvas.line([(k / 8, 0), (k / 8, 1)], 0.002, shade(colour, 0.9))
             canvas.line([(0, k / 8), (1, k / 8)], 0.002, shade(colour, 0.9))
@@ -69,15 +56,16 @@ def _fields(canvas: Canvas, ground: str) -> None:
 
 
 def _water(canvas: Canvas) -> Surface:
-    return _WATERS[int(canvas.rng.integers(len(_WATERS)))], 6, 4
+    waters = OBJECTS["waters"]
+    return waters[int(canvas.rng.integers(len(waters)))], 6, 4
 
 
 def _shore(canvas: Canvas, shore: Shore) -> None:
     far = shore.inland(-1.2)
     outside = [far[-1], far[0]]
     water = _water(canvas)
-    beach: Surface = ((226, 208, 164), 5, 4) if shore.kind == "sea" else ((188, 184, 174), 5, 4)
-    canvas.cover(beach, [*shore.inland(BEACH_WIDTH if shore.kind == "sea" else 0.03), *outside])
+    land = OBJECTS["shores"][shore.kind]
+    canvas.cover(land["surface"], [*shore.inland(land["width"]), *outside])
     canvas.cover(water, [*shore.edge, *outside])
     if shore.kind == "sea":
         for step, width in ((-0.004, 0.008), (-0.026, 0.004)):  # breaking waves
@@ -96,12 +84,13 @@ def _strip(canvas: Canvas, strip: Strip) -> None:
     def ribbon(share: float) -> list[Point]:
         return [*_parallel(strip, -share), *reversed(_parallel(strip, share))]
 
-    for surface, share in _SURFACES[strip.kind]:
+    look = OBJECTS["strips"][strip.kind]
+    for surface, share in look["surfaces"]:
         canvas.cover(surface, ribbon(share))
     if strip.kind == "river":
         canvas.cover(_water(canvas), ribbon(1.0))
         return
-    edge, width, dash, dash_width = _MARKINGS[strip.kind]
+    edge, width, dash, dash_width = look["markings"]
     for v in (-edge, edge):
         canvas.line(_parallel(strip, v), width, _PAINT)
     points = np.array(strip.path)

@@ -98,7 +98,7 @@ _PAINTERS: dict[str, Callable[[Canvas, Item, Colour], None]] = {
 def paint_group(canvas: Canvas, group: Group) -> None:
     """Paint a group's items and cars."""
     _paint_items(canvas, group.kind, group.items)
-    canvas.shadows(_outlines("cars", group.cars))
+    canvas.shadows(outlines("cars", group.cars))
     _paint_items(canvas, "cars", group.cars)
 
 
@@ -120,12 +120,8 @@ def _paint_items(canvas: Canvas, kind: str, items: Sequence[Item]) -> None:
                 canvas.line(frame.place(points), part["width"], tone)
 
 
-def outlines(group: Group) -> list[tuple[list[Point], float]]:
-    """What throws the group's shadows: outlines and heights."""
-    return _outlines(group.kind, group.items)
-
-
-def _outlines(kind: str, items: Sequence[Item]) -> list[tuple[list[Point], float]]:
+def outlines(kind: str, items: Sequence[Item]) -> list[tuple[list[Point], float]]:
+    """What throws the shadows of a kind's items: outlines and heights."""
     look = OBJECTS["groups"][kind]
     if "height" not in look:
         return []

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from src.scenes.groups import RECIPES, sample_group
-from src.scenes.scene import Box, Group, Item, Point, Rng, Scene, Shore, Strip, gap, group_of, hull
+from src.scenes.scene import OBJECTS, Box, Group, Item, Point, Rng, Scene, Shore, Strip, gap, group_of, hull
 
 _LAYOUTS = {"river": 0.2, "road": 0.18, "crossroads": 0.07, "runway": 0.17, "harbor": 0.13, "sea": 0.07}
 _ZONES: tuple[Box, ...] = (
@@ -23,7 +23,7 @@ _SIDES: tuple[Box, ...] = (  # for what comes in masses
     *((0.03, 0.03, 0.97, 0.36), (0.03, 0.64, 0.97, 0.97), (0.03, 0.03, 0.36, 0.97), (0.64, 0.03, 0.97, 0.97)),
 )
 _MARGIN = 0.03
-_BOAT_COLOURS = ("white", "red", "blue", "yellow")
+_BOAT_COLOURS = list(OBJECTS["groups"]["boats"]["colours"])
 
 
 def sample_scene(rng: Rng) -> Scene:
@@ -112,15 +112,14 @@ def _free_part(zone: Box, strips: tuple[Strip, ...], shore: Shore | None) -> Box
 def _strip(rng: Rng, kind: str, axis: str, place: str | None = None) -> Strip:
     """A strip from edge to edge; rivers wind."""
     diagonal = axis == "diagonal"
-    width = rng.uniform(*{"river": (0.13, 0.17), "road": (0.07, 0.09), "runway": (0.11, 0.13)}[kind])
+    width = rng.uniform(*OBJECTS["strips"][kind]["width"])
     width *= 0.8 if diagonal else 1.0
     middle = 0.5
     if not diagonal:
         ends = ("left", "center", "right") if axis == "vertical" else ("top", "center", "bottom")
         place = place or str(rng.choice(ends))
         middle = (0.2, 0.5, 0.8)[ends.index(place)] + rng.uniform(-0.015, 0.015)
-    bend = (0.03 if kind == "river" else 0.0) * (0.5 if diagonal else 1.0)
-    along, sway = _winding(rng, bend)
+    along, sway = _winding(rng, OBJECTS["strips"][kind]["bend"] * (0.5 if diagonal else 1.0))
     across = middle + sway + (0 if kind == "river" else rng.uniform(-0.015, 0.015)) * (along - 0.5)
     low, high = float(across.min()) - width / 2, float(across.max()) + width / 2
     box: Box = (low, 0.0, high, 1.0) if axis == "vertical" else (0.0, low, 1.0, high)
