@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 from src.scenes import ScenesMismatch, make_scenes
-from src.scenes.captions import describe, objects_of
+from src.scenes.captions import NOUNS, NUMBERS, describe, objects_of
 from src.scenes.dataset import scene_of
 from src.scenes.draw import paint
 from src.scenes.scene import MANY, Box, Group, Scene, SceneObject, gap
-from src.scenes.words import NOUNS, NUMBERS
 
 KIND_OF = {noun: kind for kind, nouns in NOUNS.items() for noun in nouns}
 COLOURS = "red|blue|gray|brown|white|green|yellow"
