@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from src.scenes.scene import FOREST, MANY, Group, Rng, Scene, SceneObject, Shore, Strip, gap, hull, side_of
+from src.scenes.scene import FOREST, MANY, Group, Rng, Scene, SceneObject, Strip, gap, hull, side_of
 
 GRAMMAR: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "captions.yaml").read_text("utf-8"))
 NOUNS: dict[str, list[str]] = GRAMMAR["nouns"]
@@ -55,6 +55,10 @@ def describe(scene: Scene, rng: Rng) -> list[str]:
         if len(captions) == CAPTIONS:
             break
     return captions
+
+
+def _is(noun: str) -> str:
+    return "is" if noun.startswith(("a ", "an ", "one ")) else "are"
 
 
 class _Grammar:
@@ -99,8 +103,7 @@ class _Grammar:
             side = side_of(groups[0].box, groups[1].box)
             if side in ("left", "right"):
                 link = self.phrase("side of a group", side=side)
-                first, are = self.noun(groups[0])
-                return f"{first} {are} {link} {self.noun(groups[1])[0]}"
+                return f"{self.noun_is(groups[0])} {link} {self.noun(groups[1])}"
         front = chosen[0]
         if isinstance(front, Group) and front.place and self.happens(0.15):
             start = f"{self.place(front.place)} {self.there(front)}"
@@ -115,80 +118,65 @@ class _Grammar:
         sides = {group: side_of(group.box, strip.box) for group in groups if group.kind != "boats"}
         first, near = groups[0], self.relation(groups[0])
         if near and (None in sides.values() or len(sides) < len(groups) or self.happens(0.5)):
-            noun, are = self.noun(first)
-            text = f"{noun} {are} {self.participle(first)} {near}"
-            if first.place and self.happens(0.4):
-                text += f" {self.place(first.place)}"
-            return f"{text} {self.others(groups[1:])}"
+            text = f"{self.noun_is(first)} {self.participle(first)} {near}"
+            place = self.place(first.place) if first.place and self.happens(0.4) else ""
+            return f"{text} {place} {self.others(groups[1:])}"
         text = f"{self.clause(strip)} with"
         for k, group in enumerate(groups):
             side = sides.get(group) if strip.axis != "diagonal" else None
             beside = _ITS_SIDE[side] if side is not None and self.happens(0.7) else ""
-            where = beside or (self.place(group.place) if group.place else "")
-            text += f"{' and' if k else ''} {self.noun(group)[0]} {where}"
+            where = beside or self.place(group.place)
+            text += f"{' and' if k else ''} {self.noun(group)} {where}"
         return text
 
     def others(self, objects: Sequence[SceneObject]) -> str:
         """What else a caption names, each with an "and"."""
-        text = ""
-        for one in objects:
-            if isinstance(one, Group):
-                text += f" and {self.noun(one)[0]} {self.where(one)}"
-            else:
-                text += f" and {self.clause(one)}"
-        return text
+        texts = [
+            f"{self.noun(one)} {self.where(one)}" if isinstance(one, Group) else self.clause(one)
+            for one in objects
+        ]
+        return "".join(f" and {text}" for text in texts)
 
     def there(self, group: Group) -> str:
-        noun, are = self.noun(group)
-        return f"there {are} {noun}"
+        noun = self.noun(group)
+        return f"there {_is(noun)} {noun}"
+
+    def noun_is(self, group: Group) -> str:
+        noun = self.noun(group)
+        return f"{noun} {_is(noun)}"
 
     def clause(self, one: SceneObject) -> str:
         """A whole sentence about an object."""
-        if isinstance(one, Strip):
-            return self.strip_clause(one)
-        if isinstance(one, Shore):
-            return self.shore_clause(one)
-        assert isinstance(one, Group)
-        where = self.where(one)
-        if not where:
-            return self.there(one)
-        noun, are = self.noun(one)
-        return f"{noun} {are} {self.participle(one)} {where}"
-
-    def strip_clause(self, strip: Strip) -> str:
+        if isinstance(one, Group):
+            where = self.where(one)
+            return f"{self.noun_is(one)} {self.participle(one)} {where}" if where else self.there(one)
         if len(self.scene.strips) == 2:
             return self.phrase("crossroads")
-        way = "diagonally across the picture"
-        if strip.axis != "diagonal":
-            way = self.phrase(strip.axis)
-            if strip.place and self.happens(0.55):
-                return self.lies(strip)
-        return f"{self.phrase(strip.kind)} {self.phrase(f'{strip.kind} runs')} {way}"
+        if isinstance(one, Strip):
+            way = "diagonally across the picture" if one.axis == "diagonal" else self.phrase(one.axis)
+            if one.axis == "diagonal" or not self.happens(0.55):
+                return f"{self.phrase(one.kind)} {self.phrase(f'{one.kind} runs')} {way}"
+        text = f"{self.phrase(one.kind)} {self.phrase('lies')} {self.place(one.place)}"
+        return f"{text} {self.phrase('beach')}" if one.kind == "sea" and self.happens(0.35) else text
 
-    def shore_clause(self, shore: Shore) -> str:
-        text = self.lies(shore)
-        return f"{text} {self.phrase('beach')}" if shore.kind == "sea" and self.happens(0.35) else text
-
-    def lies(self, one: SceneObject) -> str:
-        return f"{self.phrase(one.kind)} {self.phrase('lies')} {self.place(one.place or '')}"
-
-    def noun(self, group: Group) -> tuple[str, str]:
-        """A group with its article or number and its colour, and "is" or "are"."""
+    def noun(self, group: Group) -> str:
+        """A group with its article or number and its colour."""
         if group.kind in ("lawn", "trees"):
-            text = self.phrase("forest" if len(group.items) >= FOREST else group.kind)
-        elif group.kind == "parking":
-            text = self.parking(len(group.cars))
-        else:
-            colour = group.colour if group.colour and self.happens(0.85) else ""
-            if group.kind != "houses" or len(group.items) < MANY:
-                return self.counted(group, colour)
-            colour = colour or ("colorful" if not group.colour and self.happens(0.5) else "")
-            single = min(group.box[2] - group.box[0], group.box[3] - group.box[1]) < 0.16
-            text = self.phrase("many houses", colour=colour, rows="a row" if single else "rows")
-        return text, "is" if text.startswith(("a ", "an ")) else "are"
+            return self.phrase("forest" if len(group.items) >= FOREST else group.kind)
+        if group.kind == "parking":
+            lot = self.phrase("lot")
+            if not group.cars:
+                return f"an empty {lot}"
+            return self.phrase("many cars" if len(group.cars) >= MANY else "few cars", lot=lot)
+        colour = group.colour if group.colour and self.happens(0.85) else ""
+        if group.kind != "houses" or len(group.items) < MANY:
+            return self.counted(group, colour)
+        colour = colour or ("colorful" if not group.colour and self.happens(0.5) else "")
+        single = min(group.box[2] - group.box[0], group.box[3] - group.box[1]) < 0.16
+        return self.phrase("many houses", colour=colour, rows="a row" if single else "rows")
 
-    def counted(self, group: Group, colour: str) -> tuple[str, str]:
-        number, are = len(group.items), "is" if len(group.items) == 1 else "are"
+    def counted(self, group: Group, colour: str) -> str:
+        number = len(group.items)
         if number == 1:
             many = "one" if self.happens(0.12) else "a"
         elif number >= MANY:
@@ -196,7 +184,7 @@ class _Grammar:
         else:
             many = "several" if number > 3 and self.happens(0.08) else NUMBERS[number]
         if group.kind == "houses" and colour and self.happens(0.2):
-            return f"{many} houses with {colour} roofs", "are"
+            return f"{many} houses with {colour} roofs"
         noun = self.choose(GRAMMAR["counted"][group.kind]).split("|")[number > 1]
         if group.kind == "boats" and self.happens(0.12):
             many += " small"
@@ -205,14 +193,8 @@ class _Grammar:
         noun = f"{colour} {noun}".strip()
         text = f"{'an' if many == 'a' and noun[0] in 'aeiou' else many} {noun}"
         if group.kind == "buildings" and self.happens(0.12):
-            return f"an industrial site with {text}", "is"
-        return text, are
-
-    def parking(self, cars: int) -> str:
-        lot = self.phrase("lot")
-        return (
-            self.phrase("many cars" if cars >= MANY else "few cars", lot=lot) if cars else f"an empty {lot}"
-        )
+            return f"an industrial site with {text}"
+        return text
 
     def participle(self, group: Group) -> str:
         """What a group does, as in "are parked"."""
@@ -231,10 +213,10 @@ class _Grammar:
         place = self.place(group.place) if group.place and self.happens(0.96) else ""
         return f"{near} {place}" if near and self.happens(0.5) else place
 
-    def place(self, place: str) -> str:
-        """Where in the picture."""
-        if place == "center":
-            return self.phrase("center")
+    def place(self, place: str | None) -> str:
+        """Where in the picture, if that can be said."""
+        if place is None or place == "center":
+            return self.phrase("center") if place else ""
         if place.endswith("corner"):
             return self.phrase("corner", place=place)
         return self.phrase("edge", place=place, at="on" if place in ("left", "right") else "at")
