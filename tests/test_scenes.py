@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.scenes import ScenesMismatch, make_scenes
+from src.entry_point import UserError
 from src.scenes.captions import NOUNS, NUMBERS, describe, objects_of
-from src.scenes.dataset import scene_of
+from src.scenes.dataset import make_scenes, scene_of
 from src.scenes.draw import paint
 from src.scenes.scene import MANY, Box, Group, Scene, SceneObject, gap
 
@@ -142,11 +142,11 @@ def test_sets_are_mended(small: Path, tmp_path: Path, caplog: pytest.LogCaptureF
 
 def test_another_set_and_files_of_others_are_not_touched(small: Path, tmp_path: Path) -> None:
     for settings in ((10, 128, 1), (30, 256, 1), (30, 128, 2)):
-        with pytest.raises(ScenesMismatch, match="already holds 30 scenes of 128 pixels, seed 1"):
+        with pytest.raises(UserError, match="already holds 30 scenes of 128 pixels, seed 1"):
             make_scenes(small, *settings)
     (tmp_path / "dog.png").touch()
-    with pytest.raises(ScenesMismatch, match="another data set"):
+    with pytest.raises(UserError, match="another data set"):
         make_scenes(tmp_path)
-    with pytest.raises(ValueError, match="9 scenes"):
+    with pytest.raises(UserError, match="9 scenes"):
         make_scenes(tmp_path / "set", count=9)
     assert [path.name for path in tmp_path.iterdir()] == ["dog.png"]

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from src.captioning.captioned import CaptionedImage
 from src.captioning.karpathy import read_karpathy
-from src.scenes import make_scenes
+from src.scenes.dataset import make_scenes
 
 
 def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> list[CaptionedImage]:

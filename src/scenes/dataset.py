@@ -32,10 +32,6 @@ DATASET = "dataset.json"
 _SCENE, _PAINT, _WORDS = range(3)
 
 
-class ScenesMismatch(UserError):
-    """The folder holds something other than the set that was asked for."""
-
-
 def make_scenes(
     folder: Path,
     count: int = 2000,
@@ -52,11 +48,10 @@ def make_scenes(
         progress: called with the number of images that are there, after each one drawn.
 
     Raises:
-        ValueError: a setting is out of range.
-        ScenesMismatch: the folder holds another set, or files of someone else.
+        UserError: a setting is out of range, or the folder holds another set or files of someone else.
     """
     if not 10 <= count <= 100_000 or size not in SIZES:  # an image of each split; five digits in a name
-        raise ValueError(f"{count} scenes of {size} pixels: choose 10 to 100000 scenes, 128 or 256 pixels")
+        raise UserError(f"{count} scenes of {size} pixels: choose 10 to 100000 scenes, 128 or 256 pixels")
     generator = {"version": VERSION, "seed": seed, "size": size, "count": count}
     if _damaged(folder, generator) == []:  # needs no lock, so a read-only folder will do
         return
@@ -92,7 +87,7 @@ def scene_entry(seed: int, index: int) -> dict[str, Any]:
     scene = scene_of(seed, index)
     captions = describe(scene, np.random.default_rng([seed, index, _WORDS]))
     sentences = [
-        {"tokens": caption.split(), "raw": caption, "imgid": index, "sentid": index * 5 + k}
+        {"tokens": caption.split(), "raw": caption, "imgid": index, "sentid": index * len(captions) + k}
         for k, caption in enumerate(captions)
     ]
     return {
@@ -116,7 +111,7 @@ def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
     """The files of a finished set that are not what was drawn; None for an unfinished set.
 
     Raises:
-        ScenesMismatch: the folder holds something else.
+        UserError: the folder holds something else.
     """
     if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return None
@@ -126,7 +121,7 @@ def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
     except (OSError, ValueError, LookupError, TypeError):
         held = "another data set"
     if held != kind.format(**generator):
-        raise ScenesMismatch(
+        raise UserError(
             f"{folder} already holds {held}: delete it, choose another folder, or ask for what it holds"
         )
     return modified_files(folder)
