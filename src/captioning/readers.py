@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from src.captioning.captioned import CaptionedImage
 from src.captioning.karpathy import read_karpathy
 from src.scenes.dataset import make_scenes
@@ -23,10 +21,5 @@ def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> lis
     Raises:
         UserError: the folder holds scenes of other settings.
     """
-    with tqdm(total=scenes, desc="scenes", disable=None, leave=False) as bar:
-
-        def move(done: int) -> None:
-            bar.update(done - bar.n)
-
-        make_scenes(Path(root), scenes, scene_size, scene_seed, progress=move)
+    make_scenes(Path(root), scenes, scene_size, scene_seed)
     return read_karpathy(root)

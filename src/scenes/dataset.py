@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
+from tqdm import tqdm
 
 from src.entry_point import UserError
 from src.files import modified_files, write_atomically, write_sums
@@ -32,20 +32,11 @@ DATASET = "dataset.json"
 _SCENE, _PAINT, _WORDS = range(3)
 
 
-def make_scenes(
-    folder: Path,
-    count: int = 2000,
-    size: int = 256,
-    seed: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> None:
+def make_scenes(folder: Path, count: int = 2000, size: int = 256, seed: int = 0) -> None:
     """Make sure that `folder` holds the first `count` scenes of a seed, `size` pixels wide and high.
 
     Image i depends on (seed, i, size) alone, its captions on (seed, i). A finished set is left alone, an
     unfinished or damaged one completed. Of several processes one draws and the others wait.
-
-    Args:
-        progress: called with the number of images that are there, after each one drawn.
 
     Raises:
         UserError: a setting is out of range, or the folder holds another set or files of someone else.
@@ -69,11 +60,9 @@ def make_scenes(
         content = {"dataset": "scenes", "synthetic": True, "generator": generator, "images": images}
         write_atomically(folder / DATASET, json.dumps(content, separators=(",", ":")) + "\n")
         paths = [f"images/{image['filename']}" for image in images]
-        for index, path in enumerate(paths):
+        for index, path in enumerate(tqdm(paths, desc="scenes", disable=None, leave=False)):
             if not (folder / path).exists():
                 write_atomically(folder / path, _png(seed, index, size))
-                if progress is not None:
-                    progress(index + 1)
         write_sums(folder, [DATASET, *paths])
 
 
