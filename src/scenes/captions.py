@@ -11,11 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from src.scenes.scene import FOREST, MANY, Group, Rng, Scene, SceneObject, Strip, gap, hull, side_of
 
-GRAMMAR: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "captions.yaml").read_text("utf-8"))
+GRAMMAR: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("captions.yaml").read_text("utf-8"))
 NOUNS: dict[str, list[str]] = GRAMMAR["nouns"]
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 CAPTIONS = 5

@@ -7,6 +7,7 @@ once and none on top of another: a number or a place in a caption fits one objec
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -161,18 +162,13 @@ def _harbor(rng: Rng) -> tuple[Shore, list[Group]]:
     piers = tuple(
         Item(*_from_edge(side, depth - 0.15, middle), 0.3 + 0.03, 0.03, outward) for middle in middles
     )
-    slots = [
-        (depth - 0.06 - 0.085 * k, middle + sign * 0.082, sign)
-        for middle in middles
-        for k in range(3)
-        for sign in (-1, 1)
-    ]
+    slots = list(product(middles, range(3), (-1, 1)))  # along three boats' lengths, on either side of a pier
     items = []
     for slot in sorted(rng.choice(len(slots), size=count, replace=False).tolist()):
-        away, at, sign = slots[slot]
+        middle, k, sign = slots[slot]
         bow = (90.0 if side in ("left", "right") else 0.0) + (0 if sign > 0 else 180)
-        size = (rng.uniform(0.095, 0.115), rng.uniform(0.038, 0.042))
-        items.append(Item(*_from_edge(side, away, at), *size, bow, colour))
+        at = _from_edge(side, depth - 0.06 - 0.085 * k, middle + sign * 0.082)
+        items.append(Item(*at, rng.uniform(0.095, 0.115), rng.uniform(0.038, 0.042), bow, colour))
     edge = tuple(_from_edge(side, depth, at) for at in (-0.05, 1.05))
     water = hull([_from_edge(side, 0.0, 0.0), _from_edge(side, depth, 1.0)])
     return Shore("harbor", water, side, edge, piers), [group_of("boats", items, colour)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 Rng = np.random.Generator
 Box = tuple[float, float, float, float]
@@ -20,8 +20,8 @@ Point = tuple[float, float]
 FOREST = 14  # as many trees are a forest
 MANY = 7  # captions do not count as many objects
 CAR_PITCH = 0.04  # from one parked car to the next
-OBJECTS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text("utf-8"))
 RECTANGLE: tuple[Point, ...] = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+OBJECTS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("objects.yaml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,13 @@ class Layer:
     formula: int | None
     output: tuple[int, ...] = ()  # shape without the batch; () where it was not called
 
+    def note_shape(self, _module: nn.Module, inputs: Any, output: Any) -> None:
+        """A forward hook."""
+        while not isinstance(output, Tensor):  # an LSTM returns its state beside its output
+            output = output[0]
+        if self.parameters or inputs[0].shape != output.shape:
+            self.output = tuple(output.shape[1:])
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -129,11 +136,10 @@ def count(title: str, module: nn.Module, run: Callable[[], object], expected: in
             shared = sum(weight.numel() for weight in own if id(weight) in seen)
             seen.update(map(id, own))
             formula = parameter_formula(part)
+            formula = None if formula is None else formula - shared
             parameters = sum(weight.numel() for weight in own) - shared
-            layers.append(
-                Layer(name or title, part, parameters, None if formula is None else formula - shared)
-            )
-            handles.append(part.register_forward_hook(_note_shape(layers[-1])))
+            layers.append(Layer(name or title, part, parameters, formula))
+            handles.append(part.register_forward_hook(layers[-1].note_shape))
     device, onednn = next(module.parameters(), torch.empty(0)).device, torch.backends.mkldnn.enabled
     try:
         torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # hides LSTMs from the counter
@@ -146,16 +152,6 @@ def count(title: str, module: nn.Module, run: Callable[[], object], expected: in
     total = sum(weight.numel() for weight in module.parameters())
     shown = [one for one in layers if one.parameters or one.output]
     return Network(title, tuple(shown), total, counter.get_total_flops() // 2, expected)
-
-
-def _note_shape(layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
-    def note(_module: nn.Module, inputs: Any, output: Any) -> None:
-        while not isinstance(output, Tensor):  # an LSTM returns its state beside its output
-            output = output[0]
-        if layer.parameters or inputs[0].shape != output.shape:
-            layer.output = tuple(output.shape[1:])
-
-    return note
 
 
 def count_network(
