@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.overrides import AUTO, range_error
 from src.config.settings import ACCELERATORS, setting
 from src.entry_point import InvalidCommand, UserError, entry_point
+from src.pixels import AUTO, range_error
 
 if TYPE_CHECKING:
     from src.predictions import Outcome, Predictor

@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from src.config.overrides import AUTO
 from src.entry_point import UserError
 from src.images import BrokenImage, read_image
-from src.pixels import Remark
+from src.pixels import AUTO, Remark
 from src.run import signals
 from src.run.environment import cores
 

@@ -116,16 +116,16 @@ def test_what_is_no_image_is_said_in_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")  # nobody writes to it: opening it would wait for ever
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for name, said in {
-        "missing.png": "does not exist",
-        "text.jpg": "is not an image that can be read",
-        "empty.png": "is not an image that can be read",
-        "page.eps": "is not an image that can be read",
-        "\x1b[31mtwo\nlines.png": r"\?\[31mtwo lines.png is not an image",
+        "missing.png": "cannot be read: No such file",
+        "text.jpg": "cannot be read: it is not one of",
+        "empty.png": "cannot be read: it is not one of",
+        "page.eps": "cannot be read: it is not one of",
+        "\x1b[31mtwo\nlines.png": r"\?\[31mtwo lines.png cannot be read: it is not one of",
         "a\0b.png": "cannot be read",
         "x" * 300: "cannot be read",
-        ".": "is a folder",
-        "pipe.png": "is a pipe or a device, not a file",
-        "zero.png": "is a pipe or a device, not a file",
+        ".": "it is a folder, a pipe or a device",
+        "pipe.png": "it is a folder, a pipe or a device",
+        "zero.png": "it is a folder, a pipe or a device",
     }.items():
         with pytest.raises(BrokenImage, match=said) as caught:
             read_rgb(tmp_path / name)
@@ -159,7 +159,7 @@ def test_links_to_files_are_followed_and_circles_are_not(tmp_path: Path) -> None
         (inside / name).symlink_to(".")
     assert find_images([inside]) == [inside / "link.png"]
     assert find_images([inside / "loop"]) == [inside / "loop" / "link.png"]  # named itself
-    with pytest.raises(BrokenImage, match="does not exist"):
+    with pytest.raises(BrokenImage, match="No such file"):
         read_rgb(inside / "gone.png")
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from src import page
 from src.classification.datasets import FASHION_MNIST_CLASSES
-from src.config.overrides import AUTO
 from src.files import write_atomically
 from src.images import read_rgb
+from src.pixels import AUTO
 from src.predictions import PAGE_IMAGES, Prediction
 
 TOP = 3  # classes that are reported
