@@ -52,7 +52,7 @@ def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for text in HOSTILE
     ]
     html = page.render(
-        "classification/templates/labels.html.j2", title=HOSTILE[1], notes=HOSTILE, cards=cards, ramp=""
+        "classification/templates/labels.html.j2", title=HOSTILE[1], notes=HOSTILE, cards=cards
     )
     found["labels"].write_text(html, "utf-8")
     # A run's name is a file's: no slash.
