@@ -33,10 +33,6 @@ class BrokenImage(UserError):
     """A file that cannot be read as an image."""
 
 
-class NoImages(UserError):
-    """An input that names no image."""
-
-
 @cache
 def suffixes() -> frozenset[str]:
     """The endings of the files that can be read, in small letters: ".jpg", ..."""
@@ -99,32 +95,31 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     folders are not, since they may lead in circles.
 
     Raises:
-        NoImages: naming every input that does not exist or holds no image.
+        UserError: naming every input that does not exist or holds no image.
     """
     found: dict[Path, None] = {}  # an ordered set
     unread: dict[Path, None] = {}
     errors = [] if inputs else ["no inputs are given: name image files or folders"]
     for given in inputs:
-        path = Path(given)
         try:
-            path = path.expanduser()
-            inside = _files_in(path) if path.is_dir() else []
-            exists = path.exists()
-        except (OSError, ValueError, RuntimeError) as error:  # a name too long, of no user, no permission
-            errors.append(f"{printable(given)} cannot be opened: {printable(error)}")
+            path = Path(given).expanduser()
+            path.stat()
+            files = _files_in(path)
+        except (OSError, ValueError, RuntimeError) as error:  # no such file or user, a name too long
+            reason = getattr(error, "strerror", None) or error
+            errors.append(f"{printable(given)} cannot be opened: {printable(reason)}")
             continue
-        images = [file for file in inside if file.suffix.lower() in suffixes()]
-        others = [file for file in inside if file.suffix.lower() not in suffixes() and _is_image(file)]
-        if exists and not path.is_dir():
-            images = [path]
-        elif not exists:
-            errors.append(f"{printable(given)} does not exist")
-        elif not images and not others:
+        if not path.is_dir():
+            found[path] = None
+            continue
+        images = [file for file in files if file.suffix.lower() in suffixes()]
+        others = [file for file in files if _is_image(file) and file.suffix.lower() not in suffixes()]
+        if not images and not others:
             errors.append(f"the folder {printable(given)} holds no image ({', '.join(sorted(suffixes()))})")
         found.update(dict.fromkeys(images))
         unread.update(dict.fromkeys(others))
     if errors:
-        raise NoImages("; ".join(errors))
+        raise UserError("; ".join(errors))
     if unread:
         kinds = sorted(Counter(path.suffix.lower() for path in unread).items())
         logger.info(
@@ -135,10 +130,8 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(
-        file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts)
-    )
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts)]
 
 
 def _is_image(path: Path) -> bool:

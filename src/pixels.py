@@ -36,15 +36,6 @@ def fixed_range(setting: str) -> tuple[float, float] | None:
     return low, high
 
 
-def range_error(setting: str) -> str | None:
-    """What is wrong with a value of `images.range`, or None."""
-    try:
-        fixed_range(setting)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def sentences(remarks: Sequence[tuple[Path, str]]) -> Iterator[str]:
     """One line for each different remark: its first file, and how many more."""
     files: dict[str, list[str]] = {}

@@ -25,8 +25,8 @@ class PredictImages:
     """How image files are read (`images.*`)."""
 
     range: str | None = setting(
-        "values that become black and white in images of more than 8 bits: auto, full, or MIN,MAX (null: as "
-        "in training)",
+        "values that become black and white in grey of more than 8 bits: auto, full, or MIN,MAX (null: as in "
+        "training)",
         default=None,
         check=images_range_error,
     )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.images import BrokenImage, NoImages, find_images, read_rgb
+from src.entry_point import UserError
+from src.images import BrokenImage, find_images, read_rgb
 
 GREY = np.array([[0, 10, 200], [255, 90, 30]], dtype=np.uint8)
 COLOURS = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)  # (2, 3, 3)
@@ -132,7 +133,7 @@ def test_what_is_no_image_is_said_in_one_line(tmp_path: Path) -> None:
         assert str(caught.value).isprintable()
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "zero.png").symlink_to("/dev/zero")
-    with pytest.raises(NoImages, match="holds no image"):
+    with pytest.raises(UserError, match="holds no image"):
         find_images([tmp_path / "only"])
 
 
@@ -166,12 +167,12 @@ def test_links_to_files_are_followed_and_circles_are_not(tmp_path: Path) -> None
 def test_every_wrong_input_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     wrong = [f"{tmp_path}/nowhere.png", f"{tmp_path}/empty", "~nobody_of_this_name/a.png", "n" * 5000, "a\0b"]
-    with pytest.raises(NoImages) as caught:
+    with pytest.raises(UserError) as caught:
         find_images([*wrong, __file__])
     said = str(caught.value)
-    assert "nowhere.png does not exist" in said
+    assert "nowhere.png cannot be opened: No such file" in said
     assert f"the folder {tmp_path}/empty holds no image" in said
     assert said.count("; ") == len(wrong) - 1
     assert said.isprintable()
-    with pytest.raises(NoImages, match="no inputs are given"):
+    with pytest.raises(UserError, match="no inputs are given"):
         find_images([])

@@ -289,7 +289,7 @@ def test_all_errors_of_a_command_are_named_at_once(tmp_path: Path) -> None:
     ended = predict(tmp_path / "none.ckpt", tmp_path / "none.png")
     assert ended.status == 2
     assert "none.ckpt: there is no such file" in ended.err
-    assert "none.png does not exist" in ended.err
+    assert "none.png cannot be opened: No such file" in ended.err
 
 
 def test_checkpoints_and_settings_that_do_not_fit(

@@ -149,9 +149,13 @@ class ClassifySettings(Settings):
 
 def images_range_error(value: str) -> str | None:
     """What is wrong with a value of `images.range`, or None."""
-    from src.pixels import range_error  # NumPy and Pillow, which `--help` does not need
+    from src.pixels import fixed_range  # NumPy and Pillow, which `--help` does not need
 
-    return range_error(value)
+    try:
+        fixed_range(value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @dataclass
@@ -159,7 +163,7 @@ class ImageSettings:
     """How image files are read (`images.*`)."""
 
     range: str = setting(
-        "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
+        "values that become black and white in grey of more than 8 bits: auto (0 and the highest of the "
         "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
         group="task=caption",
         check=images_range_error,
