@@ -1,4 +1,4 @@
-"""Images with their captions, for a person to look at: a page, a figure, and COCO's results format.
+"""Images with their captions: a page and pictures for a person to look at, and COCO's results format.
 
 Dimension letters: L regions, T words.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,14 +20,23 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from src import figures, page
-from src.captioning.attention_maps import FRAME, overlay, scaled, top_of_scale
+from src.captioning.attention_maps import FRAME, attention_figure, overlay, scaled, top_of_scale
 from src.captioning.captioned import NamedObject
+from src.captioning.metrics import score_captions, sentence_bleu4
+from src.entry_point import UserError
 from src.files import write_atomically
 from src.images import read_rgb
 from src.pixels import AUTO
 
+if TYPE_CHECKING:
+    from src.captioning.data import CaptionData
+    from src.captioning.module import Captioner
+
 IMAGE_SIDE = 300  # pixels, on the page
 MAP_SIDE = 100
+PAGE_IMAGES = 60  # of a run, on gallery.html; captions.json holds all
+PICTURE_IMAGES = 6  # on gallery.png
+SYNTHETIC = "Synthetic data: these images and their references are drawn by a program."
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +62,86 @@ class GalleryItem:
     @property
     def text(self) -> str:
         return " ".join(self.caption)
+
+
+def show_captions(
+    module: Captioner, data: CaptionData, folder: Path, epoch: int, gallery: Sequence[str]
+) -> None:
+    """Write captions.json, gallery.html, gallery.png and attention/ into `folder`.
+
+    The picture's images are those that the setting `gallery` names, or evenly spaced ones: none is chosen by
+    its score.
+
+    Raises:
+        UserError: `gallery` names an image that the test split does not have.
+    """
+    images, predicted = data.splits["test"].images, module.predictions["test"]
+    captions = [predicted.captions[row] for row in range(len(images))]
+    rows, columns = module.hparams["encoder"]["grid"]
+    items = [
+        GalleryItem(
+            filename=image.filename,
+            image=image.path,
+            caption=caption,
+            references=image.captions,
+            alphas=predicted.alphas[row].numpy() if row in predicted.alphas else None,
+            grid=(rows, columns),
+            score=sentence_bleu4(caption, image.captions),
+            boxes=image.objects,
+            value_range=module.hparams["encoder"]["value_range"],
+        )
+        for row, (image, caption) in enumerate(zip(images, captions, strict=True))
+    ]
+    entries: list[dict[str, int | str]] = [
+        {"image_id": item.filename, "caption": item.text}
+        if image.id is None
+        else {"image_id": image.id, "caption": item.text, "file_name": item.filename}
+        for image, item in zip(images, items, strict=True)
+    ]
+    write_coco_results(folder / "captions.json", entries)
+    picked = picked_rows([item.filename for item in items], gallery)
+    chosen = [items[row] for row in picked]
+    others = [item for row, item in enumerate(items) if row not in picked]
+    is_synthetic = any(image.objects for image in images)
+    notes = [f"Run {folder.name}, epoch {epoch}, beam {module.hparams['beam']}, {len(images)} test images."]
+    write_gallery(
+        folder / "gallery.html",
+        f"Captions of {folder.parent.name}",
+        [*chosen, *others][:PAGE_IMAGES],
+        [SYNTHETIC] * is_synthetic + notes,
+        score_captions(captions, [image.captions for image in images]),
+    )
+    title = "Captions (bold) and references" + ", synthetic data" * is_synthetic
+    _save(gallery_figure(chosen, title), folder / "gallery.png")
+    for number, item in enumerate(chosen, start=1):
+        if item.alphas is not None and item.caption:
+            figure = attention_figure(item.opened(), item.caption, item.alphas, item.grid)
+            _save(figure, folder / "attention" / f"{number}-{Path(item.filename).stem}.png")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Level 1: photographs hardly shrink further, and higher levels would take most of the time.
+    png = figures.rendered(figure, "png", metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+    write_atomically(path, png)
+
+
+def picked_rows(filenames: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Rows of the wanted file names, with or without their ending; evenly spaced ones where none is wanted.
+
+    Raises:
+        UserError: there is no image of a wanted name.
+    """
+    if not wanted:
+        count = min(PICTURE_IMAGES, len(filenames))
+        return np.linspace(0, len(filenames) - 1, count).round().astype(int).tolist()
+    rows = {Path(name).stem: row for row, name in enumerate(filenames)}
+    rows |= {name: row for row, name in enumerate(filenames)}
+    if missing := [name for name in wanted if name not in rows]:
+        raise UserError(
+            f"gallery={','.join(missing)}: the test split has no such image; it has {filenames[0]} to "
+            f"{filenames[-1]}"
+        )
+    return [rows[name] for name in wanted]
 
 
 def write_gallery(
