@@ -36,8 +36,7 @@ HOSTILE = (
 def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every kind of page, with hostile captions, references, names of files, things, runs, and classes."""
     folder = tmp_path_factory.mktemp("hostile")
-    image = folder / "a.png"
-    Image.new("RGB", (40, 30), "green").save(image)
+    image = Image.new("RGB", (40, 30), "green")
     found = {name: folder / f"{name}.html" for name in ("gallery", "labels")}
     things: Any = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
     items = [
@@ -45,7 +44,7 @@ def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for text in HOSTILE
     ]
     write_gallery(found["gallery"], HOSTILE[1], items, HOSTILE, {SCRIPT: 0.5})
-    picture = page.photo(Image.open(image), 40)
+    picture = page.photo(image, 40)
     cards = [
         {"filename": text, "picture": picture, "seen": picture, "bars": [Label(0, text, 0.9)]}
         for text in HOSTILE

@@ -26,7 +26,6 @@ from src.captioning.metrics import score_captions, sentence_bleu4
 from src.entry_point import UserError
 from src.files import write_atomically
 from src.images import read_rgb
-from src.pixels import AUTO
 
 if TYPE_CHECKING:
     from src.captioning.data import CaptionData
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 IMAGE_SIDE = 300  # pixels, on the page
 MAP_SIDE = 100
 PAGE_IMAGES = 60  # of a run, on gallery.html; captions.json holds all
-PICTURE_IMAGES = 6  # on gallery.png
+PICTURE_IMAGES, PICTURE_SIDE = 6, 500  # on gallery.png; pixels
 SYNTHETIC = "Synthetic data: these images and their references are drawn by a program."
 
 
@@ -44,20 +43,13 @@ class GalleryItem:
     """An image with the caption written for it."""
 
     filename: str
-    image: Image.Image | Path
+    image: Image.Image  # RGB
     caption: Sequence[str]  # words, T of them
     references: Sequence[Sequence[str]] = ()
     alphas: np.ndarray | None = None  # (T, L), the attention of each word
     grid: tuple[int, int] = (1, 1)  # rows and columns, L = rows x columns
     score: float | None = None  # sentence BLEU-4
     boxes: Sequence[NamedObject] = ()
-    value_range: str = AUTO  # as the file is read
-
-    def opened(self) -> Image.Image:
-        """The image as RGB. Raises BrokenImage."""
-        if isinstance(self.image, Path):
-            return read_rgb(self.image, value_range=self.value_range)
-        return self.image
 
     @property
     def text(self) -> str:
@@ -77,37 +69,36 @@ def show_captions(
     """
     images, predicted = data.splits["test"].images, module.predictions["test"]
     captions = [predicted.captions[row] for row in range(len(images))]
-    rows, columns = module.hparams["encoder"]["grid"]
+    entries: list[dict[str, int | str]] = []
+    for image, caption in zip(images, captions, strict=True):
+        names = {"image_id": image.filename}
+        if image.id is not None:  # a number, which COCO's tools ask for
+            names = {"image_id": image.id, "file_name": image.filename}
+        entries.append({**names, "caption": " ".join(caption)})
+    write_coco_results(folder / "captions.json", entries)
+    picked = picked_rows([image.filename for image in images], gallery)
+    others = [row for row in range(len(images)) if row not in picked]
+    known = module.hparams["encoder"]
     items = [
         GalleryItem(
-            filename=image.filename,
-            image=image.path,
-            caption=caption,
-            references=image.captions,
+            filename=images[row].filename,
+            image=scaled(read_rgb(images[row].path, value_range=known["value_range"]), PICTURE_SIDE),
+            caption=captions[row],
+            references=images[row].captions,
             alphas=predicted.alphas[row].numpy() if row in predicted.alphas else None,
-            grid=(rows, columns),
-            score=sentence_bleu4(caption, image.captions),
-            boxes=image.objects,
-            value_range=module.hparams["encoder"]["value_range"],
+            grid=(known["grid"][0], known["grid"][1]),
+            score=sentence_bleu4(captions[row], images[row].captions),
+            boxes=images[row].objects,
         )
-        for row, (image, caption) in enumerate(zip(images, captions, strict=True))
+        for row in [*picked, *others][: max(PAGE_IMAGES, len(picked))]
     ]
-    entries: list[dict[str, int | str]] = [
-        {"image_id": item.filename, "caption": item.text}
-        if image.id is None
-        else {"image_id": image.id, "caption": item.text, "file_name": item.filename}
-        for image, item in zip(images, items, strict=True)
-    ]
-    write_coco_results(folder / "captions.json", entries)
-    picked = picked_rows([item.filename for item in items], gallery)
-    chosen = [items[row] for row in picked]
-    others = [item for row, item in enumerate(items) if row not in picked]
+    chosen = items[: len(picked)]
     is_synthetic = any(image.objects for image in images)
     notes = [f"Run {folder.name}, epoch {epoch}, beam {module.hparams['beam']}, {len(images)} test images."]
     write_gallery(
         folder / "gallery.html",
         f"Captions of {folder.parent.name}",
-        [*chosen, *others][:PAGE_IMAGES],
+        items,
         [SYNTHETIC] * is_synthetic + notes,
         score_captions(captions, [image.captions for image in images]),
     )
@@ -115,7 +106,7 @@ def show_captions(
     _save(gallery_figure(chosen, title), folder / "gallery.png")
     for number, item in enumerate(chosen, start=1):
         if item.alphas is not None and item.caption:
-            figure = attention_figure(item.opened(), item.caption, item.alphas, item.grid)
+            figure = attention_figure(item.image, item.caption, item.alphas, item.grid)
             _save(figure, folder / "attention" / f"{number}-{Path(item.filename).stem}.png")
 
 
@@ -173,10 +164,9 @@ def write_gallery(
 
 def _card(item: GalleryItem) -> dict[str, Any]:
     """What the template shows of an item."""
-    image = item.opened()
     maps = []
     if item.alphas is not None:
-        top, small = top_of_scale(item.alphas), scaled(image, MAP_SIDE)
+        top, small = top_of_scale(item.alphas), scaled(item.image, MAP_SIDE)
         maps = [
             (word, page.photo(overlay(small, row, item.grid, top), MAP_SIDE, quality=70))
             for word, row in zip(item.caption, item.alphas, strict=True)
@@ -186,7 +176,7 @@ def _card(item: GalleryItem) -> dict[str, Any]:
         x0, y0, x1, y1 = (100 * side for side in named.box)
         style = f"left:{x0:.2f}%;top:{y0:.2f}%;width:{x1 - x0:.2f}%;height:{y1 - y0:.2f}%"
         boxes.append((named.name, style))
-    return {"item": item, "picture": page.photo(image, IMAGE_SIDE), "maps": maps, "boxes": boxes}
+    return {"item": item, "picture": page.photo(item.image, IMAGE_SIDE), "maps": maps, "boxes": boxes}
 
 
 def gallery_figure(items: Sequence[GalleryItem], title: str) -> Figure:
@@ -216,7 +206,7 @@ def gallery_figure(items: Sequence[GalleryItem], title: str) -> Figure:
 
 def _draw_image(axes: Axes, item: GalleryItem) -> None:
     """The image with its boxes."""
-    image = scaled(item.opened(), 500)
+    image = item.image
     axes.imshow(image)
     axes.set_anchor("S")
     axes.set_axis_on()
