@@ -93,7 +93,8 @@ def predict_all(predictor: Predictor, paths: Sequence[Path], batch_size: int, sh
             tqdm(total=len(paths), desc="images", unit="image", disable=hidden, leave=False) as bar,
         ):
             for batch in batches:
-                names, images, thumbnails = [], [], []
+                names: list[str] = []
+                images, thumbnails = [], []
                 for found in pool.map(read, batch):
                     if isinstance(found, BrokenImage):
                         outcome.broken += 1

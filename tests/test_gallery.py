@@ -198,7 +198,10 @@ def test_the_figure_of_a_gallery(count: int) -> None:
 
 def test_coco_reads_the_results(tmp_path: Path) -> None:
     path = tmp_path / "captions.json"
-    entries = [{"image_id": 42, "caption": "a plane"}, {"image_id": 'b "é".jpg', "caption": "two roads"}]
+    entries: list[dict[str, int | str]] = [
+        {"image_id": 42, "caption": "a plane"},
+        {"image_id": 'b "é".jpg', "caption": "two roads"},
+    ]
     write_coco_results(path, entries)
     assert json.loads(path.read_text()) == entries
     with contextlib.redirect_stdout(io.StringIO()):

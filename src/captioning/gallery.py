@@ -71,7 +71,7 @@ def show_captions(
     captions = [predicted.captions[row] for row in range(len(images))]
     entries: list[dict[str, int | str]] = []
     for image, caption in zip(images, captions, strict=True):
-        names = {"image_id": image.filename}
+        names: dict[str, int | str] = {"image_id": image.filename}
         if image.id is not None:  # a number, which COCO's tools ask for
             names = {"image_id": image.id, "file_name": image.filename}
         entries.append({**names, "caption": " ".join(caption)})

@@ -5,7 +5,7 @@ Dimension letters: B batch, L regions, T words, D feature, S side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
+from src.captioning.encoder import EncoderError, build_encoder, preprocess
 from src.captioning.features import BATCH as GPU_BATCH
 from src.captioning.folding import fold
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
@@ -55,8 +55,7 @@ class CaptionPredictor:
         given = {name: value for name, value in search.items() if value is not None}
         self.search = {name: module.hparams[name] for name in ("beam", "max_words", "length_penalty")} | given
         if module.encoder is None:
-            frozen = load_encoder(trained, encoder_weights)
-            self.encode: Any = FrozenEncoder(frozen, device, getattr(module.decoder, "mean_only", False))
+            self.encode: Any = frozen_encoder(trained, device, encoder_weights)
         elif encoder_weights:
             raise UserError(
                 f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, its weights "
@@ -97,8 +96,8 @@ class CaptionPredictor:
     def notes(self) -> list[str]:
         """How the captions are made."""
         encoder = self.known["config"]["_target_"].rpartition(".")[2]
-        decoder = type(self.module.decoder).__name__
         search = ", ".join(f"{name}={value:g}" for name, value in self.search.items())
+        decoder = type(self.module.decoder).__name__
         return [f"Model: {encoder} at {self.known['size']} pixels, {decoder}, {search}."]
 
     def write(self, folder: Path, rows: Sequence[Prediction], notes: Sequence[str]) -> list[Path]:
@@ -109,8 +108,11 @@ class CaptionPredictor:
         return [results, gallery]
 
 
-def load_encoder(trained: Trained, weights: str | None) -> Encoder:
-    """The frozen encoder that a captioner was trained with.
+def frozen_encoder(trained: Trained, device: torch.device, weights: str | None) -> Callable[[Tensor], Tensor]:
+    """The frozen encoder that a captioner was trained with: images (B, 3, S, S) to regions (B, L, D).
+
+    It computes as `features_of` does, bit for bit: the decoder learned from that. A decoder that takes the
+    regions' mean alone is given that, (B, 1, D).
 
     Args:
         weights: where its weights lie now; None: where they lay in training.
@@ -118,7 +120,8 @@ def load_encoder(trained: Trained, weights: str | None) -> Encoder:
     Raises:
         UserError: they cannot be had, or are not those of the training.
     """
-    known: Any = trained.module.hparams["encoder"]
+    module: Any = trained.module
+    known, mean_only = module.hparams["encoder"], getattr(module.decoder, "mean_only", False)
     try:
         encoder = build_encoder(known["config"] | ({"weights": weights} if weights else {}), known["size"])
     except EncoderError as error:
@@ -128,44 +131,24 @@ def load_encoder(trained: Trained, weights: str | None) -> Encoder:
             f"the encoder {encoder.name} has the weights {encoder.digest}, but {trained.path} was trained "
             f"with {known['digest']}: name the file with those weights as encoder_weights=FILE"
         )
-    return encoder
-
-
-class FrozenEncoder:
-    """A frozen encoder that computes as `features_of` does, bit for bit: the decoder learned from that.
-
-    Args:
-        encoder: moved to `device` and changed.
-        device: where to compute.
-        mean_only: whether the decoder takes the regions' mean alone.
-    """
-
-    def __init__(self, encoder: Encoder, device: torch.device, mean_only: bool) -> None:
-        self.encoder, self.mean_only = encoder.to(device), mean_only
-        example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
-        encoder.backbone = fold(encoder.backbone, example)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Regions (B, L, D), or their mean (B, 1, D), of images (B, 3, S, S) on the device.
-
-        Raises:
-            EncoderError: they are not finite.
-        """
-        on_cpu = images.device.type == "cpu"  # image by image, a thread each
-        with ThreadPoolExecutor(
-            cores() if on_cpu else 1, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            parts = images.split(1 if on_cpu else GPU_BATCH)
-            regions = torch.cat(list(pool.map(self._regions, parts)))  # (B, L, D)
-        if not regions.isfinite().all():
-            raise EncoderError(
-                f"the encoder {self.encoder.name} gives values beyond float16 for these images"
-            )
-        if not self.mean_only:
-            return regions
-        means = regions.cpu().numpy().mean(1, dtype=np.float32)  # (B, D), added up as in CaptionData
-        return torch.from_numpy(means).to(images.device).unsqueeze(1)
+    encoder.to(device)
+    example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
+    encoder.backbone = fold(encoder.backbone, example)
+    on_cpu = device.type == "cpu"  # image by image, a thread each
 
     @torch.inference_mode()
-    def _regions(self, images: Tensor) -> Tensor:
-        return self.encoder(images).half()
+    def regions_of(images: Tensor) -> Tensor:
+        return encoder(images).half()
+
+    def encode(images: Tensor) -> Tensor:
+        with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            parts = images.split(1 if on_cpu else GPU_BATCH)
+            regions = torch.cat(list((pool.map if on_cpu else map)(regions_of, parts)))  # (B, L, D)
+        if not regions.isfinite().all():
+            raise EncoderError(f"the encoder {encoder.name} gives values beyond float16 for these images")
+        if not mean_only:
+            return regions
+        means = regions.cpu().numpy().mean(1, dtype=np.float32)  # (B, D), added up as in CaptionData
+        return torch.from_numpy(means).to(device).unsqueeze(1)
+
+    return encode

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +51,9 @@ class LabelPredictor:
         module: Any = trained.module.to(device)
         self.module, self.device, self.invert = module, device, invert
         self.size: tuple[int, int, int] = tuple(module.hparams["image_size"])
+        self.prepare = partial(prepare, size=self.size, invert=invert)
         self.class_names: list[str] = module.hparams["class_names"]
         self.value_range = value_range or AUTO
-
-    def prepare(self, image: Image.Image) -> Tensor:
-        """As `prepare` below."""
-        return prepare(image, self.size, self.invert)
 
     @torch.inference_mode()
     def predict(
