@@ -192,7 +192,7 @@ def gallery_figure(items: Sequence[GalleryItem], title: str) -> Figure:
     ]
     most = max(map(len, captions), default=0) + max(map(len, references), default=0)  # lines of text
     with figures.look():
-        figure, grid = figures.subplots(down, across, height=0.6 + down * (side + (most + 1) * 8 * 1.3 / 72))
+        figure, grid = figures.subplots(down, across, height=0.6 + down * (side + (most + 1) * 8 * 1.2 / 72))
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, item, above, below in zip(grid.flat, items, captions, references, strict=False):
