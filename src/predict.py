@@ -13,7 +13,7 @@ from src.config.settings import ACCELERATORS, images_range_error, setting
 from src.entry_point import InvalidCommand, UserError, entry_point, printable
 
 if TYPE_CHECKING:
-    from src.predictions import Outcome, Predictor
+    from src.predictions import Predictor
     from src.run.trained import Trained
 
 CAPTIONS_ONLY = ("beam", "max_words", "length_penalty", "encoder_weights")
@@ -100,7 +100,7 @@ def main(cfg: DictConfig) -> int:
     if not outcome.rows:
         logger.error("Nothing was written: no image was read.")
         return outcome.interrupted or 1
-    notes = [*predictor.notes(), *notes_on(outcome, len(paths))]
+    notes = [*predictor.notes(), *outcome.notes(len(paths))]
     files = predictor.write(folder, outcome.rows, [f"Checkpoint: {trained.path}", *notes])
     for row in outcome.rows:
         print("  ".join(map(printable, row.cells)))
@@ -112,17 +112,16 @@ def main(cfg: DictConfig) -> int:
 def load_predictor(cfg: DictConfig, trained: Trained) -> Predictor:
     """The predictor of a checkpoint's task, on the accelerator.
 
-    Raises:
-        InvalidCommand: a setting of the other task is given.
-        UserError: the encoder cannot be had, or is not that of the training.
+    Raises InvalidCommand for a setting of the other task, UserError for an encoder that cannot be had.
     """
     from src.run.environment import device_of
 
     is_captioner = trained.task == "caption"
     foreign = ("invert",) if is_captioner else CAPTIONS_ONLY
     if given := [name for name in foreign if cfg[name] not in (None, False)]:
-        task = "a captioner" if is_captioner else "a classifier"
-        raise InvalidCommand([f"{name}: {trained.path} is {task} and has no such setting" for name in given])
+        raise InvalidCommand(
+            [f"{name}: task={trained.task} of {trained.path} has no such setting" for name in given]
+        )
     device = device_of(cfg.accelerator)
     if is_captioner:
         from src.captioning.predict import CaptionPredictor
@@ -132,22 +131,6 @@ def load_predictor(cfg: DictConfig, trained: Trained) -> Predictor:
     from src.classification.predict import LabelPredictor
 
     return LabelPredictor(trained, device, cfg.images.range, invert=cfg.invert)
-
-
-def notes_on(outcome: Outcome, images: int) -> list[str]:
-    """What was strange about the images, and how many of them were read and are shown."""
-    from src.pixels import sentences
-    from src.predictions import PAGE_IMAGES
-
-    done = len(outcome.rows)
-    notes = list(sentences(outcome.remarks))
-    if outcome.interrupted:
-        notes.append(f"Stopped after {done + outcome.broken:,} of {images:,} images.")
-    if outcome.broken:
-        notes.append(f"{outcome.broken:,} of {images:,} images could not be read.")
-    if done > PAGE_IMAGES:
-        notes.append(f"The page shows the first {PAGE_IMAGES} of {done:,} images.")
-    return notes
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from src.entry_point import UserError
 from src.images import BrokenImage, read_image
+from src.pixels import sentences
 from src.run import signals
 from src.run.environment import cores
 
@@ -64,6 +65,18 @@ class Outcome:
     broken: int = 0
     remarks: list[tuple[Path, str]] = field(default_factory=list)
     interrupted: int = 0  # the exit status after a signal
+
+    def notes(self, images: int) -> list[str]:
+        """What was strange about the images, and how many of them were read and are shown."""
+        done = len(self.rows)
+        notes = list(sentences(self.remarks))
+        if self.interrupted:
+            notes.append(f"Stopped after {done + self.broken:,} of {images:,} images.")
+        if self.broken:
+            notes.append(f"{self.broken:,} of {images:,} images could not be read.")
+        if done > PAGE_IMAGES:
+            notes.append(f"The page shows the first {PAGE_IMAGES} of {done:,} images.")
+        return notes
 
 
 def predict_all(predictor: Predictor, paths: Sequence[Path], batch_size: int, show_bar: bool) -> Outcome:
