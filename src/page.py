@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
-import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-MARKDOWN_SIGNS = "\\`*_{}[]|#!"
 DIRECTIONS = "\u202a\u202b\u202d\u202e\u2066\u2067"  # characters that turn the text around
 PLAIN_PNG = 150_000  # bytes; up to here a drawing of many colours stays a PNG
 
@@ -46,13 +43,6 @@ def clean(text: str) -> str:
 
 def _is_odd(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or character in DIRECTIONS
-
-
-def markdown(text: str) -> str:
-    """`text` for TensorBoard's Markdown: on one line, the signs of Markdown and HTML as themselves."""
-    shown = html.escape(" ".join(clean(text).split()), quote=False)
-    shown = "".join("\\" + letter if letter in MARKDOWN_SIGNS else letter for letter in shown)
-    return re.sub(r"^(\d*)([-+.])", r"\1\\\2", shown)  # a line that begins so would be a list
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,8 @@ def test_links_out_of_the_folder_are_followed(tmp_path: Path) -> None:
     images = read_karpathy(write(root, entry("1.png"), entry("secret.png"), entry("pipe.png")))
     preflight([image.path for image in images[:1]])
     with pytest.raises(
-        CaptionDataError, match=r"2 of 3 images .*secret\.png is not an image.*pipe\.png is a pipe"
+        CaptionDataError,
+        match=r"2 of 3 images .*secret\.png cannot be read.*pipe\.png cannot be read: it is a folder, a pipe",
     ):
         preflight([image.path for image in images])
 
@@ -232,15 +233,17 @@ def test_preflight_names_every_broken_file_at_once(tmp_path: Path) -> None:
     said = str(caught.value)
     assert said.startswith("4 of 30 images cannot be used: ")
     for name, why in {
-        "3.png does not exist": "missing",
+        "3.png cannot be read: No such file": "missing",
         "5.png cannot be read": "truncated",
-        "7.png is not an image": "text",
-        "9.png has 99x99 = 9,801 pixels": "large",
+        "7.png cannot be read: it is not one of JPEG": "text",
+        "9.png cannot be read: it has 99x99 = 9,801 pixels": "large",
     }.items():
         assert name in said, why
     for name in names:
         (tmp_path / "images" / name).unlink(missing_ok=True)
-    with pytest.raises(CaptionDataError, match=r"19\.png does not exist; and 10 more$"):
+    with pytest.raises(
+        CaptionDataError, match=r"19\.png cannot be read: No such file or directory; and 10 more$"
+    ):
         preflight([image.path for image in images])
 
 
@@ -287,8 +290,8 @@ def test_preflight_names_pixels_that_are_not_as_they_are_stored(
     with caplog.at_level("INFO"):
         preflight(paths)
         assert [line.split(" (")[0] for line in caplog.messages] == [
-            "0.png and 1 more: values up to 4,095 of 65,535: rescaled to 8 bits as 12-bit values",
-            "2.png: values up to 16,383 of 65,535: rescaled to 8 bits as 14-bit values",
+            "0.png and 1 more: 12-bit values in 16 bits, rescaled to 8 bits",
+            "2.png: 14-bit values in 16 bits, rescaled to 8 bits",
         ]
         caplog.clear()
         preflight(paths, value_range="0,16383")

@@ -25,8 +25,8 @@ from src.captioning.encoder import Encoder
 from src.captioning.features import digests_of, features_of, images_of
 from src.captioning.preflight import preflight
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.config.overrides import AUTO
 from src.entry_point import UserError
+from src.pixels import AUTO
 from src.run.environment import epoch_order
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class CaptionData(L.LightningDataModule):
         limits: train, val, test: use that many images only; None for all.
         device: where features are computed.
         show_bar: whether to show a progress bar.
-        value_range: which values of deep images become black and white (src/config/overrides.py).
+        value_range: which values of deep images become black and white (src/pixels.py).
     """
 
     def __init__(

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from src.captioning.captioned import CaptionDataError, listed
-from src.config.overrides import AUTO
 from src.files import write_atomically
 from src.images import MAX_PIXELS, BrokenImage, read_image
-from src.pixels import Remark, sentences
+from src.pixels import AUTO, sentences
 
 WORKERS = 4  # threads; image decoders leave Python's lock
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def preflight(
         path for path in paths if stamps[path] is None or known.get(str(path.absolute())) != stamps[path]
     ]
 
-    def look(path: Path) -> list[Remark] | BrokenImage:
+    def look(path: Path) -> list[str] | BrokenImage:
         try:
             return read_image(path, max_pixels, value_range)[1]
         except BrokenImage as error:

@@ -14,10 +14,10 @@ from src.build import build, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
 from src.captioning.encoder import build_encoder
+from src.captioning.gallery import show_captions
 from src.captioning.metrics import distinct_captions, share_seen_in_training, signature
 from src.captioning.module import Captioner
 from src.captioning.pointing import pointing_game
-from src.captioning.show import show_captions
 from src.entry_point import UserError
 from src.run.environment import device_of
 
@@ -151,5 +151,5 @@ def log_artifacts(
         game = pointing_game(images, captions, predicted.alphas, module.hparams["encoder"]["grid"])
         if game is not None:
             found["pointing_game"] = game
-    show_captions(module, data, folder, trainer, cfg.gallery)
+    show_captions(module, data, folder, trainer.current_epoch, cfg.gallery)
     return found

@@ -15,8 +15,6 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from src.config.overrides import range_error
-
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 AUGMENTATIONS = ("none", "flip", "flip_crop")
@@ -149,15 +147,26 @@ class ClassifySettings(Settings):
     augment: str = setting("random changes of training images", group="task=classify", choices=AUGMENTATIONS)
 
 
+def images_range_error(value: str) -> str | None:
+    """What is wrong with a value of `images.range`, or None."""
+    from src.pixels import fixed_range  # NumPy and Pillow, which `--help` does not need
+
+    try:
+        fixed_range(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 @dataclass
 class ImageSettings:
     """How image files are read (`images.*`)."""
 
     range: str = setting(
-        "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
+        "values that become black and white in grey of more than 8 bits: auto (0 and the highest of the "
         "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
         group="task=caption",
-        check=range_error,
+        check=images_range_error,
     )
 
 
