@@ -26,8 +26,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
-from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
-from src.captioning.folding import fold
+from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, fold, preprocess
 from src.config.overrides import AUTO
 from src.entry_point import UserError
 from src.files import file_digest, remove_leftovers, replacing, write_atomically

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from src.build import build, configure_optimizers
 from src.captioning.data import ImageBatch, PairBatch
-from src.captioning.encoder import Encoder, build_encoder
+from src.captioning.encoder import POSITION_DIM, Encoder, append_positions, build_encoder
 from src.captioning.metrics import score_captions
-from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run.folder import Diverged

@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
+from src.captioning.encoder import Encoder, EncoderError, build_encoder, fold, preprocess
 from src.captioning.features import BATCH as GPU_BATCH
-from src.captioning.folding import fold
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
 from src.captioning.search import decode
 from src.config.overrides import AUTO
