@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.captioning.captioned import CaptionedImage, NamedObject
-from src.captioning.pointing import pointing_game
+from src.captioning.metrics import pointing_game
 
 LEFT_HALF = NamedObject(("plane", "planes"), (0.0, 0.0, 0.5, 1.0))
 UPPER_RIGHT = NamedObject(("tree",), (0.5, 0.0, 1.0, 0.5))

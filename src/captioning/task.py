@@ -14,9 +14,8 @@ from src.build import build, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
 from src.captioning.encoder import build_encoder
-from src.captioning.metrics import distinct_captions, share_seen_in_training, signature
+from src.captioning.metrics import pointing_game, signature
 from src.captioning.module import Captioner
-from src.captioning.pointing import pointing_game
 from src.captioning.show import show_captions
 from src.entry_point import UserError
 from src.run.environment import device_of
@@ -137,14 +136,14 @@ def log_artifacts(
     images = data.splits["test"].images
     predicted = module.predictions["test"]
     captions = [predicted.captions[row] for row in range(len(images))]
-    training = [caption for image in data.splits["train"].images for caption in image.captions]
+    training = {caption for image in data.splits["train"].images for caption in image.captions}
     references = [image.captions for image in images]
     beam, penalty = module.hparams["beam"], module.hparams["length_penalty"]
     means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
         "signatures": {score: signature(score, references, beam, penalty) for score in SCORES},
-        "distinct_captions": distinct_captions(captions),
-        "share_seen_in_training": share_seen_in_training(captions, training),
+        "distinct_captions": len(set(captions)),
+        "share_seen_in_training": sum(caption in training for caption in captions) / len(captions),
         "baselines": score_baselines(data.splits["train"].images, images, **means),
     }
     if predicted.alphas:
