@@ -41,8 +41,8 @@ def decode(
     Of the hypotheses of an image the `beam` best stay at every step, by score / length**length_penalty, the
     score being the sum of log-probabilities and the length the number of words with the end token (0: the
     plain sum; 1: the mean). A hypothesis that ended stays as it is and competes with the others; the best one
-    that ever ended is the caption. Where none ended within `max_steps`, it is the best unfinished one. An
-    image is done as soon as none of its hypotheses can overtake its best ended one. Padding, start and
+    that ever ended is the caption. Where none ended within `max_steps`, it is the best unfinished one. The
+    search ends as soon as no hypothesis can overtake its image's best ended one. Padding, start and
     unknown words are never written; their probability is not given to the other words.
 
     Args:
@@ -83,12 +83,10 @@ def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length
     lengths = torch.ones(images, beam, device=device)
     # Of each word of a hypothesis: the word, and its attention's row among those of all steps.
     history = torch.zeros(images, beam, 0, 2, dtype=torch.long, device=device)
-    attention: list[Tensor | None] = []
+    attention: list[Tensor] = []
     best = torch.full((images,), -torch.inf, device=device)  # of the ended hypotheses, per length
     best_score = torch.zeros_like(best)
     captions = torch.full((images, max_steps, 2), END, device=device)  # their history
-    alive = torch.arange(images, device=device)  # whose rows the tensors above hold; the others are done
-    first = 0  # row of the step's attention
     for step in range(max_steps):
         output, state, alphas = decoder.step(tokens.flatten(), state, memory)
         lengths = torch.where(ended, lengths, step + 1)
@@ -96,37 +94,27 @@ def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length
         just_ended = (tokens == END) & ~ended.gather(1, parents)
         ended, lengths = tokens == END, lengths.gather(1, parents)
         rows = parents + torch.arange(0, len(output), beam, device=device).unsqueeze(1)  # of the B*K
-        newest = torch.stack([tokens, first + rows], 2).unsqueeze(2)
+        newest = torch.stack([tokens, step * len(output) + rows], 2).unsqueeze(2)
         history = torch.cat([history.flatten(0, 1)[rows], newest], 2)  # (B, K, T, 2)
-        attention.append(alphas)
-        first += len(output)
+        attention += [] if alphas is None else [alphas]
 
         found, slot = ranked.masked_fill(~just_ended, -torch.inf).max(1)
-        better = found > best[alive]
-        winners = alive[better]
-        best[winners] = found[better]
-        best_score[winners] = scores[better, slot[better]]
-        captions[winners, : step + 1] = history[better, slot[better]]
+        better = found > best
+        best[better] = found[better]
+        best_score[better] = scores[better, slot[better]]
+        captions[better, : step + 1] = history[better, slot[better]]
 
         # Sums only fall, so a hypothesis' rank can at best become its sum over the greatest length.
         bound = scores.masked_fill(ended, -torch.inf) / max_steps**length_penalty
-        racing = (bound > best[alive].unsqueeze(1)).any(1)
-        if step + 1 == max_steps or not racing.any():
+        if not (bound > best.unsqueeze(1)).any():
             break
-        fewer = bool(racing.sum() <= 0.75 * len(alive))
-        if fewer:  # leave out the images that are done
-            kept = (alive, rows, tokens, scores, ended, lengths, history)
-            alive, rows, tokens, scores, ended, lengths, history = (part[racing] for part in kept)
-            memory = apply_to_collection(
-                memory, Tensor, Tensor.__getitem__, racing if shared else rows.flatten()
-            )
-        if fewer or beam > 1:
+        if beam > 1:
             state = apply_to_collection(state, Tensor, Tensor.__getitem__, rows.flatten())
 
-    unended = best[alive].isinf()
-    best_score[alive[unended]] = scores[unended, 0]
-    captions[alive[unended], : step + 1] = history[unended, 0]
-    return _read(captions, best_score, [alphas for alphas in attention if alphas is not None])
+    unended = best.isinf()
+    best_score[unended] = scores[unended, 0]
+    captions[unended, : step + 1] = history[unended, 0]
+    return _read(captions, best_score, attention)
 
 
 def _extend(output: Tensor, scores: Tensor, ended: Tensor, divisors: Tensor) -> tuple[Tensor, ...]:
