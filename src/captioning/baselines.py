@@ -75,11 +75,10 @@ def nearest_captions(
 def class_captions(
     train: Sequence[CaptionedImage], images: Sequence[CaptionedImage], seed: int, pick: Pick = "any"
 ) -> list[Caption]:
-    """For each image a training caption of its true class, which no captioner knows.
+    """For each image a training caption of its true class (of any, where the class has no training image).
 
     Args:
-        pick: "any" - a random one of all, of every class where an image's own has no training image;
-            "first" - the first of a random training image; "commonest" - the most frequent one.
+        pick: "any": a random one; "first": the first of a random image; "commonest": the most frequent one.
     """
     pools: defaultdict[str | None, list[Caption]] = defaultdict(list)
     for image in train:
@@ -109,13 +108,10 @@ def score_baselines(
     means: np.ndarray | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """The scores of all baselines that the data allow, with captions of `train` for `images`.
+    """`score_captions` of all baselines that the data allow, with captions of `train` for `images`.
 
-    `train_means` (N, D) and `means` (M, D) are encoder features averaged over regions.
-
-    Returns:
-        `score_captions` of "constant"; of "nearest" given features; of "class_any", "class_first" and
-        "class_commonest" given classes; of "human" given several captions an image.
+    "constant"; "nearest" given features, (N, D) and (M, D), averaged over regions; "class_any", "class_first"
+    and "class_commonest" given classes; "human" given several captions an image.
     """
     references = [image.captions for image in images]
     texts = [image.captions for image in train]

@@ -103,7 +103,7 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
 
 
 def check_module(cfg: DictConfig, data: CaptionData) -> None:
-    """Build the decoder and score two captions.
+    """Build the decoder and score a caption.
 
     Raises:
         UserError: it does not fit the regions or the vocabulary.
@@ -111,19 +111,15 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
     module = build_module(cfg, data).eval()
     batch = next(iter(data.val_dataloader()))
     tokens = batch.tokens[:1, :-1]
+    needed = (*tokens.shape, len(data.vocabulary))
     try:
         with torch.no_grad():
             scores, _ = module.decoder(module.encode(batch.inputs[:1]), tokens)
+        if tuple(scores.shape) != needed:
+            raise ValueError(f"scores {tuple(scores.shape)} instead of {needed} (captions, steps, words)")
     except Exception as error:  # whatever a stranger's forward raises
-        raise UserError(
-            f"{cfg.decoder._target_} fails on a caption: {type(error).__name__}: {error}"
-        ) from error
-    shape = (*tokens.shape, len(data.vocabulary))
-    if tuple(scores.shape) != shape:
-        raise UserError(
-            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, "
-            "words) are needed"
-        )
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{cfg.decoder._target_} fails on a caption: {reason}") from error
 
 
 def log_artifacts(
