@@ -92,7 +92,8 @@ def decoding_ways(beam: int, images: int = SPLIT) -> dict[str, Callable[[], list
 
     def search(name: str, network: Decoder) -> list[list[int]]:
         batch = 1 if name == PLAIN else 64
-        return decode(network, regions, beam=beam, max_steps=WORDS, batch=batch).tokens
+        parts = [decode(network, some, beam=beam, max_steps=WORDS) for some in regions.split(batch)]
+        return [tokens for part in parts for tokens in part.tokens]
 
     return {name: partial(search, name, network) for name, network in networks_of(DIM).items()}
 

@@ -1,4 +1,4 @@
-"""Writing captions with a trained decoder: greedy and beam search, over many images at once.
+"""Writing captions with a trained decoder: greedy and beam search, over all images of a batch at once.
 
 Dimension letters: B images, K hypotheses an image (beams), L regions, T steps, V vocabulary.
 """
@@ -15,7 +15,6 @@ from src.captioning.decoders import Decoder
 from src.captioning.vocabulary import END, PAD, START, UNKNOWN
 
 NEVER = [PAD, START, UNKNOWN]  # no words: a caption holds none of them
-BATCH = 64  # images at once: enough to fill the cores, small enough for their caches
 
 
 class Decoded(NamedTuple):
@@ -34,7 +33,6 @@ def decode(
     beam: int = 1,
     max_steps: int = 22,
     length_penalty: float = 0.0,
-    batch: int = BATCH,
 ) -> Decoded:
     """The captions that a decoder writes for images, each decoded once, dropout off.
 
@@ -51,25 +49,12 @@ def decode(
         beam: K, at least 1; 1 is greedy search, whatever the length penalty.
         max_steps: longest caption, the end token included; at least 1.
         length_penalty: at least 0; the larger, the longer the captions.
-        batch: images decoded at once; the captions do not depend on it.
 
     Raises:
         ValueError: a tensor of the decoder's memory or state has another first dimension than the batch.
     """
     training = decoder.training
     decoder.eval()
-    try:
-        parts = [_decode(decoder, some, beam, max_steps, length_penalty) for some in regions.split(batch)]
-    finally:
-        decoder.train(training)
-    return Decoded(
-        [tokens for part in parts for tokens in part.tokens],
-        [score for part in parts for score in part.scores],
-        [alphas for part in parts for alphas in part.alphas or []] or None,
-    )
-
-
-def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length_penalty: float) -> Decoded:
     device, images = next(decoder.parameters()).device, len(regions)
     shared = getattr(decoder, "beams_share_memory", False)
     memory = decoder.remember(regions.to(device))
@@ -114,6 +99,7 @@ def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length
     unended = best.isinf()
     best_score[unended] = scores[unended, 0]
     captions[unended, : step + 1] = history[unended, 0]
+    decoder.train(training)
     return _read(captions, best_score, attention)
 
 
