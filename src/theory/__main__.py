@@ -88,7 +88,7 @@ def _of_config(cfg: DictConfig) -> Network:
 
 def _of_run(path: str) -> Network:
     """A checkpoint's classifier, or its caption decoder."""
-    from src.captioning.position import POSITION_DIM
+    from src.captioning.encoder import POSITION_DIM
     from src.run.trained import load_trained
     from src.theory.parameters import REGIONS, count_decoder, count_network
 
