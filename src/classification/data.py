@@ -23,7 +23,7 @@ from src.entry_point import UserError
 from src.run.environment import epoch_order
 
 EVALUATION_BATCH = 250
-LABEL_GAP = 10  # a label that leaves so many classes before it without an image is a mistake
+MOST_UNUSED = 10  # classes without a training image, where the classes have no names
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class ImageArrays:
         if self.val_images is not None and self.val_labels is not None:
             parts["val"] = (self.val_images, self.val_labels)
         sides = self.train_images.shape[1:]
-        known = len(self.classes) if self.classes else int(self.train_labels.max(initial=0)) + LABEL_GAP
+        known = len(self.class_names)
         for name, (images, labels) in parts.items():
             if (
                 images.dtype != np.uint8
@@ -82,12 +82,17 @@ class ImageArrays:
                     f"the {name} label {int(labels[wrong[0]])} of image {int(wrong[0])} is none of the classes "
                     f"0 to {known - 1}: mend the label, or name all classes"
                 )
+        used = len(np.unique(self.train_labels))
+        if not self.classes and known - used > max(MOST_UNUSED, used):
+            raise UserError(
+                f"the train labels go up to {known - 1}, but only {used} numbers occur: number the classes from 0 and "
+                "mend labels that are wrong"
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names; their numbers where there are none."""
-        highest = max(int(self.train_labels.max()), int(self.test_labels.max()))
-        return self.classes or tuple(map(str, range(highest + 1)))
+        return self.classes or tuple(map(str, range(int(self.train_labels.max(initial=0)) + 1)))
 
     @cached_property
     def digest(self) -> str:
