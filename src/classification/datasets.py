@@ -64,7 +64,8 @@ def idx(root: str, prefix: str | None = None, transpose: bool = False) -> ImageA
     arrays = [read_idx(find_idx(Path(root), prefix, names)) for names in IDX_NAMES]
     if transpose:
         arrays[0::2] = [images.swapaxes(1, 2) for images in arrays[0::2]]
-    return ImageArrays(*arrays)
+    train_images, train_labels, test_images, test_labels = arrays
+    return ImageArrays(train_images, train_labels, test_images, test_labels)
 
 
 def find_idx(folder: Path, prefix: str | None, names: tuple[str, ...]) -> Path:
