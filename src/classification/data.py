@@ -61,20 +61,16 @@ class ImageArrays:
         sides = self.train_images.shape[1:]
         known = len(self.class_names)
         for name, (images, labels) in parts.items():
-            if (
-                images.dtype != np.uint8
-                or images.ndim not in (3, 4)
-                or images.shape[3:] not in ((), (1,), (3,))
-            ):
+            is_image = images.ndim in (3, 4) and images.shape[3:] in ((), (1,), (3,))
+            if images.dtype != np.uint8 or not is_image:
                 raise UserError(
-                    f"the {name} images are {images.dtype} of shape {tuple(map(int, images.shape))}: "
-                    "uint8 of (N, H, W) or (N, H, W, 3) is read"
+                    f"the {name} images are {images.dtype} of shape {images.shape}: uint8 of (N, H, W) or "
+                    "(N, H, W, 3) is read"
                 )
             if images.shape[1:] != sides or len(images) != len(labels) or not len(labels):
                 raise UserError(
-                    f"the {name} set has {len(images)} images of {tuple(map(int, images.shape[1:]))} and "
-                    f"{len(labels)} labels: as many labels as images, one at least, all of "
-                    f"{tuple(map(int, sides))}, are needed"
+                    f"the {name} set has {len(images)} images of {images.shape[1:]} and {len(labels)} labels: as many "
+                    f"labels as images, one at least, all of {sides}, are needed"
                 )
             wrong = np.flatnonzero((labels < 0) | (labels >= known))
             if len(wrong):
@@ -191,21 +187,20 @@ class ImageData(L.LightningDataModule):
         if self.splits:
             return
         arrays = self.arrays = self.load()
-        train, test = (
-            _tensors(arrays.train_images, arrays.train_labels),
-            _tensors(arrays.test_images, arrays.test_labels),
-        )
+        train = _tensors(arrays.train_images, arrays.train_labels)
+        test = _tensors(arrays.test_images, arrays.test_labels)
         if arrays.val_images is not None and arrays.val_labels is not None:
             val = _tensors(arrays.val_images, arrays.val_labels)
             train_indices, val_indices = np.arange(len(train[1])), np.arange(len(val[1]))
         else:
             val = train
             train_indices, val_indices = train_val_split(len(train[1]), self.val_size, self.split_seed)
-        chosen = (train_indices, val_indices, np.arange(len(test[1])))
-        for name, tensors, indices, limit in zip(
-            ("train", "val", "test"), (train, val, test), chosen, self.limits, strict=True
-        ):
-            self.splits[name] = (*tensors, torch.from_numpy(indices[:limit]))
+        test_indices = np.arange(len(test[1]))
+        self.splits = {
+            "train": (*train, torch.from_numpy(train_indices[: self.limits[0]])),
+            "val": (*val, torch.from_numpy(val_indices[: self.limits[1]])),
+            "test": (*test, torch.from_numpy(test_indices[: self.limits[2]])),
+        }
 
     @property
     def image_size(self) -> tuple[int, int, int]:
