@@ -19,10 +19,10 @@ from src.entry_point import UserError
 from src.files import replacing
 
 IDX_NAMES = (
-    ("train-images",),
-    ("train-labels",),
-    ("t10k-images", "test-images"),
-    ("t10k-labels", "test-labels"),
+    ("train-images-idx3-ubyte",),
+    ("train-labels-idx1-ubyte",),
+    ("t10k-images-idx3-ubyte", "test-images-idx3-ubyte"),
+    ("t10k-labels-idx1-ubyte", "test-labels-idx1-ubyte"),
 )
 MAPPED_BYTES = 2**30  # larger image folders are memory-mapped
 FASHION_MNIST_CLASSES = (
@@ -75,13 +75,13 @@ def find_idx(folder: Path, prefix: str | None, names: tuple[str, ...]) -> Path:
         UserError: there is none, or there are several.
     """
     start = "*" if prefix is None else f"{prefix}-" if prefix else ""
-    patterns = [f"{start}{name}[-.]idx[13]-ubyte*" for name in names]
+    patterns = [f"{start}{name.replace('-idx', '[-.]idx')}*" for name in names]
     found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
     found = [path for path in found if path.suffix != ".gz"] or found
     if len(found) != 1:
         holds = ", ".join(path.name for path in found) or "none"
         raise UserError(
-            f"{folder} must hold one file {patterns[0]}, plain or .gz (data.prefix=... picks one of several sets); "
+            f"{folder} must hold one file {start}{names[0]}, plain or .gz (data.prefix=... picks one of several sets); "
             f"it holds {holds}"
         )
     return found[0]
