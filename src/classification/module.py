@@ -69,7 +69,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         scores = self(images)
         self.accuracy(scores, labels)
-        found = {f"{split}_loss": F.cross_entropy(scores, labels), f"{split}_acc": self.accuracy}
+        found: Any = {f"{split}_loss": F.cross_entropy(scores, labels), f"{split}_acc": self.accuracy}
         self.log_dict(
             found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False
         )  # Recorder logs
