@@ -179,5 +179,5 @@ def test_help_and_composition_are_printed_and_a_data_set_is_checked_first(tmp_pa
         f"data.root={tmp_path / 'none'}",
         f"output_dir={tmp_path / 'out'}",
     )
-    assert (ended.status, "train-images-idx3-ubyte is missing" in ended.err) == (2, True)
+    assert (ended.status, "must hold one file *train-images-idx3-ubyte" in ended.err) == (2, True)
     assert not (tmp_path / "out" / "idx").exists()

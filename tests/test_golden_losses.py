@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.classification import fast
 from src.classification.data import train_val_split
-from src.classification.idx import read_idx
+from src.classification.datasets import read_idx
 from src.download import FILES
 from src.run.checkpoints import read_checkpoint
 from src.run.environment import epoch_order, epoch_seed

@@ -195,7 +195,7 @@ def test_what_cannot_be_used_is_found_before_anything_is_run(tmp_path: Path, kin
     data = write_data_set(tmp_path / "data", train=200, test=20)
     broken = data / "train-images-idx3-ubyte"
     broken.write_bytes(b"no such format")
-    for root, said in ((data, str(broken)), (tmp_path / "nowhere", "is missing")):
+    for root, said in ((data, str(broken)), (tmp_path / "nowhere", "it holds none")):
         ended = run_train(*kind, "data=idx", f"data.root={root}", f"output_dir={tmp_path}/out")
         assert (ended.status, ended.out) == (2, "")
         heading, cause = ended.err.splitlines()

@@ -26,7 +26,7 @@ SECTION = Section(
 
 def section(sources: Sources) -> Section:
     """The best run, weights of its last epoch, on its test images."""
-    from src.classification import misclassification_figures as draw
+    from src.classification import misclassifications as draw
     from src.classification.misclassifications import (
         Misclassifications,
         class_probabilities,
