@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.captioning.karpathy import CaptionedImage
+from src.captioning.captioned import CaptionedImage
 
 LARGEST = 0.5  # share of the regions that a word's boxes may cover
 

@@ -12,21 +12,13 @@ from src.scenes import make_scenes
 
 
 def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> list[CaptionedImage]:
-    """Synthetic scenes with captions, drawn where they are not there.
-
-    Args:
-        root: their folder.
-        scenes: how many.
-        scene_size: their side in pixels.
-        scene_seed: their seed.
+    """Synthetic scenes with captions, drawn where they are not there; arguments as `make_scenes` has them.
 
     Raises:
         UserError: the folder holds scenes of other settings.
     """
     with tqdm(total=scenes, desc="scenes", disable=None, leave=False) as bar:
-
-        def move(done: int) -> None:
-            bar.update(done - bar.n)
-
-        make_scenes(Path(root), scenes, scene_size, scene_seed, progress=move)
+        make_scenes(
+            Path(root), scenes, scene_size, scene_seed, progress=lambda done: bar.update(done - bar.n)
+        )
     return read_karpathy(root)
