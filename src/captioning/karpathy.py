@@ -76,8 +76,13 @@ def _caption(sentence: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _named(entry: dict[str, Any]) -> NamedObject:
+    words = _list(entry["words"])
+    if not words or not all(isinstance(word, str) and word for word in words):
+        raise ValueError(f"an object needs words, such as ['plane', 'planes'], not {shown(words)}")
     x0, y0, x1, y1 = map(float, entry["box"])
-    return NamedObject(tuple(_list(entry["words"])), (x0, y0, x1, y1))
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):  # a NaN fails, too
+        raise ValueError(f"the box {(x0, y0, x1, y1)} is not x0 < x1 and y0 < y1 as fractions from 0 to 1")
+    return NamedObject(tuple(words), (x0, y0, x1, y1))
 
 
 def _list(value: Any) -> list[Any]:
