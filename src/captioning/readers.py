@@ -10,13 +10,7 @@ from src.scenes.dataset import make_scenes
 
 
 def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> list[CaptionedImage]:
-    """Synthetic scenes with captions, drawn where they are not there.
-
-    Args:
-        root: their folder.
-        scenes: how many.
-        scene_size: their side in pixels.
-        scene_seed: their seed.
+    """Synthetic scenes with captions, drawn where they are not there; arguments as `make_scenes` has them.
 
     Raises:
         UserError: the folder holds scenes of other settings.
