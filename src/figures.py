@@ -1,7 +1,6 @@
 """One look for all figures: sizes, colours that colour-blind readers can tell apart, and how they are saved.
 
-Figures are plain `matplotlib.figure.Figure` objects, drawn inside `with look():`. There is no pyplot, so no
-global list of open figures and no window system.
+Figures are drawn inside `with look():`, without pyplot, so without a global list of open figures.
 """
 
 import io
@@ -27,7 +26,6 @@ from matplotlib.ticker import MaxNLocator
 from src.files import write_atomically
 
 WIDTH = 8.0  # inches, a page's text width
-HEIGHT = 4.0  # inches
 DPI = 150  # pixels an inch, for PNG
 
 # Okabe and Ito's palette, without its yellow, which is too pale for a line on white.
@@ -58,7 +56,7 @@ def look() -> Iterator[None]:
 
 
 def subplots(
-    rows: int = 1, columns: int = 1, width: float = WIDTH, height: float = HEIGHT, **options: Any
+    rows: int = 1, columns: int = 1, width: float = WIDTH, height: float = 4.0, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """A new figure of `width` x `height` inches and its (rows, columns) array of Axes; see `Figure.subplots`."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -73,12 +71,12 @@ def title(figure: Figure, text: str) -> None:
 
 
 def wrapped(text: str, letters: int) -> str:
-    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before."""
+    """The `lines` of a text as one text."""
     return "\n".join(lines(text, letters))
 
 
 def lines(text: str, letters: int) -> list[str]:
-    """The lines of `wrapped`, one by one."""
+    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before."""
     bound = re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", text)  # "lr 0.1" stays on one line
     wide = "".join(sign + _FILLER * (unicodedata.east_asian_width(sign) in "WF") for sign in bound)
     return [line.replace(_FILLER, "") for line in textwrap.wrap(wide, max(letters, 2))]
@@ -121,11 +119,7 @@ def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
 
 
 def save(figure: Figure, path_without_suffix: Path) -> list[Path]:
-    """Write the figure as PNG and as SVG, each atomically, and return both paths.
-
-    The suffix is added to the whole name: `lr=0.01` becomes `lr=0.01.png`. Raises OSError when a file cannot
-    be written.
-    """
+    """Write the figure as PNG and as SVG, each atomically; `lr=0.01` becomes `lr=0.01.png`."""
     paths = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         path = path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")
