@@ -47,7 +47,7 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
     from src.classification.module import Classifier
     from src.classification.task import data_of_run
     from src.filters import pictures
-    from src.filters.kernels import convolutions
+    from src.filters.activations import convolutions
     from src.images import read_rgb
     from src.run.trained import load_trained
 

@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from src import figures
-from src.filters.activations import layer_outputs
-from src.filters.figures import FRAME, image_grid, show_image
-from src.filters.kernels import convolutions
+from src.filters.activations import convolutions, layer_outputs
+from src.filters.pictures import FRAME, image_grid, show_image
 from src.scenes.draw import paint
 from src.scenes.groups import RECIPES
 from src.scenes.scene import Item, Scene, group_of

@@ -32,7 +32,7 @@ SIDE = 192  # pixels of the drawn images
 def classifier(sources: Sources) -> Section:
     """Kernels, activation maps, top activations and synthetic inputs of the best run."""
     from src.filters import pictures
-    from src.filters.kernels import convolutions
+    from src.filters.activations import convolutions
 
     module = sources.classifier
     layers = list(convolutions(module.network))
