@@ -1,5 +1,6 @@
 """The report's page from finished runs: complete, partial, diverged, missing ones, and hostile texts."""
 
+import io
 import math
 import re
 import sys
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from src.findings import Comparison, Section, Statement, Table
 from src.report import captions, sweep
@@ -57,6 +59,9 @@ def test_page_of_a_weak_partial_and_diverged_sweep(
     monkeypatch.setattr(name, lambda images, labels, network: equivariance)
     monkeypatch.setattr("src.filters.pictures.TOP", 2)
     monkeypatch.setattr("src.report.filters.SIDE", 128)
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(picture, "png")  # drawing takes seconds, and has tests of its own
+    monkeypatch.setattr("src.figures.rendered", lambda figure, kind, **options: picture.getvalue())
     folder = tmp_path / "sweep"
     classifier_run(folder, 0.5, 0.01, idx_data, test_acc=0.11)
     classifier_run(folder, 0.5, 0.1, status="diverged", cause="the loss is NaN", val_acc=None, test_acc=None)
