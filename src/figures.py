@@ -50,7 +50,7 @@ def look() -> Iterator[None]:
     installed = set(font_manager.get_font_names())
     # DejaVu Sans comes with matplotlib, so figures look alike on every machine.
     families = ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
-    added = {"axes.prop_cycle": cycler(color=PALETTE), "font.family": families, "savefig.dpi": DPI}
+    added: Any = {"axes.prop_cycle": cycler(color=PALETTE), "font.family": families, "savefig.dpi": DPI}
     with mpl.rc_context(added, _STYLE):
         yield
 

@@ -64,11 +64,11 @@ class Embedded:
         return Markup(text).format(self.uri, self.width, self.height, clean(alt))
 
 
-def photo(image: Image.Image, side: int) -> Embedded:
+def photo(image: Image.Image, side: int, quality: int = 78) -> Embedded:
     """An image as JPEG, shrunk to at most `side` pixels."""
     small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _embedded(small, "jpeg", _encoded(small, "jpeg", quality=78, optimize=True))
+    return _embedded(small, "jpeg", _encoded(small, "jpeg", quality=quality, optimize=True))
 
 
 def drawing(image: Image.Image, widest: int = 1600) -> Embedded:

@@ -68,7 +68,7 @@ def selectivity(network: nn.Module, side: int) -> tuple[Selectivity, Selectivity
         for seed in (CHOOSING, JUDGING)
     )
     first, last = (
-        _judge(*(torch.stack([maps[name] for maps in kinds]) for kinds in (choosing, judging)), side)
+        _judge(torch.stack([maps[name] for maps in choosing]), torch.stack([m[name] for m in judging]), side)
         for name in (layers[0], layers[-1])
     )
     return first, last

@@ -62,7 +62,8 @@ def gradient_ascent(
         shifted = images.roll((dy, dx), (2, 3)).requires_grad_()
         (gradient,) = torch.autograd.grad(activation(shifted).sum(), shifted)
         rough = images.requires_grad_()
-        (roughness,) = torch.autograd.grad(sum(rough.diff(dim=axis).abs().sum() for axis in (2, 3)), rough)
+        total = rough.diff(dim=2).abs().sum() + rough.diff(dim=3).abs().sum()
+        (roughness,) = torch.autograd.grad(total, rough)
         direction = gradient.roll((-dy, -dx), (2, 3))
         size = direction.square().mean((1, 2, 3), keepdim=True).sqrt()
         direction = direction / size.clamp_min(1e-12) - variation * roughness
