@@ -18,7 +18,7 @@ from src.classification import fast
 from src.classification.data import ImageData
 from src.classification.module import Classifier
 from src.entry_point import UserError
-from src.filters.kernels import ACROSS, protocol_kernels
+from src.filters.activations import ACROSS, protocol_kernels
 from src.run.fit import RunBar
 from src.run.recorder import Recorder
 

@@ -47,17 +47,14 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
     from src.classification.module import Classifier
     from src.classification.task import data_of_run
     from src.filters import pictures
-    from src.filters.kernels import convolutions
+    from src.filters.activations import convolutions
     from src.images import read_rgb
     from src.run.trained import load_trained
 
     trained = load_trained(cfg.checkpoint)
     module = trained.module
-    layers = list(convolutions(module.network)) if isinstance(module, Classifier) else []
-    if not isinstance(module, Classifier) or not layers:
-        raise UserError(
-            f"{trained.path} holds no classifier with 2-d convolutions, whose filters could be drawn"
-        )
+    if not isinstance(module, Classifier) or not (layers := list(convolutions(module.network))):
+        raise UserError(f"{trained.path} holds no classifier with 2-d convolutions, whose filters are drawn")
     layer = cfg.layer or layers[:2][-1]
     if layer not in layers:
         raise UserError(f"layer={layer}: the network's convolutions are {', '.join(layers)}")
