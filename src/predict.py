@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +15,10 @@ from src.config.settings import ACCELERATORS, images_range_error, setting
 from src.entry_point import InvalidCommand, UserError, entry_point, printable
 
 if TYPE_CHECKING:
-    from src.predictions import Predictor
+    from src.predictions import Prediction, Predictor
     from src.run.trained import Trained
 
+TABLE_ROWS = 50  # in the terminal
 CAPTIONS_ONLY = ("beam", "max_words", "length_penalty", "encoder_weights")
 logger = logging.getLogger("src.predict")  # __name__ may be __main__
 
@@ -69,7 +72,7 @@ class PredictSettings:
 
 @entry_point("predict", PredictSettings, positional="inputs")
 def main(cfg: DictConfig) -> int:
-    """Caption or label images: lines on standard output, a data file and a page.
+    """Caption or label images: a table, a data file and a page.
 
     Exit status: 0; 1 if an image could not be read or nothing was written; 2 after errors in the command; 130
     after Ctrl-C, which writes what is done.
@@ -102,11 +105,26 @@ def main(cfg: DictConfig) -> int:
         return outcome.interrupted or 1
     notes = [*predictor.notes(), *outcome.notes(len(paths))]
     files = predictor.write(folder, outcome.rows, [f"Checkpoint: {trained.path}", *notes])
-    for row in outcome.rows:
-        print("  ".join(map(printable, row.cells)))
+    show(predictor.columns, outcome.rows)
     for line in (*notes, *(f"File: {path}" for path in files)):
         logger.info(line)
     return outcome.interrupted or int(outcome.broken > 0)
+
+
+def show(columns: Sequence[str], rows: Sequence[Prediction]) -> None:
+    """Print the first rows as a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns[: len(rows[0].cells)], box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows[:TABLE_ROWS]:
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row.cells))
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(table)
+    if (more := len(rows) - TABLE_ROWS) > 0:
+        console.print(f"... and {more:,} more in the files.")
 
 
 def load_predictor(cfg: DictConfig, trained: Trained) -> Predictor:

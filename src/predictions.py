@@ -45,6 +45,7 @@ class Predictor(Protocol):
 
     device: torch.device
     value_range: str  # how deep images are read
+    columns: tuple[str, ...]  # of the terminal's table
 
     def prepare(self, image: Image.Image) -> Tensor: ...
 

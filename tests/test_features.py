@@ -173,9 +173,7 @@ def test_what_cannot_be_encoded_is_named(paths: list[Path], cache: Path) -> None
 def test_broken_files_are_all_named_before_anything_is_computed(paths: list[Path], cache: Path) -> None:
     paths[0].write_bytes(paths[0].read_bytes()[:500])
     paths[1].write_text("no image")
-    with pytest.raises(
-        BrokenImage, match=r"2 of 7 .*/0\.png cannot be read.*; .*/1\.png cannot be read: it is not one of"
-    ):
+    with pytest.raises(BrokenImage, match=r"2 of 7 .*/0\.png cannot be .*/1\.png .* is not one of"):
         images_of(paths, cache)
     assert stored(cache) == []
     os.mkfifo(cache / "pipe.png")  # reading it would wait for ever

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ class GalleryItem:
 def show_captions(
     module: Captioner, data: CaptionData, folder: Path, epoch: int, gallery: Sequence[str]
 ) -> None:
-    """Write captions.json, gallery.html, gallery.png and attention/ into `folder`.
+    """Write captions.json, gallery.html, gallery.png (also to TensorBoard) and attention/ into `folder`.
 
     The picture's images are those that the setting `gallery` names, or evenly spaced ones: none is chosen by
     its score.
@@ -104,6 +105,10 @@ def show_captions(
     )
     title = "Captions (bold) and references" + ", synthetic data" * is_synthetic
     _save(gallery_figure(chosen, title), folder / "gallery.png")
+    for logger in module.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            with Image.open(folder / "gallery.png") as picture:
+                logger.experiment.add_image("captions", np.asarray(picture), epoch, dataformats="HWC")
     for number, item in enumerate(chosen, start=1):
         if item.alphas is not None and item.caption:
             figure = attention_figure(item.image, item.caption, item.alphas, item.grid)

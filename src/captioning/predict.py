@@ -41,6 +41,8 @@ class CaptionPredictor:
         UserError: the encoder's weights cannot be had, or are not those of the training.
     """
 
+    columns: tuple[str, ...] = ("file", "caption", "log-probability")
+
     def __init__(
         self,
         trained: Trained,

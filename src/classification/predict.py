@@ -45,6 +45,8 @@ class LabelPredictor:
         invert: see `prepare`.
     """
 
+    columns: tuple[str, ...] = ("file", "most probable", "second", "third")
+
     def __init__(
         self, trained: Trained, device: torch.device, value_range: str | None = None, invert: bool = False
     ) -> None:
