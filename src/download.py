@@ -27,7 +27,7 @@ from pathlib import Path
 from filelock import FileLock
 from omegaconf import DictConfig
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.files import write_atomically
 
@@ -174,7 +174,7 @@ SOURCES: dict[str, Callable[[Path, Path], Path]] = {  # each gives a folder, giv
 class DownloadSettings:
     """Settings of `python -m src.download`."""
 
-    root: str = setting("folder for data", default="data", path=True)
+    root: str = setting("folder for data", default="data")
 
 
 @entry_point("download", DownloadSettings, positional="root")

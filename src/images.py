@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image, features
 
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError, printable
 from src.pixels import Remark, rgb_of
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from src.config.overrides import AUTO, DEPTHS, FULL, fixed_range
+from src.config.settings import AUTO, FULL, fixed_range
 
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and satellites deliver in files of 16
 # TIFF tags
 _BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _COLOURS, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 284, 320, 338, 339
 _WHITE_IS_ZERO, _RGB, _SIGNED, _APART = 0, 2, 2, 2
@@ -56,7 +57,7 @@ def rgb_of(
     Args:
         image: just opened.
         again: opens the same file once more: Pillow reads colours of 16 bits by halves.
-        setting: `images.range` (`src.config.overrides`).
+        setting: `images.range` (`src.config.settings`).
 
     Raises:
         ValueError: deep values lie outside every known range.

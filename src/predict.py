@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.overrides import AUTO, range_error
-from src.config.settings import ACCELERATORS, setting
+from src.config.settings import ACCELERATORS, AUTO, fixed_range, setting
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class PredictImages:
         "values that become black and white in images of more than 8 bits: auto, full, or MIN,MAX (null: as "
         "in training)",
         default=None,
-        check=range_error,
+        check=fixed_range,
     )
 
 

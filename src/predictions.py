@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.images import BrokenImage, read_image
 from src.pixels import Remark

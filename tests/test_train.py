@@ -20,9 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src import files
 from src.classification.module import Classifier
-from src.run.checkpoints import read_checkpoint
-from src.run.recorder import Recorder
-from src.tasks import TASKS
+from src.config.settings import TASKS
+from src.run.checkpoints import Recorder, read_checkpoint
 from tests.command_line import (
     ROOT,
     Ended,

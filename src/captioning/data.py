@@ -25,7 +25,7 @@ from src.captioning.encoder import Encoder
 from src.captioning.features import digests_of, features_of, images_of
 from src.captioning.preflight import preflight
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.run.environment import epoch_order
 
@@ -105,7 +105,7 @@ class CaptionData(L.LightningDataModule):
         limits: train, val, test: use that many images only; None for all.
         device: where features are computed.
         show_bar: whether to show a progress bar.
-        value_range: which values of deep images become black and white (src/config/overrides.py).
+        value_range: which values of deep images become black and white (src/config/settings.py).
     """
 
     def __init__(

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
 from src.captioning.folding import fold
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.files import file_digest, remove_leftovers, replacing, write_atomically
 from src.images import BrokenImage, read_rgb

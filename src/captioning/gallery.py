@@ -22,7 +22,7 @@ from PIL import Image
 from src import figures, page
 from src.captioning.attention_maps import FRAME, checked, overlay, top_of_scale
 from src.captioning.captioned import NamedObject
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.files import write_atomically
 from src.images import read_rgb
 

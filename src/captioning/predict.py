@@ -20,7 +20,7 @@ from src.captioning.features import BATCH as GPU_BATCH
 from src.captioning.folding import fold
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
 from src.captioning.search import decode
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.predictions import PAGE_IMAGES, Prediction
 from src.run.environment import cores

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.captioning.captioned import CaptionDataError, listed
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.files import write_atomically
 from src.images import MAX_PIXELS, BrokenImage, read_image
 from src.pixels import Remark, sentences

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from src import page
 from src.classification.datasets import FASHION_MNIST_CLASSES
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.files import write_atomically
 from src.images import read_rgb
 from src.predictions import PAGE_IMAGES, Prediction

@@ -16,11 +16,10 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from src.build import build, complete, signature_errors
-from src.run.checkpoints import SafeCheckpointIO, read_checkpoint, resume_point
+from src.config.settings import TASKS
+from src.run.checkpoints import Recorder, SafeCheckpointIO, plain_numbers, read_checkpoint, resume_point
 from src.run.environment import device_name, device_of
 from src.run.folder import Run
-from src.run.recorder import Recorder, plain_numbers
-from src.tasks import TASKS
 
 # Arguments of L.Trainer that belong to the run's own files; every other one is a setting `trainer.*`.
 OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enable_checkpointing")

@@ -27,11 +27,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.overrides import rounded
+from src.config.settings import TASKS
+from src.config.validation import rounded
 from src.entry_point import UserError
 from src.files import modified_files, write_atomically, write_sums
 from src.run.environment import source_digest
-from src.tasks import TASKS
 
 SUMMED = ("config.yaml", "metrics.csv", "results.json", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again

@@ -14,11 +14,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.settings import TASKS
 from src.files import CHANGED, modified_files, write_atomically
 from src.run import signals
 from src.run.environment import default_threads, processor, provenance, source_digest
 from src.run.folder import Diverged, Run, RunMismatch
-from src.tasks import TASKS
 
 # 2: an error in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
 EXIT = {"done": 0, "failed": 1, "diverged": 3}
@@ -81,8 +81,8 @@ def one_line(results: dict[str, Any]) -> str:
 
 def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     quiet_lightning()
+    from src.run.checkpoints import Recorder
     from src.run.fit import fit_and_test, training_results  # late: torch and Lightning take seconds to import
-    from src.run.recorder import Recorder
 
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}

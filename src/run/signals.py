@@ -21,14 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)  # Windows has the first two
-)
-GRACE_S = (
-    5.0  # within it a second signal changes nothing (make and a shell both pass theirs on); then it kills
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+GRACE_S = 5.0  # a second signal within it changes nothing (make and a shell both pass theirs on); then it kills
 
 
 class Stop(KeyboardInterrupt):
@@ -79,11 +73,6 @@ def exit_on_signal(words: str) -> None:
 def status_of(error: KeyboardInterrupt) -> int:
     """The exit status after `error`."""
     return 128 + (error.number if isinstance(error, Stop) else signal.SIGINT)
-
-
-def pending_signal() -> Stop | None:
-    """What has been raised or is being held back; None while nobody asked to stop."""
-    return _pending
 
 
 def check() -> None:
