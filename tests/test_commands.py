@@ -140,21 +140,14 @@ def test_any_text_is_accepted_or_named(key: str, value: str) -> None:
     assert all(isinstance(error, str) for error in errors_of(f"{key}={value}"))
 
 
-@pytest.mark.parametrize(
-    ("files", "environment", "expected"),
-    [
-        ({"proc/self/cgroup": "0::/job", "sys/fs/cgroup/job/cpu.max": "100000 100000"}, {}, 1),
-        ({"proc/self/cgroup": "4:cpu,cpuacct:/j", "sys/fs/cgroup/cpu/j/cpu.cfs_quota_us": "150000", "sys/fs/cgroup/cpu/j/cpu.cfs_period_us": "100000"}, {}, 1),  # noqa: E501
-        ({}, {"OMP_NUM_THREADS": "1"}, 1),
-    ],
-)  # fmt: skip
-def test_quota_and_environment_limit_the_cores(
-    tmp_path: Path, files: dict[str, str], environment: dict[str, str], expected: int
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    assert cores(tmp_path, environment) == expected
+def test_quota_and_environment_limit_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    for quota, expected in (("max 100000", 6), ("450000 100000", 4), ("50000 100000", 1)):
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+        assert cores(tmp_path) == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # of nested levels: not ours to read
+    assert cores(tmp_path / "none") == 8
 
 
 def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from src.config.settings import Task
+from src.entry_point import UserError
 from src.files import write_atomically
 from src.run import signals
 from src.run.environment import epoch_seed
@@ -36,7 +37,7 @@ READ_EVERY = 50  # batches between two looks at the losses: each look makes a GP
 logger = logging.getLogger(__name__)
 
 
-class DamagedCheckpoint(RuntimeError):
+class DamagedCheckpoint(UserError):
     """A checkpoint's bytes are not those that were written."""
 
 

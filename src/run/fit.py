@@ -50,12 +50,12 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     data.setup()
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
     callbacks += [recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
-    loggers: list[Logger] = [
-        build(complete(node, folder=str(run.folder), save_dir=str(run.folder)))
-        for node in cfg.logger.values()
-        if node
-    ]
-    _ignore_environment()
+    place = {"folder": str(run.folder), "save_dir": str(run.folder)}
+    loggers: list[Logger] = [build(complete(node, **place)) for node in cfg.logger.values() if node]
+    # The environment would change a Trainer in silence: its rank, and defaults of its arguments.
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]
     trainer = L.Trainer(
         **{**trainer_defaults(cfg), **cfg.trainer},
         max_epochs=cfg.epochs,
@@ -74,8 +74,8 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
 
     test_last = _test(trainer, module, data)
     artifacts = implementation.log_artifacts(module, data, run.folder, trainer, cfg)
-    best_epoch, test_best = int(recorder.best["epoch"]), test_last
-    if best_epoch != len(recorder.rows):
+    test_best = test_last
+    if recorder.best["epoch"] != len(recorder.rows):
         last_weights = {name: value.clone() for name, value in module.state_dict().items()}
         module.load_state_dict(read_checkpoint(run.best)["state_dict"])
         test_best = _test(trainer, module, data)
@@ -102,6 +102,10 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
 def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
     """L.Trainer's arguments where `trainer.*` gives none."""
     device = device_of(cfg.accelerator)
+    is_cuda = device.type == "cuda"
+    if is_cuda:  # where bit-equal repetition needs deterministic kernels
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return {
         "accelerator": device.type,
         "devices": 1,
@@ -110,7 +114,8 @@ def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
-        "deterministic": _deterministic(device),
+        # Non-overlapping max-pooling has no other kernel, and adds in one order anyhow.
+        "deterministic": "warn" if is_cuda else None,
     }
 
 
@@ -136,32 +141,14 @@ def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataMo
     return plain_numbers(trainer.callback_metrics)
 
 
-def _ignore_environment() -> None:
-    """Take from the environment what changes a Trainer in silence: a rank, and defaults of its arguments."""
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
-    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
-        del os.environ[name]
-
-
-def _deterministic(device: torch.device) -> Any:
-    """Bit-equal repetition. A CPU repeats by itself; on a GPU the deterministic kernels are asked for."""
-    if device.type != "cuda":
-        return None
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return "warn"  # non-overlapping max-pooling has no other kernel, and adds in one order anyhow
-
-
-def tensorboard_logger(folder: str) -> TensorBoardLogger:
-    """TensorBoard events right in the run's folder.
+class RunLogger(TensorBoardLogger):
+    """TensorBoard events right in the run's folder, which has a config.yaml and needs no hparams.yaml.
 
     Lightning would number its folders by listing what is there, which two runs at once can get wrong.
     """
-    return RunLogger(save_dir=folder, name="", version="", default_hp_metric=False)
 
-
-class RunLogger(TensorBoardLogger):
-    """A TensorBoardLogger that leaves the settings to config.yaml: no hparams.yaml beside it."""
+    def __init__(self, folder: str) -> None:
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
 
     def save(self) -> None:
         """Nothing: all is in the events."""

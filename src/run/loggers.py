@@ -22,12 +22,14 @@ SQLITE = "sqlite:///"
 
 
 class RunWandbLogger(WandbLogger):
-    """A WandbLogger that takes the run's W&B run up again; it has all options of WandbLogger and `wandb.init`."""
+    """A WandbLogger that takes the run's W&B run up again; it has all options of WandbLogger and `wandb.init`.
 
-    keeps_rows = True
+    An offline run that goes on is sent all epochs again: its newest folder (`wandb/latest-run`) holds all.
+    """
 
     def __init__(self, save_dir: str, **options: Any) -> None:
         _require("wandb")
+        self.keeps_rows = not options.get("offline")
         own = {"id": folder_id(save_dir), "name": Path(save_dir).name}
         super().__init__(save_dir=save_dir, **{**own, **options})
         self._wandb_init.pop("anonymous", None)  # an option that wandb only warns of
@@ -47,15 +49,19 @@ class RunMLFlowLogger(MLFlowLogger):
     def __init__(self, save_dir: str, experiment_name: str, tracking_uri: str, **options: Any) -> None:
         _require("mlflow")
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells of its tables
         tags = {**options.pop("tags", {}), "run_folder_id": folder_id(save_dir)}
         is_file = tracking_uri.startswith(SQLITE)  # whose tables two processes must not make at once
         with FileLock(f"{tracking_uri.removeprefix(SQLITE)}.lock") if is_file else contextlib.nullcontext():
             client = MlflowClient(tracking_uri)
-            experiment = client.get_experiment_by_name(experiment_name)
-            number = experiment.experiment_id if experiment else client.create_experiment(experiment_name)
-        found = client.search_runs([number], f"tags.run_folder_id = '{tags['run_folder_id']}'")
+            with contextlib.suppress(MlflowException):  # it is there
+                client.create_experiment(experiment_name, options.get("artifact_location"))
+        experiment = client.get_experiment_by_name(experiment_name)
+        found = client.search_runs(
+            [experiment.experiment_id], f"tags.run_folder_id = '{tags['run_folder_id']}'"
+        )
         if found:
             options["run_id"] = found[0].info.run_id
             client.update_run(options["run_id"], "RUNNING")

@@ -17,20 +17,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-GRACE_S = 5.0  # a second signal within it changes nothing (make and a shell both pass theirs on); then it kills
+GRACE_S = (
+    5.0  # a second signal within it changes nothing (make and a shell both pass theirs on); then it kills
+)
 
 
 class Stop(KeyboardInterrupt):
-    """A signal that asks this process to stop.
-
-    Args:
-        number: the signal's.
-    """
+    """A signal that asks this process to stop, and its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -43,13 +41,8 @@ _deferred = 0
 
 
 def install_signal_handlers() -> None:
-    """From now on each signal raises `Stop`, but for one that is ignored (nohup, a shell's background).
-
-    Call it in the main thread.
-    """
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _on_signal)
+    """From now on each signal raises `Stop` in the main thread."""
+    _handle(_on_signal)
     sys.unraisablehook = _on_unraisable
 
 
@@ -61,13 +54,18 @@ def exit_on_signal(words: str) -> None:
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
+        with contextlib.suppress(OSError):  # the terminal is gone
+            os.write(2, f"{words}\n".encode())
         os._exit(128 + number)
 
+    _handle(leave)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Set the handler of all signals but of those that are ignored (nohup, a shell's background)."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, leave)
+            signal.signal(number, handler)
 
 
 def status_of(error: KeyboardInterrupt) -> int:
@@ -132,13 +130,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 def _on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Tell again what Python drops because it was raised in a finalizer or a callback."""
     global _pending
-    if not isinstance(unraisable.exc_value, Stop):
+    if isinstance(unraisable.exc_value, Stop):
+        _pending = None
+        threading.Timer(0.05, os.kill, (os.getpid(), unraisable.exc_value.number)).start()
+    else:
         sys.__unraisablehook__(unraisable)
-        return
-    number, _pending = unraisable.exc_value.number, None
-    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
 
 
 def reset() -> None:
