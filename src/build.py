@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hydra.utils
@@ -74,30 +74,21 @@ def refuse_untrusted(config: Any, trust: Sequence[str] = ()) -> None:
         UserError: a target is of another package.
     """
     allowed = tuple(f"{name}." for name in (*TRUSTED, *trust))
-    for target in targets(config):
-        home = target
+    if isinstance(config, Mapping) and "_target_" in config:
+        target = home = str(config["_target_"])
         if f"{target}.".startswith(allowed):  # nothing else is imported
             try:
                 home = getattr(pkgutil.resolve_name(target), "__module__", None) or ""
             except Exception as error:  # whatever an import of somebody's module raises
                 raise UserError(f"{target} cannot be imported ({type(error).__name__}: {error})") from error
         if not f"{home}.".startswith(allowed):
-            package = target.split(".")[0]
+            package = target.split(".", maxsplit=1)[0]
             raise UserError(
                 f"this file asks to run {target}, code of the package {package!r}: trust=[{package}] allows it"
             )
-
-
-def targets(config: Any) -> Iterator[str]:
-    """Every `_target_` in nested dictionaries and lists."""
-    if isinstance(config, Mapping):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from targets(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from targets(value)
+    inner = config.values() if isinstance(config, Mapping) else config
+    for value in inner if isinstance(config, Mapping | list | tuple) else ():
+        refuse_untrusted(value, trust)
 
 
 def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> list[str]:

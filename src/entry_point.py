@@ -172,15 +172,17 @@ def with_positional(words: Sequence[str], positional: str | None = None) -> list
 
 def help_text(doc: str, config_name: str, *schemas: type) -> str:
     """What `--help` prints: the command's docstring, then every setting with its choices and default."""
-    groups: dict[str, list[str]] = {}
-    for name, item in dict(entry for schema in schemas for entry in fields_of(schema)).items():
+    groups: dict[str, dict[str, str]] = {}
+    shared = set.intersection(*({name for name, _ in fields_of(schema)} for schema in schemas))
+    for name, item, doc_of_schema in ((*entry, one.__doc__) for one in schemas for entry in fields_of(one)):
         text = str(item.metadata.get("help", ""))
         if choices := item.metadata.get("choices"):
             text += f" ({', '.join(choices)})"
         if item.default not in (dataclasses.MISSING, "???", None, ""):
             text += f" [{str(item.default).lower() if isinstance(item.default, bool) else item.default}]"
-        groups.setdefault(item.metadata.get("group", "settings"), []).append(f"  {name:20} {text}\n")
-    settings = "".join(f"== {group} ==\n{''.join(entries)}\n" for group, entries in groups.items())
+        own = "Settings" if name in shared else str(doc_of_schema).rstrip(".")
+        groups.setdefault(item.metadata.get("group") or own, {})[name] = f"  {name:20} {text}\n"
+    settings = "".join(f"== {group} ==\n{''.join(lines.values())}\n" for group, lines in groups.items())
     options = "Options: --help, --cfg job (print the settings, run nothing), --config-dir DIR, --traceback\n"
     return f"{doc.strip()}\n\n  python -m src.{config_name} key=value ...\n\n{settings}{options}"
 

@@ -30,7 +30,7 @@ AUTO, FULL = "auto", "full"  # of the setting `images.range`
 def setting(
     help: str,
     *,
-    group: str = "settings",
+    group: str | None = None,
     default: Any = MISSING,
     choices: tuple[str, ...] | None = None,
     affects_results: bool | tuple[str, ...] = True,
@@ -41,7 +41,7 @@ def setting(
 
     Args:
         help: one line for `--help`.
-        group: the heading it stands under there.
+        group: the heading it stands under there, else its schema's.
         default: lists and dictionaries are copied.
         choices: of a text.
         affects_results: whether the run's numbers depend on it; of a dictionary, a tuple names the keys on which they
@@ -142,14 +142,10 @@ class Settings:
 
 @dataclass
 class ClassifySettings(Settings):
-    """The classifier's own settings."""
+    """Settings of the classifier (task=classify)."""
 
-    network: dict[str, Any] = setting(
-        "network=NAME, or network._target_ with its arguments", group="task=classify", default={}
-    )
-    augment: str = setting(
-        "random changes of training images", group="task=classify", choices=("none", "flip", "flip_crop")
-    )
+    network: dict[str, Any] = setting("network=NAME, or network._target_ with its arguments", default={})
+    augment: str = setting("random changes of training images", choices=("none", "flip", "flip_crop"))
 
 
 @dataclass
@@ -158,50 +154,37 @@ class ImageSettings:
 
     range: str = setting(
         "black and white of deep images: auto (0 and the fewest bits that hold them), full (16 bits), or MIN,MAX",
-        group="task=caption",
         check=fixed_range,
     )
 
 
 @dataclass
 class CaptionSettings(Settings):
-    """The captioner's own settings."""
+    """Settings of the captioner (task=caption)."""
 
     images: ImageSettings = field(default_factory=ImageSettings)
     encoder: dict[str, Any] = setting(
-        "encoder=NAME with its arguments", group="task=caption", default={}, affects_results=("cache",)
+        "encoder=NAME with its arguments", default={}, affects_results=("cache",)
     )
-    decoder: dict[str, Any] = setting(
-        "decoder=lstm|attention|transformer, or decoder._target_", group="task=caption", default={}
-    )
+    decoder: dict[str, Any] = setting("decoder=lstm|attention|transformer, or decoder._target_", default={})
     sampling: float = setting(
         "scheduled sampling: probability, in the last epoch, that a word is the model's own; rises from 0",
-        group="task=caption",
         at_least=0,
         at_most=1,
     )
     attention_penalty: float = setting(
-        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)",
-        group="task=caption",
-        at_least=0,
+        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)", at_least=0
     )
-    beam: int = setting(
-        "beams of the test captions; 1 is greedy", group="task=caption", at_least=1, at_most=50
-    )
+    beam: int = setting("beams of the test captions; 1 is greedy", at_least=1, at_most=50)
     compare_beam: int | None = setting(
-        "report the test with as many beams, too (null: no)", group="task=caption", at_least=1, at_most=50
+        "report the test with as many beams, too (null: no)", at_least=1, at_most=50
     )
-    max_words: int = setting(
-        "longest caption, its end included", group="task=caption", at_least=1, at_most=200
-    )
+    max_words: int = setting("longest caption, its end included", at_least=1, at_most=200)
     length_penalty: float = setting(
-        "beams are compared by score / length ** length_penalty", group="task=caption", at_least=0, at_most=5
+        "beams are compared by score / length ** length_penalty", at_least=0, at_most=5
     )
     gallery: list[str] = setting(
-        "test images for the gallery's picture ([]: six, evenly spaced)",
-        group="task=caption",
-        default=[],
-        affects_results=False,
+        "test images for the gallery's picture ([]: six, evenly spaced)", default=[], affects_results=False
     )
 
 

@@ -80,30 +80,22 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def resume_point(last: Path, best: Path) -> Path | None:
-    """The checkpoint to go on from, with the other one beside it; None to train from the start.
+    """The checkpoint to go on from; None to train from the start, as where the best epoch's weights are lost.
 
-    A damaged `last` is made again from `best`. A damaged `best` is made again from `last` where that holds the best
-    epoch; otherwise only training again gives its weights.
+    A `last` that is damaged, or that a kill came before, is made again from `best`.
     """
-    there = {}
+    whole = []
     for path in (last, best):
         try:
-            there[path] = read_checkpoint(path)
+            read_checkpoint(path)
+            whole.append(path)
         except FileNotFoundError:
             pass
         except DamagedCheckpoint as error:
             logger.info("%s; going on without it", error)
-    if last not in there and best in there:
+    if whole == [best]:
         write_atomically(last, best.read_bytes())
-    elif last in there and best not in there:
-        recorded = there[last]["callbacks"]["Recorder"]
-        if recorded["best"]["epoch"] != len(recorded["rows"]):
-            logger.info("nothing else holds the best epoch's weights: training begins from the start")
-            there.clear()
-            last.unlink()
-        else:
-            write_atomically(best, last.read_bytes())
-    return last if there else None
+    return last if best in whole else None
 
 
 class SafeCheckpointIO(CheckpointIO):
@@ -204,14 +196,6 @@ class Recorder(Checkpoint):
         self._read_losses(trainer.current_epoch + 1)
         # Before they are used: a decoder whose scores are NaN would die of another error.
         refuse_infinite_weights(pl_module, trainer.current_epoch + 1, trainer.global_step)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # NaN scores have a highest one, too: the accuracy alone would look like a number.
-        for name, value in plain_numbers(trainer.callback_metrics).items():
-            if name.endswith("_loss") and not math.isfinite(value):
-                raise Diverged(
-                    f"{name} became {value} on the test images", len(self.rows), trainer.global_step
-                )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = plain_numbers(trainer.callback_metrics)

@@ -28,12 +28,6 @@ OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enab
 def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     """Train from the last checkpoint, or from nothing, to the last epoch; test; let the task log its artifacts.
 
-    Args:
-        cfg: composed and checked settings.
-        run: where to write.
-        recorder: collects the rows, also when this raises.
-        show_bar: whether to show a progress bar.
-
     Returns:
         The measured part of results.json.
 

@@ -9,11 +9,11 @@ import signal
 import statistics
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.settings import TASKS
@@ -29,27 +29,19 @@ logger = logging.getLogger(__name__)
 
 
 def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = None) -> dict[str, Any]:
-    """Train one run unless it is finished, and record how it ended.
+    """Train one run unless it is finished, or go on with it, and record how it ended, which is returned.
 
-    A finished run is left alone; a half-finished one goes on from its last checkpoint; a failed one is
-    tried again. Another process on the same run is waited for.
+    Another process on the same run is waited for.
 
     Args:
-        cfg: composed and checked settings.
-        run: where to write.
-        show_bar: whether to show a progress bar.
         threads: CPU threads where the settings name none; None for what suits a run that is alone.
-
-    Returns:
-        The content of results.json. Where the folder holds a run of other settings by now, a failure that is not
-        recorded there.
 
     Raises:
         KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on later.
     """
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(run))
+            held.enter_context(lock(run))
             if not cfg.force and run.is_finished() and run.mismatch() is None:
                 return run.results() or {}
             cfg = cfg.copy()
@@ -181,20 +173,14 @@ def results_of(
     }
 
 
-@contextlib.contextmanager
-def locked(run: Run) -> Iterator[None]:
-    """The run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
+def lock(run: Run) -> AcquireReturnProxy:
+    """Take the run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
     run.lock_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.lock_file)
     try:
-        lock.acquire(timeout=0.2)
+        return FileLock(run.lock_file).acquire(timeout=0.2)
     except Timeout:
         logger.info("%s: another process works on it; waiting", run.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return FileLock(run.lock_file).acquire()
 
 
 def quiet_lightning() -> None:

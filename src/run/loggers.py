@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
-from src.entry_point import UserError
 from src.files import write_atomically
 
 SQLITE = "sqlite:///"
@@ -28,7 +26,6 @@ class RunWandbLogger(WandbLogger):
     """
 
     def __init__(self, save_dir: str, **options: Any) -> None:
-        _require("wandb")
         self.keeps_rows = not options.get("offline")
         own = {"id": folder_id(save_dir), "name": Path(save_dir).name}
         super().__init__(save_dir=save_dir, **{**own, **options})
@@ -47,7 +44,6 @@ class RunMLFlowLogger(MLFlowLogger):
     keeps_rows = True
 
     def __init__(self, save_dir: str, experiment_name: str, tracking_uri: str, **options: Any) -> None:
-        _require("mlflow")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -75,8 +71,3 @@ def folder_id(folder: str) -> str:
     if not file.exists():
         write_atomically(file, uuid.uuid4().hex)
     return file.read_text(encoding="utf-8")
-
-
-def _require(package: str) -> None:
-    if find_spec(package) is None:
-        raise UserError(f"logger={package}: install it first: pip install -e '.[{package}]'")

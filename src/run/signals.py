@@ -91,14 +91,8 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def defer() -> Iterator[None]:
-    """Bring what is inside to its end first; then raise what was told meanwhile.
-
-    In another thread than the main one this does nothing: no signal is raised there.
-    """
+    """Bring what is inside to its end first; then raise what was told meanwhile."""
     global _deferred
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = _pending
     _deferred += 1
     try:
