@@ -20,7 +20,7 @@ class _TorchvisionOperators(MetaPathFinder):
     done; and `--help` need not import torch.
     """
 
-    library = None  # torch drops the definitions of a Library that is garbage-collected
+    library: object = None  # torch drops the definitions of a Library that is garbage-collected
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -19,6 +19,7 @@ from omegaconf import MISSING
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+AUGMENTATIONS = ("none", "flip", "flip_crop")
 # Options of L.Trainer that change no numbers.
 SILENT_TRAINER_OPTIONS = (
     *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
@@ -145,7 +146,7 @@ class ClassifySettings(Settings):
     """Settings of the classifier (task=classify)."""
 
     network: dict[str, Any] = setting("network=NAME, or network._target_ with its arguments", default={})
-    augment: str = setting("random changes of training images", choices=("none", "flip", "flip_crop"))
+    augment: str = setting("random changes of training images", choices=AUGMENTATIONS)
 
 
 @dataclass

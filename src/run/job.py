@@ -45,7 +45,7 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
             if not cfg.force and run.is_finished() and run.mismatch() is None:
                 return run.results() or {}
             cfg = cfg.copy()
-            saved = {} if cfg.force else run.saved_config() or {}
+            saved: Any = {} if cfg.force else run.saved_config() or {}
             # With other threads last digits would differ.
             cfg.threads = cfg.threads or saved.get("threads") or threads or default_threads(cfg)
             if saved.get("code", source_digest()) != source_digest():
