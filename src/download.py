@@ -21,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 from omegaconf import DictConfig
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.files import file_digest, write_atomically
 
@@ -129,7 +129,7 @@ SOURCES = {"torchvision's mirrors": from_torchvision, f"Debian's package {PACKAG
 class DownloadSettings:
     """Settings of `python -m src.download`."""
 
-    root: str = setting("folder for data", default="data", path=True)
+    root: str = setting("folder for data", default="data")
 
 
 @entry_point("download", DownloadSettings, positional="root")

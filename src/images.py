@@ -15,8 +15,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from src.config.settings import AUTO
 from src.entry_point import UserError, printable
-from src.pixels import AUTO, rgb_of
+from src.pixels import rgb_of
 
 MAX_PIXELS = 89_478_485  # a quarter of a gibibyte as RGB; Pillow's own limit of caution
 # Pillow knows some forty formats, among them EPS, which starts another program on the file.

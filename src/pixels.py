@@ -5,7 +5,6 @@ Grey of 16 bits, 32 bits and floats is scaled; colours of 16 bits keep their upp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-AUTO, FULL = "auto", "full"
+from src.config.settings import AUTO, FULL, fixed_range
+
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and satellites deliver in files of 16
 _BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _SAMPLE_FORMAT = 258, 262, 277, 284, 339  # TIFF tags
 _WHITE_IS_ZERO, _RGB, _APART, _SIGNED = 0, 2, 2, 2
-
-
-def fixed_range(setting: str) -> tuple[float, float] | None:
-    """The two values of `MIN,MAX`; None for auto and full.
-
-    Raises:
-        ValueError: it is none of the three.
-    """
-    if setting in (AUTO, FULL):
-        return None
-    try:
-        low, high = map(float, setting.strip("[]()").split(","))
-    except ValueError:
-        low = high = math.nan
-    if not -math.inf < low < high < math.inf:
-        raise ValueError("must be auto, full, or MIN,MAX with MIN below MAX, such as 0,4095")
-    return low, high
 
 
 def sentences(remarks: Sequence[tuple[Path, str]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.settings import ACCELERATORS, images_range_error, setting
+from src.config.settings import ACCELERATORS, fixed_range, setting
 from src.entry_point import InvalidCommand, UserError, entry_point, printable
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class PredictImages:
         "values that become black and white in grey of more than 8 bits: auto, full, or MIN,MAX (null: as in "
         "training)",
         default=None,
-        check=images_range_error,
+        check=fixed_range,
     )
 
 

@@ -24,8 +24,8 @@ from src.captioning.captioned import CaptionDataError, CaptionedImage, with_ever
 from src.captioning.encoder import Encoder
 from src.captioning.features import digests_of, features_of
 from src.captioning.vocabulary import PAD, Vocabulary
+from src.config.settings import AUTO
 from src.entry_point import UserError
-from src.pixels import AUTO
 from src.run.environment import epoch_order
 
 logger = logging.getLogger(__name__)

@@ -29,9 +29,10 @@ from tqdm import tqdm
 from src.captioning.captioned import is_file, listed
 from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
 from src.captioning.folding import fold
+from src.config.settings import AUTO
 from src.files import file_digest, remove_leftovers, replacing, write_atomically
 from src.images import BrokenImage, read_image, read_rgb
-from src.pixels import AUTO, sentences
+from src.pixels import sentences
 from src.run.environment import cores
 
 # Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose

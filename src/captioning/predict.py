@@ -20,8 +20,8 @@ from src.captioning.features import BATCH as GPU_BATCH
 from src.captioning.folding import fold
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
 from src.captioning.search import decode
+from src.config.settings import AUTO
 from src.entry_point import UserError
-from src.pixels import AUTO
 from src.predictions import Prediction
 from src.run.environment import cores
 from src.run.trained import Trained

@@ -1,4 +1,4 @@
-"""The captioner as a task (src/tasks.py)."""
+"""The captioner as a task (src/config/settings.py)."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from src import page
 from src.classification.datasets import FASHION_MNIST_CLASSES
+from src.config.settings import AUTO
 from src.files import write_atomically
-from src.pixels import AUTO
 from src.predictions import PAGE_SIDE, Prediction
 from src.run.trained import Trained
 

@@ -1,4 +1,4 @@
-"""The classifier as a task (src/tasks.py)."""
+"""The classifier as a task (src/config/settings.py)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from src.classification.data import ImageData
 from src.classification.module import Classifier
 from src.entry_point import UserError
 from src.filters.activations import ACROSS, protocol_kernels
+from src.run.checkpoints import Recorder
 from src.run.fit import RunBar
-from src.run.recorder import Recorder
 
 NOT_ARGUMENTS = {"data": ("name", "val_size", "split_seed")}  # keys of `data` that its function is not given
 

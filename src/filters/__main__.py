@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.findings import Picture
 
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 class FilterSettings:
     """Settings of `python -m src.filters`."""
 
-    checkpoint: str = setting("of a classifier; or a run's or a sweep's folder", path=True)
-    image: str | None = setting("draw the activation maps of this image", default=None, path=True)
+    checkpoint: str = setting("of a classifier; or a run's or a sweep's folder")
+    image: str | None = setting("draw the activation maps of this image", default=None)
     layer: str | None = setting(
         "convolution whose top training images are drawn (null: the second)", default=None
     )
-    out: str = setting("folder for the pictures, as PNG and SVG", default="outputs/filters", path=True)
+    out: str = setting("folder for the pictures, as PNG and SVG", default="outputs/filters")
 
 
 @entry_point("filters", FilterSettings, positional="checkpoint")

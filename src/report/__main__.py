@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ FOLDERS = ["outputs/scenes", "outputs/captions_ucm", "outputs/captions_sydney"]
 class ReportSettings:
     """Settings of `python -m src.report`."""
 
-    sweep: str = setting("sweep over dropout and learning rate", default="outputs/fashion_mnist", path=True)
+    sweep: str = setting("sweep over dropout and learning rate", default="outputs/fashion_mnist")
     captions: list[str] = setting("caption sweeps, those that are there", default=FOLDERS)
     only: list[str] = setting(f"some of {', '.join(SECTIONS)}", default=[])
-    out: str = setting("folder of report.html and figures/", default="outputs/report", path=True)
+    out: str = setting("folder of report.html and figures/", default="outputs/report")
 
 
 @entry_point("report", ReportSettings, positional="sweep")

@@ -13,11 +13,10 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.config.overrides import rounded
-from src.config.validation import config_errors
+from src.config.settings import TASKS
+from src.config.validation import config_errors, rounded
 from src.entry_point import UserError
 from src.run.folder import GROUPS_IN_PATH, Run, fingerprint, run_name
-from src.tasks import TASKS
 
 GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
 

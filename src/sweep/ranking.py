@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from src.config.settings import Task
 from src.files import remove_leftovers, write_atomically
 from src.sweep.runs import STATUSES, RunRecord, differing, read_runs, sort_key
-from src.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from src.config.settings import TASKS, Task
 from src.entry_point import UserError
 from src.files import CHANGED, modified_files
 from src.run.environment import source_digest
 from src.run.folder import settings_of
-from src.tasks import TASKS, Task
 
 STATUSES = ("done", "running", "diverged", "failed", "unreadable")
 

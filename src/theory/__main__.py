@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:

@@ -113,7 +113,7 @@ def test_the_same_sweep_at_once_trains_each_run_once(
     trained = context.Value("i", 0)
 
     def count_epochs() -> None:
-        from src.run.recorder import Recorder
+        from src.run.checkpoints import Recorder
 
         write = Recorder.on_train_epoch_end
 
