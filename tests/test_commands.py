@@ -131,7 +131,7 @@ def test_quoting_as_it_is_told_is_taken_back(text: str) -> None:
     assert values_of(parsed(argument)) == [text]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(["lr", "dropout", "data.root", "network", "trainer.x", "hydra.x", "", "a.b"]),
     st.text(max_size=8),

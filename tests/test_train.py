@@ -151,7 +151,7 @@ def test_a_sweep_ranks_its_runs_whose_numbers_are_those_of_any_process(
     assert len(set(losses.values())) == 3
 
 
-@pytest.mark.parametrize("launcher", ["workers", "basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["workers", "basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_any_launcher_ends_with_a_ranking_and_the_worst_status_and_the_others_go_on(
     on_idx: tuple[str, ...], tmp_path: Path, launcher: str
 ) -> None:
@@ -210,6 +210,7 @@ def test_the_entry_point_is_found_by_its_path_from_any_folder(tmp_path: Path) ->
     assert (ended.returncode, "lr=-1: must be above 0" in ended.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_or_closed_streams_lose_no_file(on_idx: tuple[str, ...], tmp_path: Path) -> None:
     sweep = ("-m", "src.train", "-m", *on_idx, "lr=0.1,0.01", "limit_train=16", "epochs=1", "name=sweep")
     script = (
