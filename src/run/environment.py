@@ -112,9 +112,9 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def source_digest() -> str:
-    """A short hash of `src/` besides NO_NUMBERS, and of torch's version."""
+    """A short hash of the code and tables of `src/` besides NO_NUMBERS, and of torch's version."""
     digest = hashlib.sha256(version("torch").encode())
-    for path in sorted(SOURCES.rglob("*.py")):
+    for path in sorted([*SOURCES.rglob("*.py"), *SOURCES.rglob("*.yaml")]):
         if path.relative_to(SOURCES).parts[0] not in NO_NUMBERS:
             digest.update(path.relative_to(SOURCES).as_posix().encode())
             digest.update(path.read_bytes())
