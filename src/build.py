@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hydra.utils
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 
 # Where a class or function of a stranger's configuration has to be defined: `src.train.os.system` leads elsewhere.
 TRUSTED = (
-    *("src.classification.networks", "src.classification.datasets"),
-    *(
-        "src.captioning.backbones",
-        "src.captioning.encoder",
-        "src.captioning.decoders",
-        "src.captioning.readers",
-    ),
+    *("src.classification.networks", "src.classification.datasets", "src.captioning.backbones"),
+    *("src.captioning.encoder", "src.captioning.decoders", "src.captioning.readers"),
     *("src.captioning.karpathy", "src.captioning.coco", "src.captioning.captions_csv"),
     *("torch.nn", "torch.optim", "torchvision.models", "timm"),
 )
@@ -78,30 +73,22 @@ def refuse_untrusted(config: Any, trust: Sequence[str] = ()) -> None:
     Raises:
         UserError: a target is of another package.
     """
-    for target in targets(config):
-        package = target.split(".")[0]
-        home = target
-        if f"{target}.".startswith(tuple(f"{name}." for name in (*TRUSTED, *trust))):
+    allowed = tuple(f"{name}." for name in (*TRUSTED, *trust))
+    if isinstance(config, Mapping) and "_target_" in config:
+        target = home = str(config["_target_"])
+        if f"{target}.".startswith(allowed):  # nothing else is imported
             try:
                 home = getattr(pkgutil.resolve_name(target), "__module__", None) or ""
             except Exception as error:  # whatever an import of somebody's module raises
                 raise UserError(f"{target} cannot be imported ({type(error).__name__}: {error})") from error
-        if not f"{home}.".startswith(tuple(f"{name}." for name in (*TRUSTED, *trust))):
+        if not f"{home}.".startswith(allowed):
+            package = target.split(".", maxsplit=1)[0]
             raise UserError(
                 f"this file asks to run {target}, code of the package {package!r}: trust=[{package}] allows it"
             )
-
-
-def targets(config: Any) -> Iterator[str]:
-    """Every `_target_` in nested dictionaries and lists."""
-    if isinstance(config, Mapping):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from targets(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from targets(value)
+    inner = config.values() if isinstance(config, Mapping) else config
+    for value in inner if isinstance(config, Mapping | list | tuple) else ():
+        refuse_untrusted(value, trust)
 
 
 def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> list[str]:
@@ -114,22 +101,17 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
     """
     if not isinstance(cfg, DictConfig):
         return []
-    found = [
-        f"{prefix}{key}: must be given a value ({prefix}{key}=...)" for key in OmegaConf.missing_keys(cfg)
-    ]
-    if found:
-        return found
-    if "_target_" in cfg:
+    if missing := [f"{prefix}{key}" for key in map(str, OmegaConf.missing_keys(cfg))]:
+        return [f"{name}: must be given a value ({name}=...)" for name in missing]
+    found = []
+    if name := cfg.get("_target_"):
         try:
-            target = pkgutil.resolve_name(cfg["_target_"])
+            target = pkgutil.resolve_name(name)
         except Exception as error:  # whatever an import of somebody's module raises
-            return [
-                f"{prefix}_target_={cfg['_target_']}: cannot be imported ({type(error).__name__}: {error})"
-            ]
+            return [f"{prefix}_target_={name}: cannot be imported ({type(error).__name__}: {error})"]
+        given = {str(key): value for key, value in cfg.items() if str(key) not in besides}
         found += signature_errors(
-            target,
-            {str(k): v for k, v in cfg.items() if not str(k).startswith("_") and k not in besides},
-            prefix,
+            target, {key: value for key, value in given.items() if not key.startswith("_")}, prefix
         )
     for key in map(str, cfg):
         if isinstance(node := cfg._get_node(key), DictConfig) and not node._is_none():

@@ -35,7 +35,7 @@ from src.run import signals
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS_WITH_VALUE = {"--config-dir": "--config-dir", "-cd": "--config-dir", "--cfg": "--cfg", "-c": "--cfg"}
-LONGEST = 800  # letters of a line of an error: a value that is echoed in it may have any length
+LONGEST = 800  # letters of a line on the terminal: a value that is echoed in it may have any length
 logger = logging.getLogger(__name__)
 
 
@@ -112,33 +112,21 @@ def error_boundary(stopped: str) -> Iterator[None]:
     guard_streams()
     shows_traceback = "--traceback" in sys.argv  # Hydra's arguments may be others by the end
     try:
-        try:
-            with signals.kept():
-                yield
-                sys.stdout.flush()
-        except KeyboardInterrupt as error:
-            write_line(stopped)
-            raise SystemExit(signals.status_of(error)) from None
-        except (InvalidCommand, HydraException, OmegaConfBaseException) as error:
-            write_line(shortened(str(error)))
-            raise SystemExit(2) from None
-        except Exception as error:
-            known = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
-            text = str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)"
-            write_line(shortened(text))
-            if shows_traceback:
-                traceback.print_exc()
-            raise SystemExit(1) from None
+        with signals.kept():
+            yield
+            sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        write_line(stopped)
+        raise SystemExit(signals.status_of(error)) from None
+    except Exception as error:
+        is_command = isinstance(error, InvalidCommand | HydraException | OmegaConfBaseException)
+        known = is_command or isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
+        write_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
+        if shows_traceback:
+            traceback.print_exc()
+        raise SystemExit(2 if is_command else 1) from None
     finally:
         signals.restore()
-
-
-def shortened(text: str) -> str:
-    """A message without the middle of its very long lines."""
-    half = LONGEST // 2
-    return "\n".join(
-        line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n")
-    )
 
 
 def split_arguments(
@@ -184,22 +172,19 @@ def with_positional(words: Sequence[str], positional: str | None = None) -> list
 
 def help_text(doc: str, config_name: str, *schemas: type) -> str:
     """What `--help` prints: the command's docstring, then every setting with its choices and default."""
-    lines = [doc.strip(), "", f"  python -m src.{config_name} key=value ...", ""]
-    groups: dict[str, list[str]] = {}
-    entries_of = dict(entry for schema in schemas for entry in fields_of(schema))
-    for name, item in entries_of.items():
+    groups: dict[str, dict[str, str]] = {}
+    shared = set.intersection(*({name for name, _ in fields_of(schema)} for schema in schemas))
+    for name, item, doc_of_schema in ((*entry, one.__doc__) for one in schemas for entry in fields_of(one)):
         text = str(item.metadata.get("help", ""))
         if choices := item.metadata.get("choices"):
             text += f" ({', '.join(choices)})"
         if item.default not in (dataclasses.MISSING, "???", None, ""):
             text += f" [{str(item.default).lower() if isinstance(item.default, bool) else item.default}]"
-        groups.setdefault(item.metadata.get("group", "settings"), []).append(f"  {name:20} {text}")
-    for group, entries in groups.items():
-        lines += [f"== {group} ==", *entries, ""]
-    lines.append(
-        "Options: --help, --cfg job (print the settings, run nothing), --config-dir DIR, --traceback"
-    )
-    return "\n".join(lines) + "\n"
+        own = "Settings" if name in shared else str(doc_of_schema).rstrip(".")
+        groups.setdefault(item.metadata.get("group") or own, {})[name] = f"  {name:20} {text}\n"
+    settings = "".join(f"== {group} ==\n{''.join(lines.values())}\n" for group, lines in groups.items())
+    options = "Options: --help, --cfg job (print the settings, run nothing), --config-dir DIR, --traceback\n"
+    return f"{doc.strip()}\n\n  python -m src.{config_name} key=value ...\n\n{settings}{options}"
 
 
 class TerminalHandler(logging.Handler):
@@ -216,14 +201,12 @@ def setup_logging() -> None:
     log.setLevel(logging.INFO)
 
 
-def write_line(line: str) -> None:
-    """A line on standard error; nothing where that is closed."""
+def write_line(text: str) -> None:
+    """Lines on standard error, the end of very long ones left out; nothing where that is closed."""
     tqdm = sys.modules.get("tqdm")
+    shown = "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]} ..." for line in text.split("\n"))
     with suppress(OSError, ValueError, AttributeError):
-        tqdm.tqdm.write(line, file=sys.stderr) if tqdm else print(line, file=sys.stderr, flush=True)
-
-
-GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
+        tqdm.tqdm.write(shown, file=sys.stderr) if tqdm else print(shown, file=sys.stderr, flush=True)
 
 
 class _Lasting(io.FileIO):
@@ -233,7 +216,7 @@ class _Lasting(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in GONE:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
                 raise
             return memoryview(data).nbytes
 
@@ -241,36 +224,19 @@ class _Lasting(io.FileIO):
 def guard_streams() -> None:
     """Make both streams of this process last, and replace letters that their encoding lacks.
 
-    Call it first of all in an entry point. Streams that someone has replaced (a test, a notebook) stay.
+    Streams that are closed, or that someone has replaced (a test, a notebook), stay.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is not getattr(sys, f"__{name}__"):
-            continue
-        if stream is None:  # 2>&-: the next file that is opened would get its number, and its lines
-            _open_null(number)
-        else:
+        if stream is None:  # >&-
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w")))
+        elif stream is getattr(sys, f"__{name}__"):
             stream.flush()
-        lasting = io.TextIOWrapper(
-            io.BufferedWriter(_Lasting(number, "w", closefd=False)),
-            encoding=stream.encoding if stream else "utf-8",
-            errors="replace",
-            line_buffering=name == "stderr" or os.isatty(number),
-        )
-        setattr(sys, name, lasting)
-        setattr(sys, f"__{name}__", lasting)
-
-
-def _open_null(number: int) -> None:
-    """Open the null device as descriptor `number`, unless a library has a file there by now."""
-    try:
-        os.fstat(number)
-    except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        if null != number:
-            os.dup2(null, number)
-            os.close(null)
-        os.set_inheritable(number, True)
+            is_line = name == "stderr" or os.isatty(number)
+            buffer = io.BufferedWriter(_Lasting(number, "w", closefd=False))
+            lasting = io.TextIOWrapper(buffer, stream.encoding, errors="replace", line_buffering=is_line)
+            setattr(sys, name, lasting)
+            setattr(sys, f"__{name}__", lasting)
 
 
 def printable(value: object, longest: int = 300) -> str:

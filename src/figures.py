@@ -1,7 +1,6 @@
 """One look for all figures: sizes, colours that colour-blind readers can tell apart, and how they are saved.
 
-Figures are plain `matplotlib.figure.Figure` objects, drawn inside `with look():`. There is no pyplot, so no
-global list of open figures and no window system.
+Figures are drawn inside `with look():`, without pyplot, so without a global list of open figures.
 """
 
 import io
@@ -18,63 +17,48 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.files import write_atomically
-from src.fonts import complete
 
 WIDTH = 8.0  # inches, a page's text width
-HEIGHT = 4.0  # inches
 DPI = 150  # pixels an inch, for PNG
 
 # Okabe and Ito's palette, without its yellow, which is too pale for a line on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 HEAT = "inferno"  # from black, so that light can be added to an image; its lightness rises evenly
 SEQUENTIAL = "viridis"  # for ordered values; its lightness rises evenly
-_reported: set[str] = set()  # packages: every figure of a sweep would say the same
-logger = logging.getLogger(__name__)
-_FILLER = "\N{WORD JOINER}"
 DARK, PALE = "#222222", "#EEEEEE"
-
-_STYLE: Any = {
-    "axes.grid": True,
-    "axes.labelsize": 10,
-    "axes.prop_cycle": cycler(color=PALETTE),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
-    "figure.titlesize": 11,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look alike on every machine
-    "font.size": 9,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "image.cmap": SEQUENTIAL,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "savefig.dpi": DPI,
-    "svg.hashsalt": "figures",  # the same figure gives the same bytes
-}
+_FILLER = "\N{WORD JOINER}"
+# For letters that DejaVu Sans lacks, those of them that are installed.
+_FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "Hiragino Sans GB"),
+    *("Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai"),
+)
+_STYLE = Path(__file__).with_suffix(".mplstyle")
+_reported: set[str] = set()  # letters: every figure of a sweep would say the same
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def look() -> Iterator[None]:
     """Draw in the project's style inside this block; what was set before holds again after it."""
-    with mpl.rc_context(_STYLE):
+    installed = set(font_manager.get_font_names())
+    # DejaVu Sans comes with matplotlib, so figures look alike on every machine.
+    families = ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
+    added: Any = {"axes.prop_cycle": cycler(color=PALETTE), "font.family": families, "savefig.dpi": DPI}
+    with mpl.rc_context(added, _STYLE):
         yield
 
 
 def subplots(
-    rows: int = 1, columns: int = 1, width: float = WIDTH, height: float = HEIGHT, **options: Any
+    rows: int = 1, columns: int = 1, width: float = WIDTH, height: float = 4.0, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A new figure of `width` x `height` inches and its (rows, columns) array of Axes.
-
-    `options` go to `Figure.subplots` (`sharex`, `sharey`, ...).
-    """
+    """A new figure of `width` x `height` inches and its (rows, columns) array of Axes; see `Figure.subplots`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -82,19 +66,17 @@ def subplots(
 
 def title(figure: Figure, text: str) -> None:
     """Set the figure's title, at the left and broken into lines that fit its width."""
-    width, _ = figure.get_size_inches()
-    figure.suptitle(
-        wrapped(text, max(20, int(width * 10))), x=0.01, horizontalalignment="left", fontweight="bold"
-    )
+    letters = max(20, int(10 * figure.get_size_inches()[0]))
+    figure.suptitle(wrapped(text, letters), x=0.01, horizontalalignment="left", fontweight="bold")
 
 
 def wrapped(text: str, letters: int) -> str:
-    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before."""
+    """The `lines` of a text as one text."""
     return "\n".join(lines(text, letters))
 
 
 def lines(text: str, letters: int) -> list[str]:
-    """The lines of `wrapped`, one by one."""
+    """`text` in lines of at most `letters` (Chinese ones take two); a number stays with the word before."""
     bound = re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", text)  # "lr 0.1" stays on one line
     wide = "".join(sign + _FILLER * (unicodedata.east_asian_width(sign) in "WF") for sign in bound)
     return [line.replace(_FILLER, "") for line in textwrap.wrap(wide, max(letters, 2))]
@@ -117,26 +99,27 @@ def ink_on(colour: tuple[float, float, float, float]) -> str:
 def rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     """The figure as a file of that kind ("png", "svg"); `options` go to `Figure.savefig`.
 
-    Letters that the look's font lacks take an installed font that has them; if none has, the log names one.
+    The log names letters that no font of the look has, once; they are boxes in the figure.
     """
-    for package, letters in complete(figure).items():
-        if package not in _reported:
-            _reported.add(package)
-            text = "No installed font has the letters %s: that of the package %s has (Debian, Ubuntu)"
-            logger.warning(text, letters[:10], package)
     buffer = io.BytesIO()
-    with look(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing")  # said above
+    with look(), warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph")
         figure.savefig(buffer, format=kind, **options)
+    lacking = set()
+    for warning in caught:
+        if code := re.match(r"Glyph (\d+) .* missing", str(warning.message)):
+            lacking.add(chr(int(code[1])))
+        else:
+            warnings.warn(warning.message, stacklevel=2)
+    if lacking := lacking - _reported:
+        _reported.update(lacking)
+        text = "No font has the letters %s: install Noto's (Debian, Ubuntu: fonts-noto-cjk, fonts-noto-core), delete %s"
+        logger.warning(text, "".join(sorted(lacking)[:10]), mpl.get_cachedir())
     return buffer.getvalue()
 
 
 def save(figure: Figure, path_without_suffix: Path) -> list[Path]:
-    """Write the figure as PNG and as SVG, each atomically, and return both paths.
-
-    The suffix is added to the whole name: `lr=0.01` becomes `lr=0.01.png`. Raises OSError when a file cannot
-    be written.
-    """
+    """Write the figure as PNG and as SVG, each atomically; `lr=0.01` becomes `lr=0.01.png`."""
     paths = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         path = path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")

@@ -1,8 +1,4 @@
-"""What an analysis hands to whoever shows it: numbers beside the report's, statements, tables, pictures.
-
-Plain data; the page (src/report/) and the terminal (src/theory/) show it. Texts are plain: whoever shows them
-escapes them.
-"""
+"""What an analysis hands to whoever shows it, as plain texts: the page (src/report/) or the terminal (src/theory/)."""
 
 from __future__ import annotations
 

@@ -13,22 +13,15 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, features
+from PIL import Image
 
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError, printable
-from src.pixels import Remark, rgb_of
+from src.pixels import rgb_of
 
 MAX_PIXELS = 89_478_485  # a quarter of a gibibyte as RGB; Pillow's own limit of caution
-
-# Pillow knows some forty formats, among them EPS, which starts another program on the file. What it can read
-# of these depends on the libraries that it was built with.
-_NEEDS = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
-FORMATS = tuple(
-    name
-    for name in ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "AVIF", "JPEG2000")
-    if name not in _NEEDS or features.check(_NEEDS[name])
-)
+# Pillow knows some forty formats, among them EPS, which starts another program on the file.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "AVIF", "JPEG2000")
 _UNREAD = frozenset({".dng", ".arw", ".raf", ".rw2", ".orf", ".tga", ".jxl", ".heic", ".heif"})
 logger = logging.getLogger(__name__)
 
@@ -39,10 +32,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 class BrokenImage(UserError):
     """A file that cannot be read as an image."""
-
-
-class NoImages(UserError):
-    """An input that names no image."""
 
 
 @cache
@@ -59,18 +48,17 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = 
 
 def read_image(
     path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
-) -> tuple[Image.Image, list[Remark]]:
+) -> tuple[Image.Image, list[str]]:
     """Read one image file wholly, as RGB and turned the way its EXIF orientation says.
 
     Transparent parts lie on white; of several frames the first is taken, of a TIFF's four and more bands the
-    first three. Values of more than 8 bits become 8: see `value_range`.
+    first three. Grey values of more than 8 bits become 8: see `value_range`.
 
     Args:
         max_pixels: larger images are refused by their header, before anything is decoded.
-        value_range: what becomes black and white in files of 16 bits, 32 bits and floats. "auto": 0 and the
+        value_range: what becomes black and white in grey of 16 bits, 32 bits and floats. "auto": 0 and the
             highest number of the fewest bits (8, 10, 12, 14 or 16) that hold the image's values, or 0 and 1
-            for floats up to 1; "full": 0 and 65,535, or for 32 bits the smallest of 0..1 (floats), 0..255 and
-            0..65,535; or "MIN,MAX".
+            for floats up to 1; "full": 0 and 65,535 in files of 16 bits; or "MIN,MAX".
 
     Returns:
         A Pillow image of mode RGB that no longer needs the file, and what is to be said of it
@@ -80,36 +68,23 @@ def read_image(
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
     path = Path(path)
-
-    def opened() -> Image.Image:
-        return Image.open(path, formats=FORMATS)
-
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for ever
-            raise BrokenImage("is a pipe or a device, not a file")
-        with opened() as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise BrokenImage(
-                    f"has {width}x{height} = {width * height:,} pixels, more than the limit of "
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ValueError("it is a folder, a pipe or a device, not a file")
+        with Image.open(path, formats=FORMATS) as image:
+            if (pixels := image.width * image.height) > max_pixels:
+                raise ValueError(
+                    f"it has {image.width}x{image.height} = {pixels:,} pixels, more than the limit of "
                     f"{max_pixels:,}: make it smaller"
                 )
-            return rgb_of(image, opened, value_range)
-    except BrokenImage as error:
-        problem, cause = str(error), error.__cause__
-    except FileNotFoundError as error:
-        problem, cause = "does not exist", error
-    except IsADirectoryError as error:
-        problem, cause = "is a folder", error
+            return rgb_of(image, value_range)
     except Image.UnidentifiedImageError as error:
-        problem, cause = f"is not an image that can be read ({', '.join(FORMATS)})", error
-        with path.open("rb") as file:
-            is_tiff = file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-        if is_tiff:
-            problem += ": its bands or their type are unusual, save it as RGB or grey with 8 or 16 bits"
+        problem = f"it is not one of {', '.join(FORMATS)}, or its bands are unusual: save it as RGB or grey"
+        cause: Exception = error
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
-        problem, cause = f"cannot be read: {printable(str(error) or type(error).__name__)}", error
-    raise BrokenImage(f"the image {printable(path)} {problem}") from cause
+        reason = error.strerror if isinstance(error, OSError) else None
+        problem, cause = reason or str(error) or type(error).__name__, error
+    raise BrokenImage(f"the image {printable(path)} cannot be read: {printable(problem)}") from cause
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
@@ -121,47 +96,43 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     folders are not, since they may lead in circles.
 
     Raises:
-        NoImages: naming every input that does not exist or holds no image.
+        UserError: naming every input that does not exist or holds no image.
     """
-    found: dict[Path, None] = {}  # ordered sets
+    found: dict[Path, None] = {}  # an ordered set
     unread: dict[Path, None] = {}
     errors = [] if inputs else ["no inputs are given: name image files or folders"]
     for given in inputs:
-        path = Path(given)
         try:
-            path = path.expanduser()
-            inside = _files_in(path) if path.is_dir() else []
-            exists = path.exists()
-        except (OSError, ValueError, RuntimeError) as error:  # a name too long, of no user, no permission
-            errors.append(f"{printable(given)} cannot be opened: {printable(error)}")
+            path = Path(given).expanduser()
+            path.stat()
+            files = _files_in(path)
+        except (OSError, ValueError, RuntimeError) as error:  # no such file or user, a name too long
+            reason = getattr(error, "strerror", None) or error
+            errors.append(f"{printable(given)} cannot be opened: {printable(reason)}")
             continue
-        images = [file for file in inside if file.suffix.lower() in suffixes()]
-        others = [file for file in inside if file.suffix.lower() not in suffixes() and _is_image(file)]
-        if exists and not path.is_dir():
-            images = [path]
-        elif not exists:
-            errors.append(f"{printable(given)} does not exist")
-        elif not images and not others:
+        if not path.is_dir():
+            found[path] = None
+            continue
+        images = [file for file in files if file.suffix.lower() in suffixes()]
+        others = [file for file in files if _is_image(file) and file.suffix.lower() not in suffixes()]
+        if not images and not others:
             errors.append(f"the folder {printable(given)} holds no image ({', '.join(sorted(suffixes()))})")
         found.update(dict.fromkeys(images))
         unread.update(dict.fromkeys(others))
     if errors:
-        raise NoImages("; ".join(errors))
+        raise UserError("; ".join(errors))
     if unread:
         kinds = sorted(Counter(path.suffix.lower() for path in unread).items())
         logger.info(
-            "Left out, since their format cannot be read here: %s (%s); convert them to PNG or JPEG.",
+            "Left out, since their format cannot be read here: %s; convert them to PNG or JPEG.",
             ", ".join(f"{count:,} {suffix}" for suffix, count in kinds),
-            printable(next(iter(unread))) + (", ..." if len(unread) > 1 else ""),
         )
     return list(found)
 
 
 def _files_in(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(
-        file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts)
-    )
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts)]
 
 
 def _is_image(path: Path) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-MARKDOWN_SIGNS = "\\`*_{}[]|#!"
-DIRECTIONS = "\u202a\u202b\u202d\u202e\u2066\u2067"  # characters that turn the text around
+# Control characters, lone surrogates, and characters that turn the text around.
+ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a\u202b\u202d\u202e\u2066\u2067]")
 PLAIN_PNG = 150_000  # bytes; up to here a drawing of many colours stays a PNG
 
 
@@ -41,26 +39,15 @@ def render(template: str, **context: Any) -> str:
 
 def clean(text: str) -> str:
     """`text` on one line, without control characters, lone surrogates and changes of direction."""
-    return "".join(" " if c.isspace() else "\N{REPLACEMENT CHARACTER}" if _is_odd(c) else c for c in text)
-
-
-def _is_odd(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") or character in DIRECTIONS
-
-
-def markdown(text: str) -> str:
-    """`text` for TensorBoard's Markdown: on one line, the signs of Markdown and HTML as themselves."""
-    shown = html.escape(" ".join(clean(text).split()), quote=False)
-    shown = "".join("\\" + letter if letter in MARKDOWN_SIGNS else letter for letter in shown)
-    return re.sub(r"^(\d*)([-+.])", r"\1\\\2", shown)  # a line that begins so would be a list
+    return ODD.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"\s", " ", text))
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A picture as a page holds it."""
+    """A picture as a page holds it: a data URI and its size in pixels."""
 
     uri: str
-    width: int  # pixels
+    width: int
     height: int
 
     def tag(self, alt: str) -> Markup:
@@ -73,7 +60,7 @@ def photo(image: Image.Image, side: int, quality: int = 78) -> Embedded:
     """An image as JPEG, shrunk to at most `side` pixels."""
     small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _embedded(small, "JPEG", _encoded(small, "JPEG", quality=quality, optimize=True))
+    return _embedded(small, "jpeg", _encoded(small, "jpeg", quality=quality, optimize=True))
 
 
 def drawing(image: Image.Image, widest: int = 1600) -> Embedded:
@@ -81,12 +68,11 @@ def drawing(image: Image.Image, widest: int = 1600) -> Embedded:
     image = image.convert("RGB")
     image.thumbnail((widest, 4 * widest), Image.Resampling.LANCZOS)
     few = image.getcolors(256) is not None
-    png = _encoded(image.quantize(256, dither=Image.Dither.NONE) if few else image, "PNG")
-    if len(png) > PLAIN_PNG:
-        jpeg = _encoded(image, "JPEG", quality=88, subsampling=0)
-        if len(jpeg) < 0.6 * len(png):
-            return _embedded(image, "JPEG", jpeg)
-    return _embedded(image, "PNG", png)
+    png = _encoded(image.quantize(256, dither=Image.Dither.NONE) if few else image, "png")
+    jpeg = _encoded(image, "jpeg", quality=88, subsampling=0)
+    if len(png) > PLAIN_PNG and len(jpeg) < 0.6 * len(png):
+        return _embedded(image, "jpeg", jpeg)
+    return _embedded(image, "png", png)
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -96,5 +82,4 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _embedded(image: Image.Image, kind: str, data: bytes) -> Embedded:
-    text = base64.b64encode(data).decode("ascii")
-    return Embedded(f"data:image/{kind.lower()};base64,{text}", *image.size)
+    return Embedded(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}", *image.size)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.overrides import AUTO, range_error
-from src.config.settings import ACCELERATORS, setting
-from src.entry_point import InvalidCommand, UserError, entry_point
+from src.config.settings import ACCELERATORS, fixed_range, setting
+from src.entry_point import InvalidCommand, UserError, entry_point, printable
 
 if TYPE_CHECKING:
-    from src.predictions import Outcome, Predictor
+    from src.predictions import Prediction, Predictor
     from src.run.trained import Trained
 
 TABLE_ROWS = 50  # in the terminal
@@ -28,10 +28,10 @@ class PredictImages:
     """How image files are read (`images.*`)."""
 
     range: str | None = setting(
-        "values that become black and white in images of more than 8 bits: auto, full, or MIN,MAX (null: as "
-        "in training)",
+        "values that become black and white in grey of more than 8 bits: auto, full, or MIN,MAX (null: as in "
+        "training)",
         default=None,
-        check=range_error,
+        check=fixed_range,
     )
 
 
@@ -72,13 +72,13 @@ class PredictSettings:
 
 @entry_point("predict", PredictSettings, positional="inputs")
 def main(cfg: DictConfig) -> int:
-    """Caption or label images: a data file, a page and a table.
+    """Caption or label images: a table, a data file and a page.
 
     Exit status: 0; 1 if an image could not be read or nothing was written; 2 after errors in the command; 130
     after Ctrl-C, which writes what is done.
     """
     from src.images import find_images
-    from src.predictions import names_of, predict_all
+    from src.predictions import predict_all
     from src.run.environment import device_error
     from src.run.trained import find_checkpoint, load_trained
 
@@ -97,80 +97,58 @@ def main(cfg: DictConfig) -> int:
     folder = Path(cfg.output).expanduser() if cfg.output else Path("outputs", "predictions") / trained.name
     if (folder / "config.yaml").exists():
         raise InvalidCommand([f"output={folder}: is a run's own folder; name another one"])
-    predictor = load(cfg, trained)
+    predictor = load_predictor(cfg, trained)
     folder.mkdir(parents=True, exist_ok=True)  # better known before the work than after it
     outcome = predict_all(predictor, paths, cfg.batch_size, cfg.progress)
     if not outcome.rows:
         logger.error("Nothing was written: no image was read.")
         return outcome.interrupted or 1
-    notes = [*predictor.notes(), *notes_on(outcome, len(paths))]
-    names = names_of(paths)
-    files = predictor.write(folder, outcome.rows, names, [f"Checkpoint: {trained.path}", *notes])
-    show(predictor, outcome, names)
+    notes = [*predictor.notes(), *outcome.notes(len(paths))]
+    files = predictor.write(folder, outcome.rows, [f"Checkpoint: {trained.path}", *notes])
+    show(predictor.columns, outcome.rows)
     for line in (*notes, *(f"File: {path}" for path in files)):
         logger.info(line)
     return outcome.interrupted or int(outcome.broken > 0)
 
 
-def load(cfg: DictConfig, trained: Trained) -> Predictor:
-    """The predictor of a checkpoint's task, on the accelerator.
-
-    Raises:
-        InvalidCommand: a setting of the other task is given.
-        UserError: the encoder cannot be had, or is not that of the training.
-    """
-    from src.run.environment import device_of
-
-    is_captioner = trained.task == "caption"
-    foreign = ["invert"] if is_captioner else CAPTIONS_ONLY
-    if given := [name for name in foreign if cfg[name] not in (None, False)]:
-        task = "a captioner" if is_captioner else "a classifier"
-        raise InvalidCommand([f"{name}: {trained.path} is {task} and has no such setting" for name in given])
-    device = device_of(cfg.accelerator)
-    if is_captioner:
-        from src.captioning.predict import load_predictor
-
-        settings = {name: cfg[name] for name in CAPTIONS_ONLY}
-        return load_predictor(trained, device, value_range=cfg.images.range, **settings)
-    from src.classification.predict import LabelPredictor
-
-    return LabelPredictor(trained.module, device, invert=cfg.invert, value_range=cfg.images.range or AUTO)
-
-
-def notes_on(outcome: Outcome, images: int) -> list[str]:
-    """What was strange about the images, and how many of them were read and are shown."""
-    from src.pixels import sentences
-    from src.predictions import PAGE_IMAGES
-
-    done = len(outcome.rows)
-    notes = list(sentences(outcome.remarks))
-    if outcome.interrupted:
-        notes.append(f"Stopped after {done + outcome.broken:,} of {images:,} images.")
-    if outcome.broken:
-        notes.append(f"{outcome.broken:,} of {images:,} images could not be read.")
-    if done > PAGE_IMAGES:
-        notes.append(f"The page shows the first {PAGE_IMAGES} of {done:,} images.")
-    return notes
-
-
-def show(predictor: Predictor, outcome: Outcome, names: dict[Path, str]) -> None:
+def show(columns: Sequence[str], rows: Sequence[Prediction]) -> None:
     """Print the first rows as a table."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from src.entry_point import printable
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("file", *predictor.columns):
-        table.add_column(column, overflow="fold", justify="right" if column.startswith("log") else "left")
-    for row in outcome.rows[:TABLE_ROWS]:
-        table.add_row(*(Text(printable(cell)) for cell in (names[row.path], *row.cells)))
+    table = Table(*columns[: len(rows[0].cells)], box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows[:TABLE_ROWS]:
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row.cells))
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(table)
-    if (more := len(outcome.rows) - TABLE_ROWS) > 0:
+    if (more := len(rows) - TABLE_ROWS) > 0:
         console.print(f"... and {more:,} more in the files.")
+
+
+def load_predictor(cfg: DictConfig, trained: Trained) -> Predictor:
+    """The predictor of a checkpoint's task, on the accelerator.
+
+    Raises InvalidCommand for a setting of the other task, UserError for an encoder that cannot be had.
+    """
+    from src.run.environment import device_of
+
+    is_captioner = trained.task == "caption"
+    foreign = ("invert",) if is_captioner else CAPTIONS_ONLY
+    if given := [name for name in foreign if cfg[name] not in (None, False)]:
+        raise InvalidCommand(
+            [f"{name}: task={trained.task} of {trained.path} has no such setting" for name in given]
+        )
+    device = device_of(cfg.accelerator)
+    if is_captioner:
+        from src.captioning.predict import CaptionPredictor
+
+        settings = {name: cfg[name] for name in CAPTIONS_ONLY}
+        return CaptionPredictor(trained, device, cfg.images.range, **settings)
+    from src.classification.predict import LabelPredictor
+
+    return LabelPredictor(trained, device, cfg.images.range, invert=cfg.invert)
 
 
 if __name__ == "__main__":

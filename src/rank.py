@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import entry_point
 from src.files import write_atomically
 
@@ -19,7 +19,7 @@ TABLES = ("table2", "seeds", "captions", "pointing")
 class RankSettings:
     """Settings of `python -m src.rank`."""
 
-    folder: str = setting("the folder that holds the runs", path=True)
+    folder: str = setting("the folder that holds the runs")
     table: str | None = setting("a further table, written beside the ranking", default=None, choices=TABLES)
     plots: bool = setting("draw the plots", default=True)
 

@@ -28,7 +28,7 @@ sys.path.append(str(Path(__file__).parent / "sweep" / "plugins"))  # where Hydra
 import hydra
 from omegaconf import DictConfig
 
-from src.config.settings import CaptionSettings, ClassifySettings, register
+from src.config.settings import TASKS, register
 from src.entry_point import CONF, InvalidCommand, error_boundary, help_text, logger, setup_logging
 from src.run.job import EXIT, one_line, run_job
 from src.sweep.command import read_command
@@ -77,7 +77,7 @@ def main() -> None:
         register()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are for the boundary to show
         if {"--help", "-h"} & set(sys.argv[1:]):
-            sys.stdout.write(help_text(str(__doc__), "train", ClassifySettings, CaptionSettings))
+            sys.stdout.write(help_text(str(__doc__), "train", *(task.settings for task in TASKS.values())))
             return
         sys.argv[1:] = read_command(sys.argv[1:])
         job()

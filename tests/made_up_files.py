@@ -18,19 +18,17 @@ def tiff(
     extra: Sequence[int] = (),
     apart: bool = False,
     signed: bool = False,
-    colours: Sequence[int] = (),
     packed: bool = False,
 ) -> bytes:
     """A TIFF of one strip, or one a band.
 
     Args:
         values: (H, W) or (H, W, C) of any type.
-        photometric: 0 white is zero, 1 black is zero, 2 RGB, 3 palette, 5 CMYK, 8 LAB.
+        photometric: 0 white is zero, 1 black is zero, 2 RGB, 5 CMYK.
         order: "<" or ">", of the bytes.
         extra: ExtraSamples: 0 unspecified, 1 associated alpha, 2 alpha.
         apart: a plane a band.
         signed: the values have signs.
-        colours: of the palette: all red, then green, then blue.
         packed: with deflate.
     """
     height, width = values.shape[:2]
@@ -52,7 +50,6 @@ def tiff(
         278: (long, [height]),
         279: (long, [len(part) for part in parts]),
         284: (short, [2 if apart else 1]),
-        320: (short, colours),
         338: (short, extra),
         339: (short, [kind] * bands),
     }

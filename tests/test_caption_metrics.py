@@ -1,4 +1,4 @@
-"""The captions' scores are those of the reference implementations, on made-up and on real captions."""
+"""The captions' scores are those of the reference implementations; the pointing game is that worked by hand."""
 
 import math
 import random
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate import bleu_score as nltk_bleu
@@ -14,13 +15,13 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
+from src.captioning.captioned import CaptionedImage, NamedObject
 from src.captioning.karpathy import read_karpathy
 from src.captioning.metrics import (
     Caption,
     References,
-    distinct_captions,
+    pointing_game,
     score_captions,
-    share_seen_in_training,
     signature,
 )
 
@@ -91,14 +92,6 @@ def test_numbers_worked_by_hand() -> None:
     assert scores["bleu4"] == pytest.approx(math.exp(1 - 12 / 8) * (5 / 6) ** 0.25)
     scores = score_captions([["a", "b"], ["a", "c"]], [[["a", "d"]], [["a", "e"]]])
     assert (scores["bleu4"], scores["bleu4_sentence"]) == (0, 0)  # not 1.8e-231, as NLTK has it
-    with pytest.raises(ValueError, match="2 captions cannot be scored with references for 1"):
-        score_captions([good, bad], [[good]])
-
-
-def test_variety() -> None:
-    captions = [["a", "river"], ["a", "river"], ["boats"]]
-    assert distinct_captions(captions) == 2
-    assert share_seen_in_training(captions, [("a", "river"), ("a",)]) == pytest.approx(2 / 3)
 
 
 def test_signatures_tell_what_a_score_depends_on() -> None:
@@ -127,3 +120,55 @@ def test_parity_and_speed_on_real_captions() -> None:
     start = time.process_time()
     score_captions(candidates, references)
     assert time.process_time() - start < 1.5  # 0.4 s on an idle slow core: validation does this every epoch
+
+
+LEFT_HALF = NamedObject(("plane", "planes"), (0.0, 0.0, 0.5, 1.0))
+UPPER_RIGHT = NamedObject(("tree",), (0.5, 0.0, 1.0, 0.5))
+
+
+def with_boxes(*objects: NamedObject) -> CaptionedImage:
+    return CaptionedImage("1.png", Path("1.png"), "test", (("a",),), objects)
+
+
+def weights(*peaks: int) -> torch.Tensor:
+    """(T, 4) with the peak of each word's weights at the given region of a grid of 2x2."""
+    return torch.eye(4)[list(peaks)]
+
+
+def test_hits_and_chance_of_a_grid_of_two_by_two() -> None:
+    # regions: 0 upper left, 1 upper right, 2 lower left, 3 lower right
+    game = pointing_game(
+        [with_boxes(LEFT_HALF, UPPER_RIGHT), with_boxes(LEFT_HALF)],
+        [("a", "plane", "beside", "tree"), ("planes", "tree")],
+        {0: weights(0, 2, 0, 2), 1: weights(3, 1)},
+        (2, 2),
+    )
+    # plane at 2: hit; tree at 2: miss; planes at 3: miss; the second image's tree names nothing in it
+    assert game == {
+        "hits": 1,
+        "words": 3,
+        "rate": pytest.approx(1 / 3),
+        "chance": pytest.approx((0.5 + 0.25 + 0.5) / 3),
+        "times_chance": pytest.approx((1 / 3) / (1.25 / 3)),
+    }
+
+
+def test_rows_come_before_columns() -> None:
+    top = NamedObject(("roof",), (0.0, 0.0, 1.0, 0.3))
+    for peak, hits in ((2, 1), (3, 0)):  # a grid of 2 rows, 3 columns: region 2 is the upper right one
+        peaked = torch.eye(6)[[peak]]
+        game = pointing_game([with_boxes(top)], [("roof",)], {0: peaked}, (2, 3))
+        assert game is not None
+        assert game["hits"] == hits
+
+
+def test_what_covers_most_of_the_image_or_names_nothing_does_not_count() -> None:
+    sea, all_of_it = (NamedObject(("sea",), (0.0, 0.0, 1.0, bottom)) for bottom in (0.8, 1.0))
+    game = pointing_game([with_boxes(sea, UPPER_RIGHT)], [("sea", "tree")], {0: weights(0, 1)}, (2, 2))
+    assert game is not None
+    assert game["words"] == 1
+    for objects in ((all_of_it,), ()):
+        assert pointing_game([with_boxes(*objects)], [("sea",)], {0: weights(0)}, (2, 2)) is None
+    crumb = NamedObject(("sea",), (0.4, 0.4, 0.6, 0.6))  # between the centres: it can only be missed
+    game = pointing_game([with_boxes(crumb)], [("sea",)], {0: weights(0)}, (2, 2))
+    assert game == {"hits": 0, "words": 1, "rate": 0, "chance": 0, "times_chance": None}

@@ -19,7 +19,8 @@ from src.sweep.plan import preflight
 from tests.command_line import Command, plan, results_of, run_train, same_numbers, train_here
 from tests.made_up_captions import write_captioned
 
-TINY = ("encoder=tiny", "encoder.size=64", "lr=0.003")
+TINY = ("encoder=tiny", "encoder.size=64")
+EIGHT = ("epochs=8", "lr=0.008", "gallery=[32,33]")
 LITE = ("encoder=efficientnet_lite0", "encoder.size=64")
 GOLDEN = {  # the first two as they were before encoders came by configuration
     "lstm": [2.826307, 2.776455, 2.749466],
@@ -45,7 +46,7 @@ def on_squares(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 def test_a_sweep_learns_to_caption_and_leaves_everything_to_look_at(
     on_squares: tuple[str, ...], tmp_path: Path
 ) -> None:
-    ended = run_train(*on_squares, *TINY, f"output_dir={tmp_path}", "epochs=14", "-m", "attention=false,true")
+    ended = run_train(*on_squares, *TINY, f"output_dir={tmp_path}", *EIGHT, "-m", "attention=false,true")
     assert ended.status == 0, ended.err
     sweep = tmp_path / "squares"
     assert (sweep / "ranking.csv").exists()
@@ -67,14 +68,16 @@ def test_a_sweep_learns_to_caption_and_leaves_everything_to_look_at(
         with Image.open(folder / "gallery.png") as picture:
             assert picture.width > 400
         maps = list((folder / "attention").glob("*.png"))
-        assert len(maps) == (6 if decoder == "attention" else 0)
+        assert len(maps) == (2 if decoder == "attention" else 0)
         assert ("pointing_game" in results) == (decoder == "attention")
-    again = plan(*on_squares, *TINY, f"output_dir={tmp_path}", "epochs=14", "attention=true")
+    again = plan(*on_squares, *TINY, f"output_dir={tmp_path}", *EIGHT, "attention=true")
     assert again.is_done()
     assert not preflight([again])  # the seed draws the same encoder: the data are the same
 
 
-@pytest.mark.parametrize("encoder", [TINY, LITE], ids=["trained", "frozen"])
+@pytest.mark.parametrize(
+    "encoder", [TINY, pytest.param(LITE, marks=pytest.mark.slow)], ids=["trained", "frozen"]
+)
 def test_a_killed_run_carries_on_with_the_very_numbers(
     encoder: tuple[str, ...], on_squares: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -127,7 +130,6 @@ def batch_and_module(*overrides: str) -> tuple[PairBatch, Captioner]:
     module = build_module(cfg, data)
     split = data.splits["train"]
     pairs = np.array([0, 4, 8, 11])  # captions of different lengths: some are padded
-    device = torch.device("cpu")
 
     class Trainer:
         """What `training_step` asks of a trainer."""
@@ -135,7 +137,7 @@ def batch_and_module(*overrides: str) -> tuple[PairBatch, Captioner]:
         max_epochs, current_epoch, global_step = 5, 0, 0
 
     module._trainer = Trainer()  # type: ignore[assignment]
-    return PairBatch(split.inputs_of(split.owners[pairs], device), split.captions(pairs, device)), module
+    return PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs)), module
 
 
 def test_the_loss_is_the_mean_over_the_words_without_padding(on_squares: tuple[str, ...]) -> None:
@@ -216,7 +218,7 @@ def test_the_first_losses_are_the_golden_ones(
 
 
 def test_a_trained_encoder_has_its_own_rate_and_is_in_the_checkpoint(on_squares: tuple[str, ...]) -> None:
-    _, module = batch_and_module(*on_squares, *TINY, "encoder.lr=1e-4")
+    _, module = batch_and_module(*on_squares, *TINY, "lr=0.003", "encoder.lr=1e-4")
     module.trainer.precision_plugin = None  # type: ignore[misc, assignment]
     groups = module.configure_optimizers().param_groups
     assert [group["lr"] for group in groups] == [0.003, 1e-4]
@@ -230,7 +232,7 @@ def test_errors_are_named(on_squares: tuple[str, ...], squares: Path, tmp_path: 
     broken = tmp_path / "broken"
     shutil.copytree(squares, broken)
     (broken / "images" / "3.png").write_bytes(b"no image")
-    (broken / "images" / "5.png").unlink()
+    (broken / "images" / "5.png").write_bytes(b"")
     own = (part for part in on_squares if not part.startswith("data.root="))
     for command, status, messages in (
         ((*on_squares, "lr=-1", "encoder=tiny", "encoder.widht=3"), 2, ("lr=-1",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,11 +13,17 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
 
-from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
+from src.captioning.encoder import (
+    FREQUENCIES,
+    POSITION_DIM,
+    Encoder,
+    EncoderError,
+    append_positions,
+    build_encoder,
+    preprocess,
+)
 from src.captioning.folding import fold
-from src.images import read_rgb
 
-UCM = Path(__file__).parents[1].parent / "shared" / "data" / "ucm_captions"
 BACKBONES = "src.captioning.backbones"
 LITE = {"_target_": f"{BACKBONES}.efficientnet_lite0"}
 FINER = {**LITE, "finer": True}
@@ -111,22 +117,6 @@ def test_lite0_gives_the_features_of_its_weights_package(
     assert regions.double().square().sum().item() == pytest.approx(squares, rel=1e-4)
 
 
-@pytest.mark.skipif(not UCM.is_dir(), reason="UCM-Captions is not there")
-def test_lite0_tells_scenes_apart() -> None:
-    """Nearest class mean over 6 classes, 6 images a class to learn, 4 to ask: chance is 1/6."""
-    by_class: dict[str, list[Path]] = {}
-    for entry in json.loads((UCM / "dataset.json").read_text())["images"]:
-        by_class.setdefault(entry["class"], []).append(UCM / "images" / entry["filename"])
-    encoder = build_encoder(LITE, 128)
-    paths = [path for name in sorted(by_class)[::4] for path in by_class[name][:10]]
-    with torch.no_grad():
-        batch = torch.stack([preprocess(read_rgb(path), 128) for path in paths])
-        means = nn.functional.normalize(encoder(batch).mean(1), dim=1).view(-1, 10, encoder.dim)  # (K, 10, D)
-    similar = means[:, 6:] @ means[:, :6].mean(1).T  # (K, 4, K)
-    right = similar.argmax(2) == torch.arange(len(means))[:, None]
-    assert right.float().mean() > 0.8
-
-
 def test_pretrained_batch_norms_stay_in_eval_frozen_or_fine_tuned() -> None:
     """The course's script left its ResNet in training mode."""
     encoder = build_encoder(torchvision("resnet18"), 64).train()
@@ -165,9 +155,8 @@ def test_weights_from_a_local_file(tmp_path: Path) -> None:
     contents: dict[str, Any] = {
         "whole": state,
         "headless": {name: value for name, value in state.items() if name[:3] != "fc."},
-        "checkpoint": {"epoch": 90, "arch": "resnet18", "state_dict": parallel},
-        "model": {"model": state, "optimizer": {"state": {}}},
-        "lightning": {"state_dict": {f"model.{k}": v for k, v in state.items()}, "global_step": 3},
+        "timm": {"epoch": 90, "arch": "resnet18", "state_dict": parallel},
+        "torchvision": {"model": state, "optimizer": {"state": {}}},
     }
     batch = images(2, 64)
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -185,23 +174,21 @@ def test_weights_from_a_local_file(tmp_path: Path) -> None:
 def test_weights_that_are_none_are_named(tmp_path: Path) -> None:
     state = models.resnet18().state_dict()
     wide = {**state, "layer1.0.conv1.weight": torch.zeros(1, 2)}
-    less = {name: value for name, value in state.items() if name not in {"bn1.bias", "conv1.weight"}}
-    contents = {"wide": wide, "less": less, "list": [1, 2], "nested": {"layers": state}}
+    less = {name: value for name, value in state.items() if name != "bn1.bias"}
+    more, pickled = models.resnet34().state_dict(), nn.Identity()
+    contents = {"wide": wide, "less": less, "list": [1, 2], "resnet34": more, "pickled": pickled}
     for name, content in contents.items():
         torch.save(content, tmp_path / name)
-    torch.save(models.resnet34().state_dict(), tmp_path / "resnet34")
-    torch.save(nn.Identity(), tmp_path / "pickled")
     (tmp_path / "text").write_text("no weights at all")
     (tmp_path / "cut").write_bytes((tmp_path / "less").read_bytes()[:-1000])
     expected = {
-        "wide": r"layer1.0.conv1.weight has shape \(1, 2\) instead of \(64, 64, 3, 3\)$",
-        "less": r"does not fit resnet18, conv1.weight and 1 others are missing$",
-        "resnet34": r"does not fit resnet18, layer1.2.conv1.weight and .* others are too many$",
-        "list": "holds something other than a state dict",
-        "nested": "holds something other than a state dict",
-        **dict.fromkeys(("pickled", "text", "cut"), "is no state dict saved by torch.save"),
+        "wide": r"size mismatch for layer1.0.conv1.weight",
+        "less": r'Missing key\(s\) in state_dict: "bn1.bias"',
+        "resnet34": r'Unexpected key\(s\) in state_dict: "layer1.2.conv1.weight"',
         "absent": "No such file",
         ".": "Is a directory",
+        **dict.fromkeys(("list", "cut"), "holds no weights for this encoder"),
+        **dict.fromkeys(("pickled", "text"), "is no file of tensors"),
     }
     for name, message in expected.items():
         with pytest.raises(EncoderError, match=message) as caught:
@@ -217,8 +204,7 @@ def test_offline_says_how_to_go_on(config: Any, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
-    monkeypatch.setattr("src.captioning.backbones.socket.getaddrinfo", no_network)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError, match=r"the weights of resnet\d\d cannot be fetched") as caught:
         build_encoder(config("resnet18" if config is torchvision else "resnet26", pretrained=True), 64)
     assert "encoder.weights=FILE" in str(caught.value)
@@ -293,3 +279,21 @@ def test_a_network_that_cannot_be_folded_stays_as_it_is() -> None:
 def test_an_encoder_of_a_checkpoint_takes_no_weights() -> None:
     config = torchvision("resnet18", pretrained=True, weights="nowhere.pth")
     assert isinstance(build_encoder(config, 32, with_weights=False), Encoder)
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (1, 1), (8, 8)])
+def test_every_region_is_told_from_every_other_and_keeps_its_features(grid: tuple[int, int]) -> None:
+    regions = torch.randn(2, grid[0] * grid[1], 5)
+    found = append_positions(regions, grid)
+    assert found.shape == (2, grid[0] * grid[1], 5 + POSITION_DIM)
+    assert torch.equal(found[..., :5], regions)
+    assert torch.equal(found[0, :, 5:], found[1, :, 5:])
+    assert len({tuple(row) for row in found[0, :, 5:].round(decimals=4).tolist()}) == grid[0] * grid[1]
+
+
+def test_rows_are_vertical() -> None:
+    places = append_positions(torch.zeros(1, 6, 0), (2, 3))[0]
+    # sin(pi / 2 * y), sin(pi / 2 * x) of the lower left region of 2 rows and 3 columns: y = 0.5, x = -2/3
+    assert FREQUENCIES[0] == 0.5
+    expected = [math.sin(math.pi / 4), math.sin(-math.pi / 3)]
+    torch.testing.assert_close(places[3, :2], torch.tensor(expected))

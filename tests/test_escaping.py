@@ -1,11 +1,10 @@
-"""Captions and file names stay texts on every page and in TensorBoard: in Chromium nothing of them runs."""
+"""Captions and file names stay texts on every page: in Chromium nothing of them runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from tensorboard.plugin_util import markdown_to_safe_html
 
 from src import page
 from src.captioning.gallery import GalleryItem, write_gallery
@@ -37,22 +36,21 @@ HOSTILE = (
 def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every kind of page, with hostile captions, references, names of files, things, runs, and classes."""
     folder = tmp_path_factory.mktemp("hostile")
-    image = folder / "a.png"
-    Image.new("RGB", (40, 30), "green").save(image)
-    found = {name: folder / f"{name}.html" for name in ("gallery", "labels", "text")}
+    image = Image.new("RGB", (40, 30), "green")
+    found = {name: folder / f"{name}.html" for name in ("gallery", "labels")}
     things: Any = [_Thing(text, (0.1, 0.1, 0.6, 0.6)) for text in HOSTILE]
     items = [
         GalleryItem(text, image, (text, "river"), ((text,), ("a", text)), score=0.5, boxes=things)
         for text in HOSTILE
     ]
     write_gallery(found["gallery"], HOSTILE[1], items, HOSTILE, {SCRIPT: 0.5})
-    picture = page.photo(Image.open(image), 40)
+    picture = page.photo(image, 40)
     cards = [
         {"filename": text, "picture": picture, "seen": picture, "bars": [Label(0, text, 0.9)]}
         for text in HOSTILE
     ]
     html = page.render(
-        "classification/templates/labels.html.j2", title=HOSTILE[1], notes=HOSTILE, cards=cards, ramp=""
+        "classification/templates/labels.html.j2", title=HOSTILE[1], notes=HOSTILE, cards=cards
     )
     found["labels"].write_text(html, "utf-8")
     # A run's name is a file's: no slash.
@@ -65,9 +63,6 @@ def hostile_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found["report"] = folder / "report.html"
     html = report_page(entries, {"Date": SCRIPT, "Command": SCRIPT, SCRIPT: SCRIPT})
     found["report"].write_text(html, "utf-8")
-    lines = [f"**{page.markdown(text)}**\n\n- {page.markdown(text)}\n" for text in HOSTILE]
-    # As TensorBoard's text plugin serves it.
-    found["text"].write_text("<!DOCTYPE html>\n" + "\n".join(map(markdown_to_safe_html, lines)), "utf-8")
     return found
 
 
@@ -77,7 +72,7 @@ class _Thing:
 
 
 @pytest.mark.parametrize("policy", [True, False])
-@pytest.mark.parametrize("name", ["gallery", "labels", "text", "report"])
+@pytest.mark.parametrize("name", ["gallery", "labels", "report"])
 def test_nothing_runs(browser: "Browser", hostile_pages: dict[str, Path], name: str, policy: bool) -> None:  # noqa: F811
     # Without the page's own policy, too: the texts must be harmless by themselves.
     context = browser.new_context(bypass_csp=not policy)
@@ -119,27 +114,3 @@ def test_the_browser_would_run_it(browser: "Browser", tmp_path: Path) -> None:  
     opened.goto((tmp_path / "page.html").as_uri())
     assert opened.evaluate("window.ran") == 1
     opened.close()
-
-
-@pytest.mark.parametrize(
-    "text", [*HOSTILE, "- a list", "+ a list", "1. first", "> quoted", "    code", "===", "a\n\nb"]
-)
-def test_markdown_shows_the_text_itself(text: str) -> None:
-    from html.parser import HTMLParser
-
-    class Reader(HTMLParser):
-        tags: tuple[str, ...] = ()
-        said = ""
-
-        def handle_starttag(self, tag: str, attributes: object) -> None:
-            self.tags = (*self.tags, tag)
-
-        def handle_data(self, data: str) -> None:
-            self.said += data
-
-    for before, expected in (("", ("p",)), ("- ", ("ul", "li"))):
-        reader = Reader()
-        reader.feed(markdown_to_safe_html(before + page.markdown(text)))
-        reader.close()
-        assert reader.tags == expected
-        assert reader.said.strip() == " ".join(text.split())

@@ -19,7 +19,7 @@ from PIL import Image
 from src import files
 from src.captioning import features
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
-from src.captioning.features import CannotStore, features_of, images_of
+from src.captioning.features import check_images, digests_of, features_of
 from src.images import BrokenImage, read_rgb
 
 SIZE = 48
@@ -45,6 +45,10 @@ def encoder(size: int = SIZE, seed: int = 0) -> Encoder:
     return build_encoder({"_target_": "src.captioning.backbones.Tiny"}, size, seed=seed)
 
 
+def images_of(paths: list[Path], cache: Path) -> np.ndarray:
+    return features_of(paths, encoder(), cache, pixels=True)
+
+
 def stored(cache: Path) -> list[Path]:
     return list(cache.glob("*.npy"))
 
@@ -61,7 +65,7 @@ def test_features_are_the_encoders_and_computed_once(
         np.testing.assert_allclose(array, network(pixels).numpy(), rtol=2e-3, atol=1e-4)
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
     (message,) = caplog.messages
-    assert message.startswith("computing the features of 7 images with Tiny: once, kept in")
+    assert message.startswith("features-Tiny-48 of 7 images: computed once, kept in")
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 0
     monkeypatch.setattr(features, "read_rgb", None)  # now every computation would fail
@@ -96,7 +100,7 @@ def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache
         lambda: features_of(paths, encoder(seed=1), cache),
         lambda: features_of(paths[::-1], encoder(), cache),
         lambda: features_of(paths, encoder(), cache, value_range="full"),
-        lambda: images_of(paths, SIZE, cache),
+        lambda: images_of(paths, cache),
         lambda: Image.new("RGB", (9, 9)).save(paths[3]) or features_of(paths, encoder(), cache),  # type: ignore[func-returns-value]
     ]
     for number, other in enumerate(others, start=2):
@@ -105,19 +109,14 @@ def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache
 
 
 @pytest.mark.parametrize("place", [0.001, 0.5, 0.9999])
-def test_a_changed_file_is_made_again(
-    paths: list[Path], cache: Path, place: float, caplog: pytest.LogCaptureFixture
-) -> None:
-    whole = np.array(images_of(paths, SIZE, cache))
+def test_a_changed_file_is_made_again(paths: list[Path], cache: Path, place: float) -> None:
+    whole = np.array(images_of(paths, cache))
     (file,) = stored(cache)
     right = file.read_bytes()
     cut = int(len(right) * place)
     for content in (right[:cut] + bytes([right[cut] ^ 1]) + right[cut + 1 :], right[:cut], b""):
         file.write_bytes(content)
-        caplog.clear()
-        with caplog.at_level("INFO"):
-            np.testing.assert_array_equal(images_of(paths, SIZE, cache), whole)
-        assert caplog.messages[0].endswith(f"{file} is damaged")
+        np.testing.assert_array_equal(images_of(paths, cache), whole)
         assert file.read_bytes() == right
 
 
@@ -133,7 +132,7 @@ def test_one_of_many_computes_and_a_killed_one_leaves_nothing(
         return read_rgb(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(features, "read_rgb", read_slowly)
-    begin = [FORK.Process(target=images_of, args=(paths, SIZE, cache)) for _ in range(5)]
+    begin = [FORK.Process(target=images_of, args=(paths, cache)) for _ in range(5)]
     begin[0].start()
     while not log.exists():
         time.sleep(0.005)
@@ -156,21 +155,46 @@ def test_a_full_disk_is_one_sentence(paths: list[Path], cache: Path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", full)
-        with pytest.raises(CannotStore, match=r"No space left on device.*they take 0 MB; make room"):
-            images_of(paths, SIZE, cache)
+        with pytest.raises(OSError, match=r"No space left on device: '.*cache/images-48.*npy'"):
+            images_of(paths, cache)
     assert not [path for path in cache.iterdir() if not path.name.endswith(".lock")]
     cache.joinpath("file").touch()
-    with pytest.raises(CannotStore, match=r"cannot be stored in .*file"):
-        images_of(paths, SIZE, cache / "file")
+    with pytest.raises(FileExistsError, match="cache/file"):
+        images_of(paths, cache / "file")
 
 
 def test_what_cannot_be_encoded_is_named(paths: list[Path], cache: Path) -> None:
     broken = encoder()
     next(broken.parameters()).data.fill_(float("nan"))
-    with pytest.raises(EncoderError, match=r"beyond float16 or NaN for one of the images .*0\.png to "):
+    with pytest.raises(EncoderError, match=r"beyond float16 or NaN: its weights"):
         features_of(paths[:2], broken, cache)
-    paths[4].write_bytes(paths[4].read_bytes()[:500])
-    with pytest.raises(BrokenImage, match=r"4\.png"):
-        images_of(paths, SIZE, cache)
-    with pytest.raises(BrokenImage, match=r"absent\.png"):
-        images_of([Path("absent.png")], SIZE, cache)
+
+
+def test_broken_files_are_all_named_before_anything_is_computed(paths: list[Path], cache: Path) -> None:
+    paths[0].write_bytes(paths[0].read_bytes()[:500])
+    paths[1].write_text("no image")
+    with pytest.raises(BrokenImage, match=r"2 of 7 .*/0\.png cannot be .*/1\.png .* is not one of"):
+        images_of(paths, cache)
+    assert stored(cache) == []
+    os.mkfifo(cache / "pipe.png")  # reading it would wait for ever
+    with pytest.raises(BrokenImage, match=r"2 of 3 images .*absent\.png does not exist .*pipe\.png"):
+        digests_of([paths[0], Path("absent.png"), cache / "pipe.png"])
+    with pytest.raises(BrokenImage, match=r"19\.png does not exist or is no file; and 10 more$"):
+        digests_of([Path(f"{number}.png") for number in range(30)])
+
+
+def test_pixels_that_are_not_as_they_are_stored_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, bits in zip(paths, (12, 12, 14), strict=True):
+        Image.fromarray(np.full((8, 8), 2**bits - 1, dtype=np.uint16)).save(path)
+    with caplog.at_level("INFO"):
+        check_images(paths)
+        assert [line.split(" (")[0] for line in caplog.messages] == [
+            "0.png and 1 more: 12-bit values in 16 bits, rescaled to 8 bits",
+            "2.png: 14-bit values in 16 bits, rescaled to 8 bits",
+        ]
+        caplog.clear()
+        check_images(paths, value_range="0,16383")
+        assert caplog.messages == []

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from src.classification import fast
 from src.classification.data import train_val_split
-from src.classification.idx import read_idx
+from src.classification.datasets import read_idx
 from src.download import FILES
-from src.run.checkpoints import read_checkpoint
+from src.run.checkpoints import Recorder, read_checkpoint
 from src.run.environment import epoch_order, epoch_seed
-from src.run.recorder import Recorder
 from tests.command_line import plan, train_here
 from tests.protocol_network import ProtocolNetwork
 

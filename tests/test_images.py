@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.images import BrokenImage, NoImages, find_images, read_rgb
+from src.entry_point import UserError
+from src.images import BrokenImage, find_images, read_rgb
 
 GREY = np.array([[0, 10, 200], [255, 90, 30]], dtype=np.uint8)
 COLOURS = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)  # (2, 3, 3)
@@ -116,23 +117,23 @@ def test_what_is_no_image_is_said_in_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")  # nobody writes to it: opening it would wait for ever
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for name, said in {
-        "missing.png": "does not exist",
-        "text.jpg": "is not an image that can be read",
-        "empty.png": "is not an image that can be read",
-        "page.eps": "is not an image that can be read",
-        "\x1b[31mtwo\nlines.png": r"\?\[31mtwo lines.png is not an image",
+        "missing.png": "cannot be read: No such file",
+        "text.jpg": "cannot be read: it is not one of",
+        "empty.png": "cannot be read: it is not one of",
+        "page.eps": "cannot be read: it is not one of",
+        "\x1b[31mtwo\nlines.png": r"\?\[31mtwo lines.png cannot be read: it is not one of",
         "a\0b.png": "cannot be read",
         "x" * 300: "cannot be read",
-        ".": "is a folder",
-        "pipe.png": "is a pipe or a device, not a file",
-        "zero.png": "is a pipe or a device, not a file",
+        ".": "it is a folder, a pipe or a device",
+        "pipe.png": "it is a folder, a pipe or a device",
+        "zero.png": "it is a folder, a pipe or a device",
     }.items():
         with pytest.raises(BrokenImage, match=said) as caught:
             read_rgb(tmp_path / name)
         assert str(caught.value).isprintable()
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "zero.png").symlink_to("/dev/zero")
-    with pytest.raises(NoImages, match="holds no image"):
+    with pytest.raises(UserError, match="holds no image"):
         find_images([tmp_path / "only"])
 
 
@@ -159,19 +160,19 @@ def test_links_to_files_are_followed_and_circles_are_not(tmp_path: Path) -> None
         (inside / name).symlink_to(".")
     assert find_images([inside]) == [inside / "link.png"]
     assert find_images([inside / "loop"]) == [inside / "loop" / "link.png"]  # named itself
-    with pytest.raises(BrokenImage, match="does not exist"):
+    with pytest.raises(BrokenImage, match="No such file"):
         read_rgb(inside / "gone.png")
 
 
 def test_every_wrong_input_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     wrong = [f"{tmp_path}/nowhere.png", f"{tmp_path}/empty", "~nobody_of_this_name/a.png", "n" * 5000, "a\0b"]
-    with pytest.raises(NoImages) as caught:
+    with pytest.raises(UserError) as caught:
         find_images([*wrong, __file__])
     said = str(caught.value)
-    assert "nowhere.png does not exist" in said
+    assert "nowhere.png cannot be opened: No such file" in said
     assert f"the folder {tmp_path}/empty holds no image" in said
     assert said.count("; ") == len(wrong) - 1
     assert said.isprintable()
-    with pytest.raises(NoImages, match="no inputs are given"):
+    with pytest.raises(UserError, match="no inputs are given"):
         find_images([])

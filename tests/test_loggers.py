@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 import pytest
 
+from src.run.checkpoints import Recorder
 from src.run.loggers import RunMLFlowLogger
-from src.run.recorder import Recorder
 from tests.command_line import plan, rows_of, train_here
 
 wandb_format = pytest.importorskip("wandb.proto.wandb_internal_pb2")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.classification import misclassification_figures as draw
+from src.classification import misclassifications as draw
 from src.classification.misclassifications import (
     Misclassifications,
     calibration,

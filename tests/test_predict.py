@@ -14,7 +14,7 @@ from PIL import Image
 
 from src.captioning.encoder import build_encoder, preprocess
 from src.captioning.features import features_of
-from src.captioning.predict import load_predictor
+from src.captioning.predict import CaptionPredictor
 from src.classification.module import Classifier
 from src.classification.predict import LabelPredictor, prepare
 from src.images import read_rgb, suffixes
@@ -125,7 +125,7 @@ def test_frozen_encoder_gives_what_the_decoder_learned_from(
     captioned: Path, captioners: dict[str, Path], tmp_path: Path
 ) -> None:
     paths = sorted((captioned / "images").iterdir())[:5]
-    predictor = load_predictor(load_trained(str(captioners["mean"])), torch.device("cpu"))
+    predictor = CaptionPredictor(load_trained(str(captioners["mean"])), torch.device("cpu"))
     frozen: Any = predictor.encode
     images = torch.stack([preprocess(read_rgb(path), 64) for path in paths])
     encoded = frozen(images)[:, 0]
@@ -168,7 +168,7 @@ def test_readable_formats_are_taken_and_others_are_counted(
     ended = predict(classifier, folder, f"output={out}")
     assert ended.status == 0
     assert ended.err.count("Left out") == 1
-    assert f"2 .heic, 1 .svg ({folder / 'b.heic'}, ...)" in ended.err
+    assert "2 .heic, 1 .svg;" in ended.err
     names = sorted([*readable, "deeper/a.png"])
     assert [row["file"] for row in rows_in(out)] == [str(folder / name) for name in names]  # two of one name
     lone = tmp_path / "lone"
@@ -271,7 +271,7 @@ def test_deep_images_are_read_as_in_training_unless_told_otherwise(
 
     found, said = probabilities(captioners["attention"] / "checkpoints" / "last.ckpt")
     assert len(found) == 1
-    assert f"deep.png: values up to {int(grey.max()) << 4:,} of 65,535: rescaled to 8 bits as 12-bit" in said
+    assert "deep.png: 12-bit values in 16 bits, rescaled to 8 bits" in said
     found, said = probabilities(full)
     assert len(found) == 2
     assert "nearly black: images.range=auto or images.range=0,4095 rescales them" in said
@@ -289,7 +289,7 @@ def test_all_errors_of_a_command_are_named_at_once(tmp_path: Path) -> None:
     ended = predict(tmp_path / "none.ckpt", tmp_path / "none.png")
     assert ended.status == 2
     assert "none.ckpt: there is no such file" in ended.err
-    assert "none.png does not exist" in ended.err
+    assert "none.png cannot be opened: No such file" in ended.err
 
 
 def test_checkpoints_and_settings_that_do_not_fit(
@@ -309,7 +309,7 @@ def test_checkpoints_and_settings_that_do_not_fit(
     cases: list[tuple[Path, tuple[str, ...], str]] = [
         (tmp_path / "damaged.ckpt", (), "is damaged"),
         (squares[0] / "00.png", (), "no checkpoint"),
-        (huge, (), "its settings ask for"),
+        (huge, (), "does not fit this version"),
         (other, (), "was trained with 0123456789abcdef"),
         (mean, ("encoder_weights=/none.pth",), "/none.pth"),
         (captioners["attention"], ("encoder_weights=/none.pth",), "leave encoder_weights out"),

@@ -58,7 +58,7 @@ def test_search_is_the_plain_one_without_a_state(kind: str, beam: int) -> None:
     assert len(lengths) >= 2
     assert 7 in lengths or beam > 1  # some are cut off, others end
     assert decode(decoder, regions, beam=beam, max_steps=7).tokens == expected
-    assert decode(decoder, regions, beam=beam, max_steps=7, batch=4).tokens == expected
+    assert decode(decoder, regions[:4], beam=beam, max_steps=7).tokens == expected[:4]
     if beam == 1:
         assert decode(decoder, regions, max_steps=7, length_penalty=1.0).tokens == expected
 

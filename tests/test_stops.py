@@ -43,7 +43,7 @@ def epochs_of_curves(folder: Path) -> set[tuple[int, ...]]:
     return {tuple(point.step for point in events.Scalars(tag)) for tag in tags}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_run_that_is_stopped_and_killed_carries_on(
     command: tuple[str, ...], reference: dict[str, Path], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -71,6 +71,7 @@ def test_a_run_that_is_stopped_and_killed_carries_on(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_slurm_job_takes_no_foreign_checkpoint_is_signalled_and_run_twice_at_once(
     command: tuple[str, ...], reference: dict[str, Path], tmp_path: Path
 ) -> None:

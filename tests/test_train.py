@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -12,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -20,9 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src import files
 from src.classification.module import Classifier
+from src.config.settings import TASKS
 from src.run.checkpoints import read_checkpoint
-from src.run.recorder import Recorder
-from src.tasks import TASKS
 from tests.command_line import (
     ROOT,
     Ended,
@@ -154,7 +151,7 @@ def test_a_sweep_ranks_its_runs_whose_numbers_are_those_of_any_process(
     assert len(set(losses.values())) == 3
 
 
-@pytest.mark.parametrize("launcher", ["workers", "basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["workers", "basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_any_launcher_ends_with_a_ranking_and_the_worst_status_and_the_others_go_on(
     on_idx: tuple[str, ...], tmp_path: Path, launcher: str
 ) -> None:
@@ -195,7 +192,7 @@ def test_what_cannot_be_used_is_found_before_anything_is_run(tmp_path: Path, kin
     data = write_data_set(tmp_path / "data", train=200, test=20)
     broken = data / "train-images-idx3-ubyte"
     broken.write_bytes(b"no such format")
-    for root, said in ((data, str(broken)), (tmp_path / "nowhere", "is missing")):
+    for root, said in ((data, str(broken)), (tmp_path / "nowhere", "it holds none")):
         ended = run_train(*kind, "data=idx", f"data.root={root}", f"output_dir={tmp_path}/out")
         assert (ended.status, ended.out) == (2, "")
         heading, cause = ended.err.splitlines()
@@ -213,6 +210,7 @@ def test_the_entry_point_is_found_by_its_path_from_any_folder(tmp_path: Path) ->
     assert (ended.returncode, "lr=-1: must be above 0" in ended.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_or_closed_streams_lose_no_file(on_idx: tuple[str, ...], tmp_path: Path) -> None:
     sweep = ("-m", "src.train", "-m", *on_idx, "lr=0.1,0.01", "limit_train=16", "epochs=1", "name=sweep")
     script = (
@@ -234,14 +232,14 @@ def test_a_failure_is_one_line_and_its_traceback_is_kept(on_idx: tuple[str, ...]
     ended = run_train(*asked, prepare=break_training)
     assert ended.status == 1
     assert "Traceback" not in ended.err
-    assert "memory ran out in training: try batch_size=4 trainer.accumulate_grad_batches=2" in ended.err
+    assert "memory ran out: try batch_size=4 trainer.accumulate_grad_batches=2" in ended.err
     (folder,) = (path.parent for path in tmp_path.glob("idx/*/config.yaml"))
     assert "Traceback" in (folder / "failure.txt").read_text()
     ended = run_train(*asked)
     assert (ended.status, (folder / "failure.txt").exists()) == (0, False)
 
 
-def test_nan_and_infinities_are_divergence_wherever_they_turn_up(
+def test_an_infinite_weight_is_divergence_where_no_loss_shows_it(
     on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = (
@@ -258,24 +256,12 @@ def test_nan_and_infinities_are_divergence_wherever_they_turn_up(
         if module.current_epoch == 1:  # a ReLU hides it from every loss
             module.network.conv1.bias.data[3] = -float("inf")
 
-    def lose_scores(module: Classifier, *_: Any) -> None:
-        module.network.dense3.bias.data.fill_(float("nan"))
-
-    for hook, spoil, cause in (
-        ("on_train_batch_end", lose_a_filter, "network.conv1.bias holds -inf at step 10, in epoch 2"),
-        (
-            "on_test_epoch_start",
-            lose_scores,
-            "test_loss became nan on the test images at step 10, in epoch 2",
-        ),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(Classifier, hook, spoil, raising=False)
-            asked = plan(*small, f"output_dir={tmp_path / hook}")
-            results = train_here(asked, "diverged")
-        assert results["cause"] == cause
-        assert (results["val_acc"] is None, "test_acc" in results) == (False, False)
-        assert asked.run.is_finished()
+    monkeypatch.setattr(Classifier, "on_train_batch_end", lose_a_filter, raising=False)
+    asked = plan(*small, f"output_dir={tmp_path}")
+    results = train_here(asked, "diverged")
+    assert results["cause"] == "network.conv1.bias holds -inf at step 10, in epoch 2"
+    assert (results["val_acc"] is None, "test_acc" in results) == (False, False)
+    assert asked.run.is_finished()
 
 
 class FullDisk:
@@ -292,7 +278,7 @@ class FullDisk:
         self.fsync(descriptor)
 
 
-def test_a_disk_that_is_full_at_any_write_and_a_folder_that_goes_away(
+def test_a_disk_that_is_full_at_any_write(
     on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = (*on_idx, "epochs=2", "limit_train=80", "limit_val=40", "limit_test=40", "threads=1")
@@ -317,17 +303,6 @@ def test_a_disk_that_is_full_at_any_write_and_a_folder_that_goes_away(
         train_here(asked)
         same_numbers(folder, reference.run.folder)
     assert room >= 8  # settings, metrics, then best, metrics, last an epoch, results, sums
-
-    asked = plan(*few, f"output_dir={tmp_path}/gone")
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_validation_start", lambda *_: shutil.rmtree(asked.run.folder))
-        cause = train_here(asked, "failed")["cause"]
-    assert cause == f"the folder {asked.run.folder} was deleted or moved while the run trained"
-    assert not asked.run.folder.exists()
-
-
-class EpochSeconds(L.Callback):
-    pass
 
 
 IN_PYTHON = (

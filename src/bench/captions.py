@@ -109,10 +109,8 @@ def networks_of(dim: int, **options: Any) -> dict[str, Any]:
 
 def encoding(cfg: DictConfig) -> list[Comparison]:
     """Images a second of JPEG files of smoothed noise; a run folds, takes a core an image, and stores."""
-    encoder, random = (
-        build_encoder({"_target_": f"src.captioning.backbones.{ENCODER}"}, SIZE),
-        np.random.default_rng(0),
-    )
+    encoder = build_encoder({"_target_": f"src.captioning.backbones.{ENCODER}"}, SIZE)
+    random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.jpg" for number in range(FILES)]
         for path in paths:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 import sys
 import tempfile
@@ -20,52 +19,40 @@ from src.run.environment import cores
 PYTHON = [sys.executable, "-m"]
 EPOCHS = 4  # the first one warms up
 SWEEP_EPOCHS, SWEEP_SCALE = 5, 12  # with few images its start and end would weigh more than in the report's
-PLAIN, DEFAULTS = "plain PyTorch loop, all threads", "Lightning with its defaults, all threads"
-RUN, SWEEP = "python -m src.train", "python -m src.train -m, a run a core, with tests"
 
 
 def classifier(cfg: DictConfig) -> list[Comparison]:
-    """Images a second at batch 8: plain PyTorch, Lightning's defaults, one run, a sweep."""
+    """Images a second at batch 8, with validation: plain PyTorch, one run, a sweep."""
     ways = {
-        PLAIN: partial(baseline, "plain", cfg),
-        DEFAULTS: partial(baseline, "lightning", cfg),
-        RUN: partial(one_run, cfg),
-        SWEEP: partial(sweep, cfg),
+        "plain PyTorch loop, all threads": partial(baseline, cfg),
+        "python -m src.train": partial(one_run, cfg),
+        "python -m src.train -m, a run a core, with tests": partial(sweep, cfg),
     }
-    found = alternate(ways, cfg.rounds, warm_up=0)
-    parts = {"train": ("training", (PLAIN, DEFAULTS, RUN)), "epoch": ("with validation", (PLAIN, RUN, SWEEP))}
-    return [
-        Comparison(what, {way: [measured[key] for measured in found[way]] for way in compared}, True)
-        for key, (what, compared) in parts.items()
-    ]
+    return [Comparison("training with validation", alternate(ways, cfg.rounds, warm_up=0), True)]
 
 
-def baseline(which: str, cfg: DictConfig) -> dict[str, float]:
-    """Seconds an image of one of src/bench/baselines.py: of an epoch's training part, of all of it."""
-    printed = run([*PYTHON, "src.bench.baselines", which, str(cfg.images), str(EPOCHS)])
-    return json.loads(printed.splitlines()[-1])
+def baseline(cfg: DictConfig) -> float:
+    """Seconds an image of src/bench/baselines.py."""
+    return float(run([*PYTHON, "src.bench.baselines", str(cfg.images), str(EPOCHS)]))
 
 
-def one_run(cfg: DictConfig) -> dict[str, float]:
+def one_run(cfg: DictConfig) -> float:
     """The same of a run, by its metrics.csv."""
     with tempfile.TemporaryDirectory() as folder:
         run([*train(folder, cfg.images), f"epochs={EPOCHS}"])
         (metrics,) = Path(folder).glob("*/*/metrics.csv")
         rows = list(csv.DictReader(metrics.read_text(encoding="utf-8").splitlines()))[1:]
-    return {
-        "train": fmean(1 / float(row["images_per_second"]) for row in rows),
-        "epoch": fmean(float(row["seconds"]) for row in rows) / cfg.images,
-    }
+    return fmean(float(row["seconds"]) for row in rows) / cfg.images
 
 
-def sweep(cfg: DictConfig) -> dict[str, float]:
+def sweep(cfg: DictConfig) -> float:
     """From the first run's start to the last one's end; the launcher's own start is left out."""
     images, seeds = SWEEP_SCALE * cfg.images, ",".join(map(str, range(cores())))
     with tempfile.TemporaryDirectory() as folder:
         run([*train(folder, images), f"epochs={SWEEP_EPOCHS}", "-m", f"seed={seeds}"])
         began = min(path.stat().st_mtime for path in Path(folder).glob("*/*/config.yaml"))
         ended = max(path.stat().st_mtime for path in Path(folder).glob("*/*/results.json"))
-    return {"epoch": (ended - began) / (cores() * SWEEP_EPOCHS * images)}
+    return (ended - began) / (cores() * SWEEP_EPOCHS * images)
 
 
 def start_up(cfg: DictConfig) -> list[Comparison]:

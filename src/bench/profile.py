@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import entry_point, logger
 
 
@@ -15,7 +15,7 @@ from src.entry_point import entry_point, logger
 class ProfileSettings:
     """See `main`."""
 
-    output: str = setting("folder of the traces", default="outputs/profile", path=True)
+    output: str = setting("folder of the traces", default="outputs/profile")
 
 
 @entry_point("bench.profile", ProfileSettings)

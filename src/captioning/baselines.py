@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from src.captioning.captioned import CaptionedImage
 from src.captioning.metrics import ORDER, References, ngrams, score_captions
@@ -62,22 +64,21 @@ def nearest_captions(
     train_means: np.ndarray, train_captions: References, query_means: np.ndarray, seed: int
 ) -> list[Caption]:
     """For each of `query_means` (M, D) a random caption of the nearest of `train_means` (N, D), by cosine."""
-    keys, queries = _unit(train_means), _unit(query_means)
-    nearest: list[int] = []
-    for start in range(0, len(queries), 1024):  # (1024, N) similarities at a time
-        nearest += (queries[start : start + 1024] @ keys.T).argmax(axis=1).tolist()
+    keys, queries = (
+        F.normalize(torch.from_numpy(means).float(), dim=1) for means in (train_means, query_means)
+    )
+    nearest = torch.cat([(some @ keys.T).argmax(1) for some in queries.split(1024)])  # (1024, N) at a time
     rng = np.random.default_rng(seed)
-    return [_random(train_captions[index], rng) for index in nearest]
+    return [_random(train_captions[index], rng) for index in nearest.tolist()]
 
 
 def class_captions(
     train: Sequence[CaptionedImage], images: Sequence[CaptionedImage], seed: int, pick: Pick = "any"
 ) -> list[Caption]:
-    """For each image a training caption of its true class, which no captioner knows.
+    """For each image a training caption of its true class (of any, where the class has no training image).
 
     Args:
-        pick: "any" - a random one of all, of every class where an image's own has no training image;
-            "first" - the first of a random training image; "commonest" - the most frequent one.
+        pick: "any": a random one; "first": the first of a random image; "commonest": the most frequent one.
     """
     pools: defaultdict[str | None, list[Caption]] = defaultdict(list)
     for image in train:
@@ -107,13 +108,10 @@ def score_baselines(
     means: np.ndarray | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """The scores of all baselines that the data allow, with captions of `train` for `images`.
+    """`score_captions` of all baselines that the data allow, with captions of `train` for `images`.
 
-    `train_means` (N, D) and `means` (M, D) are encoder features averaged over regions.
-
-    Returns:
-        `score_captions` of "constant"; of "nearest" given features; of "class_any", "class_first" and
-        "class_commonest" given classes; of "human" given several captions an image.
+    "constant"; "nearest" given features, (N, D) and (M, D), averaged over regions; "class_any", "class_first"
+    and "class_commonest" given classes; "human" given several captions an image.
     """
     references = [image.captions for image in images]
     texts = [image.captions for image in train]
@@ -131,10 +129,3 @@ def score_baselines(
 
 def _random(captions: Sequence[Sequence[str]], rng: np.random.Generator) -> Caption:
     return tuple(captions[int(rng.integers(len(captions)))])
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    """Rows scaled to length one; rows of zeros stay."""
-    features = np.asarray(features, dtype=np.float32)
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(norms > 0, norms, 1)

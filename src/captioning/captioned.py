@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import repr as shown  # of values in messages: one line, shortened
-from typing import Any
 
 import numpy as np
 
-from src.entry_point import UserError
+from src.entry_point import UserError, printable
 
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
-LARGEST_FILE = 2**30  # bytes; COCO's take 0.15 GB, and reading takes ten times as much memory
 SHARE = 10  # one image of so many is drawn for a split that a data set lacks
-is_file = os.path.isfile  # Path.is_file raises for a name that is too long
 LISTED = 20  # names in one message; the others are counted
+is_file = os.path.isfile  # Path.is_file raises for a name that is too long
 
 
 class CaptionDataError(UserError):
@@ -51,7 +49,7 @@ class CaptionedImage:
 
     Attributes:
         filename: as in the data set.
-        path: where the file should be (`preflight` looks).
+        path: where the file should be.
         split: "train", "val" or "test".
         captions: one or more, tokenized, none empty.
         objects: what they name, where that is known.
@@ -68,10 +66,22 @@ class CaptionedImage:
     id: int | None = None
 
 
-def named_source(root: Path, captions: str) -> Path:
-    """A file that `data.captions` names, relative to the data set's folder or to the working folder."""
-    inside = root / captions
-    return Path(captions) if not is_file(inside) and is_file(captions) else inside
+@contextmanager
+def reading(where: str, expected: str) -> Iterator[None]:
+    """Name the place in a data set's file where its content is not what a reader takes.
+
+    Args:
+        where: the file, or an entry of it.
+        expected: what it should look like.
+
+    Raises:
+        CaptionDataError: for any error of the block.
+    """
+    try:
+        yield
+    except Exception as error:  # a stranger's file can be anything: no such key, a list for a text, ...
+        problem = f"no key {error}" if isinstance(error, KeyError) else printable(error)
+        raise CaptionDataError(f"{where}: {problem}; expected is {expected}") from error
 
 
 def read_text(source: Path, layout: str) -> str:
@@ -81,97 +91,32 @@ def read_text(source: Path, layout: str) -> str:
         layout: what `data.root` should hold, for the message where there is no such file.
 
     Raises:
-        CaptionDataError: it is missing, no file, too large, not in UTF-8, or cannot be read.
+        CaptionDataError: it is missing, no file, or not in UTF-8.
     """
-    try:
-        if source.exists() and not source.is_file():  # reading a pipe would wait for ever
-            raise CaptionDataError(f"the caption file {source} cannot be read: it is no file")
-        if source.stat().st_size > LARGEST_FILE:
-            raise CaptionDataError(
-                f"the caption file {source} is larger than {LARGEST_FILE // 2**20:,} MiB: split it"
-            )
-        return source.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise CaptionDataError(
-            f"there is no caption file {source}: data.root names a folder with {layout}"
-        ) from error
-    except OSError as error:
-        raise CaptionDataError(
-            f"the caption file {str(source)[:300]} cannot be read: {error.strerror}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CaptionDataError(f"the caption file {source} is not in UTF-8: {error}") from error
+    if not is_file(source):  # a folder or a pipe, too, which would wait for ever
+        raise CaptionDataError(f"there is no caption file {source}: data.root names a folder with {layout}")
+    with reading(str(source), "text in UTF-8"):
+        return source.read_text(encoding="utf-8-sig")
 
 
-def read_json(source: Path, layout: str) -> dict[str, Any]:
-    """A JSON object with a list `images` that has an entry.
-
-    Raises:
-        CaptionDataError: as `read_text`; or it is no JSON, or another.
-    """
-    try:
-        content = json.loads(read_text(source, layout), object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        raise CaptionDataError(f"the caption file {source} is not JSON: {error}") from error
-    images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not images:
-        raise CaptionDataError(f"the caption file {source} has no list `images` with an entry in it")
-    return content
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; Python would take the last of two equal keys, an image change its split unnoticed."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"an object has the key {shown(twice)} twice")
-    return found
-
-
-def value_of(entry: Any, key: str, kind: type, where: str) -> Any:
-    """`entry[key]`, which is of a kind. `where` begins the messages.
-
-    Raises:
-        CaptionDataError: the entry is no object, has no such key, or the value is of another kind.
-    """
-    if not isinstance(entry, dict):
-        raise CaptionDataError(f"{where} is not an object with a key `{key}`")
-    if key not in entry:
-        raise CaptionDataError(f"{where} has no key `{key}`")
-    if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-        name = {list: "a list", int: "an integer"}.get(kind, "a text")
-        raise CaptionDataError(f"{where} has a `{key}` that is not {name}: {shown(entry[key])}")
-    return entry[key]
-
-
-def split_of(name: Any, where: str) -> str:
-    """train, val or test.
-
-    Raises:
-        CaptionDataError: there is no such split.
-    """
-    if not isinstance(name, str) or name not in SPLITS:
-        raise CaptionDataError(
-            f"{where} has the unknown split {shown(name)}: it must be one of {', '.join(SPLITS)}"
-        )
+def split_of(name: str) -> str:
+    """train, val or test; ValueError where there is no such split."""
+    if name not in SPLITS:
+        raise ValueError(f"unknown split {shown(name)}: it must be one of {', '.join(SPLITS)}")
     return SPLITS[name]
 
 
-def image_path(root: Path, folders: Sequence[str], filename: str, where: str) -> Path:
+def image_path(root: Path, folders: Sequence[str], filename: str) -> Path:
     """Where an image lies: the first of these folders of the data set that holds it, or the first of all.
 
     Raises:
-        CaptionDataError: the name is empty, no Unicode text, or leads out of the data set's folder.
+        ValueError: the name leads out of the data set's folder.
     """
-    if not filename:
-        raise CaptionDataError(f"{where} has an empty file name")
-    if any("\ud800" <= letter <= "\udfff" for letter in filename):
-        raise CaptionDataError(f"{where} has halves of letters in its file name: rename the file in UTF-8")
     for part in (*folders, filename):
         # Windows' rules, too: a backslash or a drive must not lead out of the folder there.
         parts = {*PurePosixPath(part).parts, *PureWindowsPath(part).parts}
-        if ".." in parts or PurePosixPath(part).is_absolute() or PureWindowsPath(part).anchor or "\0" in part:
-            raise CaptionDataError(f"{where} leads out of the data set's folder by {shown(part)}: it may not")
+        if ".." in parts or PurePosixPath(part).is_absolute() or PureWindowsPath(part).anchor:
+            raise ValueError(f"{shown(part)} leads out of the data set's folder")
     places = [root / folder / filename for folder in folders]
     return next((place for place in places if is_file(place)), places[0])
 
@@ -180,17 +125,13 @@ def checked(images: list[CaptionedImage], name: str) -> list[CaptionedImage]:
     """The images of a whole data set, where they can be used together.
 
     Raises:
-        CaptionDataError: an image or an id is there twice, an image has no caption, none is for training.
+        CaptionDataError: an image is there twice, an image has no caption, none is for training.
     """
-    for what, keys in (
-        ("image", [str(image.path) for image in images]),
-        ("image id", [str(image.id) for image in images if image.id is not None]),
-    ):
-        if len(set(keys)) < len(keys):
-            ((twice, _),) = Counter(keys).most_common(1)
-            raise CaptionDataError(
-                f"{name} lists the {what} {shown(Path(twice).name)} twice: keep one entry of it"
-            )
+    for what in ("path", "id"):
+        values = [getattr(image, what) for image in images if getattr(image, what) is not None]
+        ((value, count),) = Counter(values).most_common(1) or [(None, 0)]
+        if count > 1:
+            raise CaptionDataError(f"{name} lists an image with the {what} {value} {count} times: keep one")
     if wordless := [shown(image.filename) for image in images if not image.captions]:
         raise CaptionDataError(
             f"{name} has no caption with a word for {listed(wordless)}: caption them or take them out"

@@ -22,10 +22,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
-from src.captioning.features import digests_of, features_of, images_of
-from src.captioning.preflight import preflight
+from src.captioning.features import digests_of, features_of
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.run.environment import epoch_order
 
@@ -66,13 +65,13 @@ class Split:
         self.lengths = np.array([len(caption) for caption in coded])
         self.tokens = pad_sequence(coded, batch_first=True, padding_value=PAD)
 
-    def inputs_of(self, rows: np.ndarray, device: torch.device) -> Tensor:
+    def inputs_of(self, rows: np.ndarray) -> Tensor:
         """The inputs of some images."""
-        return torch.from_numpy(np.ascontiguousarray(self.inputs[rows])).to(device)
+        return torch.from_numpy(self.inputs[rows])
 
-    def captions(self, pairs: np.ndarray, device: torch.device) -> Tensor:
+    def captions(self, pairs: np.ndarray) -> Tensor:
         """The tokens of some pairs, as wide as the longest of them."""
-        return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()].to(device)
+        return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()]
 
 
 class Loader:
@@ -105,7 +104,7 @@ class CaptionData(L.LightningDataModule):
         limits: train, val, test: use that many images only; None for all.
         device: where features are computed.
         show_bar: whether to show a progress bar.
-        value_range: which values of deep images become black and white (src/config/overrides.py).
+        value_range: which values of deep images become black and white (src/pixels.py).
     """
 
     def __init__(
@@ -147,8 +146,8 @@ class CaptionData(L.LightningDataModule):
         """Read the captions, look at every image, compute or open the features.
 
         Raises:
-            UserError: captions or images cannot be used, the encoder's weights are not to be had, or the
-                features find no place.
+            UserError: captions or images cannot be used, or the encoder's weights are not to be had.
+            OSError: the features cannot be stored.
         """
         if self.splits:
             return
@@ -164,11 +163,13 @@ class CaptionData(L.LightningDataModule):
                 raise UserError(f"the data set has no image with split {name}: all three are needed")
         every = [image for name in SPLITS for image in of_split[name]]
         paths = [image.path for image in every]
-        preflight(paths, record=self.cache / "looked_at.json", value_range=self.value_range)
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
-        if multiprocessing.parent_process() is None or stage == "preflight":  # once, not in each worker
-            notice_long_captions(captions, self.max_words)
+        longest = max(len(caption) + 1 for caption in captions)  # with its end
+        if longest > self.max_words and multiprocessing.parent_process() is None:  # once, not in each worker
+            logger.info(
+                "max_words=%s: the longest training caption has %s with its end", self.max_words, longest
+            )
         self.encoder = self.build_encoder()
         digests = digests_of(paths)
         texts = [
@@ -177,21 +178,25 @@ class CaptionData(L.LightningDataModule):
         ]
         self.sources = {
             "captions": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
-            "images": dict(zip(map(str, paths), digests, strict=True)),
+            "images": digests,
             "encoder": self.encoder.digest,
         }
-        options: Any = {"show_bar": self.show_bar, "digests": digests, "value_range": self.value_range}
-        if self.fine_tune:
-            size = self.encoder.size
-            inputs: np.ndarray = images_of(paths, size, self.cache, **options)
-        else:
-            inputs = features_of(paths, self.encoder, self.cache, device=self.device, **options)
+        inputs = features_of(
+            paths,
+            self.encoder,
+            self.cache,
+            pixels=self.fine_tune,
+            device=self.device,
+            show_bar=self.show_bar,
+            digests=digests,
+            value_range=self.value_range,
+        )
         first = 0
         for name in SPLITS:
             part = inputs[first : first + len(of_split[name])]
             first += len(part)
             if not self.fine_tune:
-                self.means[name] = _mean_region(part)
+                self.means[name] = part.mean(1, dtype=np.float32)  # (N, L, D) -> (N, D)
                 if self.mean_only:
                     part = self.means[name][:, None]
             self.splits[name] = Split(of_split[name], part, self.vocabulary)
@@ -199,12 +204,12 @@ class CaptionData(L.LightningDataModule):
     @property
     def digest(self) -> str:
         """A short hash of captions, images and the encoder's weights."""
-        parts = [self.sources["captions"], *self.sources["images"].values(), self.sources["encoder"]]
+        parts = [self.sources["captions"], *self.sources["images"], self.sources["encoder"]]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data, to tell when they are others."""
-        images = [int(digest[:16], 16) - 2**63 for digest in self.sources["images"].values()]
+        images = [int(digest[:16], 16) - 2**63 for digest in self.sources["images"]]
         return {**self.sources, "images": torch.tensor(images)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -215,11 +220,8 @@ class CaptionData(L.LightningDataModule):
         """
         ours = self.state_dict()
         changed = [name for name in ("captions", "encoder") if state_dict[name] != ours[name]]
-        if len(state_dict["images"]) == len(ours["images"]):
-            rows = (state_dict["images"] != ours["images"]).nonzero().flatten().tolist()
-            changed += [str(list(self.sources["images"])[row]) for row in rows[:1]]
-        else:
-            changed.append("the number of images")
+        if not torch.equal(state_dict["images"], ours["images"]):
+            changed.append("images")
         if changed:
             raise CaptionDataError(
                 f"{' and '.join(changed)} changed since this run began: put back what was there, or start "
@@ -238,39 +240,17 @@ class CaptionData(L.LightningDataModule):
     def _pairs(self) -> Iterator[PairBatch]:
         split, trainer = self.splits["train"], self.trainer
         assert trainer is not None
-        device = trainer.strategy.root_device
         order = epoch_order(self.examples, self.seed, trainer.current_epoch).numpy()
         for first in range(0, len(order), self.batch_size):
             pairs = order[first : first + self.batch_size]
-            inputs = split.inputs_of(split.owners[pairs], device)
-            yield PairBatch(inputs, split.captions(pairs, device))
+            yield PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs))
 
     def _images(self, split: Split) -> Loader:
         def batches() -> Iterator[ImageBatch]:
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
             for first in range(0, len(split.images), EVALUATION_BATCH):
                 rows = np.arange(first, min(first + EVALUATION_BATCH, len(split.images)))
                 pairs = np.arange(*np.searchsorted(split.owners, (first, first + EVALUATION_BATCH)))
-                owners = torch.from_numpy(split.owners[pairs] - first).to(device)
-                inputs, tokens = split.inputs_of(rows, device), split.captions(pairs, device)
-                yield ImageBatch(inputs, rows.tolist(), tokens, owners)
+                owners = torch.from_numpy(split.owners[pairs] - first)
+                yield ImageBatch(split.inputs_of(rows), rows.tolist(), split.captions(pairs), owners)
 
         return Loader(math.ceil(len(split.images) / EVALUATION_BATCH), batches)
-
-
-def notice_long_captions(captions: list[tuple[str, ...]], max_words: int) -> None:
-    """Log how many training captions are longer than any that will be written."""
-    lengths = [len(caption) + 1 for caption in captions]  # with its end
-    if longer := sum(length > max_words for length in lengths):
-        logger.info(
-            "%s of %s training captions are longer than max_words=%s, the longest has %s with its end",
-            *(f"{longer:,}", f"{len(captions):,}", max_words, max(lengths)),
-        )
-
-
-def _mean_region(features: np.ndarray, block: int = 256) -> np.ndarray:
-    """(N, L, D) -> (N, D) in float32, a block of images at a time."""
-    parts = [
-        features[first : first + block].mean(1, dtype=np.float32) for first in range(0, len(features), block)
-    ]
-    return np.concatenate(parts)

@@ -1,5 +1,7 @@
 """Encoders: an image becomes L regions with D features each. The networks are in backbones.py.
 
+Where a region lies is no part of its features: `append_positions` tells a decoder.
+
 Dimension letters: B batch, L regions, D feature, H, W, S side of the square images in pixels.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -20,8 +22,9 @@ from src.entry_point import UserError
 # Counts up whenever `preprocess`, how image files are read, or the normalisation changes: stored features
 # depend on it.
 PREPROCESSING = 2
-NO_WEIGHTS = {"pretrained": False, "weights": None}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+FREQUENCIES = (0.5, 1.0, 2.0)  # half waves across the image: left from right, middle from margin, quarters
+POSITION_DIM = 4 * len(FREQUENCIES)
 
 
 class EncoderError(UserError):
@@ -140,7 +143,8 @@ def build_encoder(
         UserError: the weights cannot be had or do not fit, or the backbone fails.
     """
     if not with_weights:
-        config = {**config, **{key: value for key, value in NO_WEIGHTS.items() if key in config}}
+        none = {"pretrained": False, "weights": None}
+        config = {**config, **{key: value for key, value in none.items() if key in config}}
     name = str(config.get("model") or config["_target_"].rpartition(".")[2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -156,3 +160,20 @@ def preprocess(image: Image.Image, size: int) -> Tensor:
     resized = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8)
     return pixels.view(size, size, 3).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
+
+
+def append_positions(regions: Tensor, grid: Sequence[int]) -> Tensor:
+    """Regions (B, L, D) with the sines and cosines of their places behind, (B, L, D + POSITION_DIM).
+
+    The places are the regions' centres, from -1 to 1 in both directions (Fourier features; Vaswani et al.
+    2017, section 3.5, in two dimensions).
+
+    Args:
+        regions: row by row.
+        grid: rows and columns, L = rows * columns.
+    """
+    y, x = ((2 * torch.arange(side, device=regions.device) + 1) / side - 1 for side in grid)
+    places = torch.stack(torch.meshgrid(y, x, indexing="ij"), 2).flatten(0, 1)  # (L, 2)
+    angles = torch.cat([math.pi * frequency * places for frequency in FREQUENCIES], 1)  # (L, 2 * frequencies)
+    features = torch.cat([angles.sin(), angles.cos()], 1).to(regions.dtype)  # (L, POSITION_DIM)
+    return torch.cat([regions, features.expand(len(regions), -1, -1)], 2)

@@ -2,7 +2,7 @@
 
 A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the
 bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it,
-in sha256sum's format, which each process compares once (0.1 s for 115 MB); a file that does not fit is made
+in sha256sum's format, which is compared at every opening (0.1 s for 115 MB); a file that does not fit is made
 again.
 
 Dimension letters: N images, B batch, L regions, D feature, H, W.
@@ -22,27 +22,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from src.captioning.captioned import is_file, listed
 from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
 from src.captioning.folding import fold
-from src.config.overrides import AUTO
-from src.entry_point import UserError
+from src.config.settings import AUTO
 from src.files import file_digest, remove_leftovers, replacing, write_atomically
-from src.images import BrokenImage, read_rgb
+from src.images import BrokenImage, read_image, read_rgb
+from src.pixels import sentences
 from src.run.environment import cores
 
 # Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose
 # maps do not fit its cache, and than threads that share an image, and gives the same bits for any number.
 BATCH = 64
 logger = logging.getLogger(__name__)
-_whole: set[tuple[Path, int, int]] = set()  # files that this process has found to be right
-
-
-class CannotStore(UserError):
-    """The store's folder cannot be written."""
 
 
 def features_of(
@@ -50,6 +46,7 @@ def features_of(
     encoder: Encoder,
     cache: Path,
     *,
+    pixels: bool = False,
     device: str | torch.device = "cpu",
     show_bar: bool = False,
     digests: Sequence[str] | None = None,
@@ -65,75 +62,104 @@ def features_of(
         paths: the image files; their order is the rows' order.
         encoder: in eval mode; it is left as it is.
         cache: the store's folder, made if missing.
+        pixels: the images as an encoder that is trained takes them, (N, 3, size, size) in uint8, instead.
         device: where to compute.
         show_bar: whether to show a progress bar.
         digests: SHA-256 of the files, if they are known.
         value_range: as `src.images.read_image`.
 
     Raises:
-        BrokenImage: a file cannot be read as an image.
+        BrokenImage: naming the files that cannot be read as images.
         EncoderError: the features are not finite in float16.
-        CannotStore: the folder cannot be written or its disk is full.
+        OSError: the folder cannot be written or its disk is full.
     """
-
-    def blocks() -> Iterator[np.ndarray]:
-        for some, regions in _regions(paths, encoder, torch.device(device), value_range):
-            if not np.isfinite(regions).all():
-                raise EncoderError(
-                    f"the encoder {encoder.name} gives values beyond float16 or NaN for one of the images "
-                    f"{some[0]} to {some[-1]}: its weights are damaged or made for something else"
-                )
-            yield regions
-
-    key = [encoder.name, encoder.digest, PREPROCESSING, encoder.size, value_range]
-    target = _target(cache, f"features-{encoder.name}-{encoder.size}", key, digests or digests_of(paths))
-    shape = (len(paths), encoder.grid[0] * encoder.grid[1], encoder.dim)
-    what = f"features of {len(paths):,} images with {encoder.name}"
-    kind = np.dtype(np.float16)
-    return _stored(target, blocks, dtype=kind, shape=shape, what=what, show_bar=show_bar)
-
-
-def images_of(
-    paths: Sequence[Path],
-    size: int,
-    cache: Path,
-    *,
-    show_bar: bool = False,
-    digests: Sequence[str] | None = None,
-    value_range: str = AUTO,
-) -> np.ndarray:
-    """Every image as an encoder that is trained takes it, (N, 3, size, size) in uint8, read-only.
-
-    Arguments and exceptions as `features_of` has them.
-    """
-
-    def blocks() -> Iterator[np.ndarray]:
-        for path in paths:
-            yield preprocess(read_rgb(path, value_range=value_range), size).numpy()[None]  # (1, 3, H, W)
-
-    key = ["images", PREPROCESSING, size, value_range]
-    target = _target(cache, f"images-{size}", key, digests or digests_of(paths))
-    what = f"pixels of {len(paths):,} images at {size}x{size}"
-    shape, kind = (len(paths), 3, size, size), np.dtype(np.uint8)
-    return _stored(target, blocks, dtype=kind, shape=shape, what=what, show_bar=show_bar)
+    count, size = len(paths), encoder.size
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    if pixels:
+        label, key = f"images-{size}", ["images", PREPROCESSING, size, value_range]
+        shape, dtype = (count, 3, size, size), np.dtype(np.uint8)
+    else:
+        label = f"features-{encoder.name}-{size}"
+        key = [encoder.name, encoder.digest, PREPROCESSING, size, value_range]
+        shape, dtype = (count, encoder.grid[0] * encoder.grid[1], encoder.dim), np.dtype(np.float16)
+    depends_on = json.dumps([*key, list(digests or digests_of(paths))])
+    target = cache / f"{label}-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}.npy"
+    if _is_whole(target):  # the way of nearly every run: no lock, so a read-only folder will do
+        return np.load(target, mmap_mode="r")
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{target.name}.lock")):  # the kernel drops it when its holder dies
+        if not _is_whole(target):  # another process may have made it meanwhile
+            logger.info("%s of %s images: computed once, kept in %s", label, f"{count:,}", cache)
+            remove_leftovers(cache)  # of killed processes
+            check_images(paths, value_range)
+            blocks = _pixels(paths, size, value_range)
+            if not pixels:
+                blocks = _regions(paths, encoder, torch.device(device), value_range)
+            with replacing(target) as file, tqdm(total=count, disable=None if show_bar else True) as bar:
+                # Written as a file, not through a memory map: on a full disk a map kills the process.
+                header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for block in blocks:
+                    file.write(np.ascontiguousarray(block, dtype).data)
+                    bar.update(len(block))
+            write_atomically(_sum_of(target), f"{file_digest(target)}  {target.name}\n")
+    return np.load(target, mmap_mode="r")
 
 
 def digests_of(paths: Sequence[Path]) -> list[str]:
     """The SHA-256 of each file's bytes.
 
     Raises:
-        BrokenImage: a file cannot be read.
+        BrokenImage: naming the files that cannot be read.
     """
-    try:
-        return [file_digest(path) for path in paths]
-    except OSError as error:
-        raise BrokenImage(f"the image {error.filename} cannot be read: {error.strerror}") from error
+
+    def digest(path: Path) -> str:
+        if not is_file(path):  # reading a pipe would wait for ever
+            raise BrokenImage(f"the image {path} does not exist or is no file")
+        return file_digest(path)
+
+    return _each(paths, digest)
+
+
+def check_images(paths: Sequence[Path], value_range: str = AUTO) -> None:
+    """Decode every image, so that all broken ones are known at once and before hours are spent.
+
+    Raises:
+        BrokenImage: naming the files that are truncated, too large or no images.
+    """
+    remarks = _each(paths, lambda path: read_image(path, value_range=value_range)[1])
+    pairs = zip(paths, remarks, strict=True)
+    for line in sentences([(path, remark) for path, of_image in pairs for remark in of_image]):
+        logger.info(line)
+
+
+def _each(paths: Sequence[Path], function: Callable[[Path], Any]) -> list[Any]:
+    """What a function gives for each file; the files that it refuses are named in one error."""
+
+    def attempt(path: Path) -> Any:
+        try:
+            return function(path)
+        except (OSError, BrokenImage) as error:
+            return error
+
+    with ThreadPoolExecutor(cores()) as pool:
+        results = list(pool.map(attempt, paths))
+    if errors := [str(one) for one in results if isinstance(one, Exception)]:
+        raise BrokenImage(f"{len(errors)} of {len(paths)} images cannot be used: {listed(errors, '; ')}")
+    return results
+
+
+def _pixels(paths: Sequence[Path], size: int, value_range: str) -> Iterator[np.ndarray]:
+    """The pixels (1, 3, H, W) of an image after the other."""
+    for path in paths:
+        yield preprocess(read_rgb(path, value_range=value_range), size).numpy()[None]
 
 
 def _regions(
     paths: Sequence[Path], encoder: Encoder, device: torch.device, value_range: str
-) -> Iterator[tuple[Sequence[Path], np.ndarray]]:
-    """Some of the paths and their regions (B, L, D) in float16, until all had their turn."""
+) -> Iterator[np.ndarray]:
+    """The regions (B, L, D) in float16 of a batch after the other."""
     network = copy.deepcopy(encoder).to(device)
 
     def pixels(path: Path) -> Tensor:
@@ -141,7 +167,13 @@ def _regions(
 
     @torch.inference_mode()
     def encode(images: Tensor) -> np.ndarray:
-        return network(images.to(device)).half().cpu().numpy()  # (B, L, D)
+        regions = network(images.to(device)).half().cpu().numpy()  # (B, L, D)
+        if not np.isfinite(regions).all():
+            raise EncoderError(
+                f"the encoder {encoder.name} gives values beyond float16 or NaN: its weights are damaged or "
+                "made for something else"
+            )
+        return regions
 
     threads = torch.get_num_threads()
     # torch's number of threads is partly one of each thread, partly the process's: hence the restoring.
@@ -152,70 +184,15 @@ def _regions(
             network.backbone = fold(network.backbone, example)
             on_cpu = device.type == "cpu"
             work: Callable[[Path], Any] = (lambda path: encode(pixels(path)[None])) if on_cpu else pixels
-            starts = range(0, len(paths), BATCH)
-            begun = ((some, pool.map(work, some)) for some in (paths[at : at + BATCH] for at in starts))
-            # A batch ahead, so that no thread waits while the one before is checked and written.
-            for (some, parts), _ in pairwise(chain(begun, [((), iter(()))])):
+            begun = (pool.map(work, paths[at : at + BATCH]) for at in range(0, len(paths), BATCH))
+            # A batch ahead, so that no thread waits while the one before is written.
+            for parts, _ in pairwise(chain(begun, [None])):
+                assert parts is not None
                 # parts: (1, L, D) or (3, H, W) each
-                yield some, np.concatenate(list(parts)) if on_cpu else encode(torch.stack(list(parts)))
+                yield np.concatenate(list(parts)) if on_cpu else encode(torch.stack(list(parts)))
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
-
-
-def _target(cache: Path, label: str, depends_on: Sequence[object], digests: Sequence[str]) -> Path:
-    key = json.dumps([*depends_on, list(digests)])
-    return cache / f"{label}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
-
-
-def _stored(
-    target: Path,
-    blocks: Callable[[], Iterator[np.ndarray]],
-    *,
-    dtype: np.dtype,
-    shape: tuple[int, ...],
-    what: str,
-    show_bar: bool,
-) -> np.ndarray:
-    """The array, made from `blocks` of its rows where it is missing or damaged."""
-    if _is_whole(target):  # the way of nearly every run: no lock, so a read-only folder will do
-        return np.load(target, mmap_mode="r")
-    cache = target.parent
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))  # the kernel drops it when its holder dies
-        try:
-            held = lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("waiting for another process that is computing the %s", what)
-            held = lock.acquire()
-        with held:
-            if not _is_whole(target):
-                damaged = f"; {target} is damaged" if target.exists() else ""
-                logger.info("computing the %s: once, kept in %s%s", what, cache, damaged)
-                remove_leftovers(cache)  # of killed processes
-                with (
-                    replacing(target) as file,
-                    tqdm(total=shape[0], desc="images", disable=None if show_bar else True) as bar,
-                ):
-                    # Written as a file, not through a memory map: on a full disk a map kills the process.
-                    layout = {
-                        "descr": np.lib.format.dtype_to_descr(dtype),
-                        "fortran_order": False,
-                        "shape": shape,
-                    }
-                    np.lib.format.write_array_header_1_0(file, layout)
-                    for block in blocks():
-                        file.write(np.ascontiguousarray(block, dtype).data)
-                        bar.update(len(block))
-                write_atomically(_sum_of(target), f"{file_digest(target)}  {target.name}\n")
-    except OSError as error:
-        size = dtype.itemsize * np.prod(shape, dtype=float) / 1e6
-        raise CannotStore(
-            f"the {what} cannot be stored in {cache} ({error.strerror or error}): they take {size:,.0f} MB; "
-            "make room or name another folder with encoder.cache"
-        ) from error
-    return np.load(target, mmap_mode="r")
 
 
 def _sum_of(target: Path) -> Path:
@@ -225,10 +202,6 @@ def _sum_of(target: Path) -> Path:
 def _is_whole(target: Path) -> bool:
     """Whether a file's bytes are those that were written."""
     try:
-        status = target.stat()
-        state = (target, status.st_size, status.st_mtime_ns)
-        if state not in _whole and _sum_of(target).read_text()[:64] == file_digest(target):
-            _whole.add(state)
+        return _sum_of(target).read_text()[:64] == file_digest(target)
     except (OSError, ValueError):
         return False
-    return state in _whole

@@ -1,4 +1,4 @@
-"""Scores of captions against references: BLEU, CIDEr-D, ROUGE-L, and how varied the captions are.
+"""Scores of captions against references (BLEU, CIDEr-D, ROUGE-L), and of attention against boxes.
 
 Captions are lists of words. Scores lie between 0 and 1; only CIDEr-D has the factor 10 of published tables.
 """
@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torchmetrics.functional.text import bleu_score
 from torchmetrics.text import BLEUScore
+
+from src.captioning.captioned import CaptionedImage
 
 Caption = Sequence[str]
 References = Sequence[Sequence[Caption]]  # for each of N images, one or more captions
@@ -21,16 +26,11 @@ ORDER = 4
 _CIDER_SIGMA = 6.0
 _CIDER_FACTOR = 10.0
 _ROUGE_BETA = 1.2
+LARGEST = 0.5  # share of the regions that a word's boxes may cover
 
 
 def score_captions(candidates: Sequence[Caption], references: References) -> dict[str, float]:
-    """All scores: bleu1 to bleu4 (corpus), bleu4_sentence, cider_d, rouge_l.
-
-    Raises:
-        ValueError: there is no candidate, or not one list of references for each of them.
-    """
-    if not 0 < len(candidates) == len(references):
-        raise ValueError(f"{len(candidates)} captions cannot be scored with references for {len(references)}")
+    """All scores: bleu1 to bleu4 (corpus), bleu4_sentence, cider_d, rouge_l."""
     return {
         **{f"bleu{order}": score for order, score in enumerate(corpus_bleu(candidates, references), start=1)},
         "bleu4_sentence": float(np.mean(list(map(sentence_bleu4, candidates, references)))),
@@ -143,18 +143,49 @@ def _longest_common_subsequence(first: Caption, second: Caption) -> int:
     return best[-1]
 
 
-def distinct_captions(candidates: Sequence[Caption]) -> int:
-    """The number of different captions."""
-    return len(set(map(tuple, candidates)))
-
-
-def share_seen_in_training(candidates: Sequence[Caption], training: Iterable[Caption]) -> float:
-    """The share of candidates that equal a caption of the training split, word for word."""
-    known = set(map(tuple, training))
-    return sum(tuple(candidate) in known for candidate in candidates) / len(candidates)
-
-
 def ngrams(caption: Caption) -> Counter[tuple[str, ...]]:
     """The counts of the n-grams of one to four words."""
     shifted = [caption[start:] for start in range(ORDER)]
     return Counter(ngram for order in range(1, ORDER + 1) for ngram in zip(*shifted[:order], strict=False))
+
+
+def pointing_game(
+    images: Sequence[CaptionedImage],
+    captions: Sequence[Sequence[str]],
+    alphas: Mapping[int, Tensor],
+    grid: Sequence[int],
+) -> dict[str, Any] | None:
+    """How often the strongest region's centre lies in a box of what the word names (Zhang et al. 2016).
+
+    Chance is the mean, over the same words, of the share of region centres that lie in such a box.
+    A word that names nothing in its image does not count, nor does one whose boxes cover most of the grid,
+    where a hit would say nothing (a river across the whole image).
+
+    Args:
+        images: with the boxes of what they show.
+        captions: the generated words of each image.
+        alphas: image's index -> (T, L) attention weights, a row a word.
+        grid: rows and columns of the regions, L = rows * columns, row by row.
+
+    Returns:
+        hits, words, rate, chance and rate / chance as times_chance; None where no word names a known object.
+    """
+    rows, columns = grid
+    y, x = ((torch.arange(side, dtype=torch.double) + 0.5) / side for side in (rows, columns))
+    hits, words, chance = 0, 0, 0.0
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        for word, weights in zip(caption, alphas[index], strict=True):
+            boxes = [named.box for named in image.objects if word in named.words]
+            inside = torch.zeros(rows, columns, dtype=torch.bool)  # the centres in one of the boxes
+            for x0, y0, x1, y1 in boxes:
+                inside |= ((y0 <= y) & (y <= y1)).unsqueeze(1) & (x0 <= x) & (x <= x1)
+            share = int(inside.sum()) / inside.numel()
+            if boxes and share <= LARGEST:
+                words += 1
+                hits += int(inside.flatten()[weights.argmax()])
+                chance += share
+    if not words:
+        return None
+    rate, chance = hits / words, chance / words
+    times = rate / chance if chance else None
+    return {"hits": hits, "words": words, "rate": rate, "chance": chance, "times_chance": times}

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from src.build import build, configure_optimizers
 from src.captioning.data import ImageBatch, PairBatch
-from src.captioning.encoder import Encoder, build_encoder
+from src.captioning.encoder import POSITION_DIM, Encoder, append_positions, build_encoder
 from src.captioning.metrics import score_captions
-from src.captioning.position import POSITION_DIM, append_positions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run.folder import Diverged
@@ -83,7 +82,6 @@ class Captioner(L.LightningModule):
             )
             self.encoder.fine_tune()
         self.predictions: dict[str, Predictions] = {}
-        self.validation_loss_sum, self.validation_words = 0.0, 0
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Regions (B, L, D) of stored features, or of images (B, 3, S, S) where the encoder is trained."""
@@ -121,7 +119,6 @@ class Captioner(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.predictions = {"val": Predictions()}
-        self.validation_loss_sum, self.validation_words = 0.0, 0
 
     def validation_step(self, batch: ImageBatch, batch_index: int) -> None:
         """Captions the batch greedily; the loss of the human captions is under teacher forcing."""
@@ -129,12 +126,11 @@ class Captioner(L.LightningModule):
         self._predict(regions, batch.rows, "val", beam=1)
         inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]
         scores, _ = self.decoder(regions[batch.owners], inputs)
-        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")
-        self.validation_loss_sum += float(loss)
-        self.validation_words += int((targets != PAD).sum())
+        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+        words = int((targets != PAD).sum())  # by which Lightning weighs the batches' means
+        self.log("val_loss", loss, logger=False, batch_size=words)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val_loss", self.validation_loss_sum / max(self.validation_words, 1), logger=False)
         self._log_scores("val", split="val")
 
     def on_test_epoch_start(self) -> None:
@@ -179,6 +175,4 @@ class Captioner(L.LightningModule):
         scores = score_captions(
             [captions[row] for row in sorted(captions)], [image.captions for image in images]
         )
-        for metric, value in scores.items():
-            if value is not None:
-                self.log(f"{name}_{metric}", value, logger=False)
+        self.log_dict({f"{name}_{metric}": value for metric, value in scores.items()}, logger=False)

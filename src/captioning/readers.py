@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from src.captioning.captioned import CaptionedImage
 from src.captioning.karpathy import read_karpathy
-from src.scenes import make_scenes
+from src.scenes.dataset import make_scenes
 
 
 def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> list[CaptionedImage]:
-    """Synthetic scenes with captions, drawn where they are not there.
-
-    Args:
-        root: their folder.
-        scenes: how many.
-        scene_size: their side in pixels.
-        scene_seed: their seed.
+    """Synthetic scenes with captions, drawn where they are not there; arguments as `make_scenes` has them.
 
     Raises:
         UserError: the folder holds scenes of other settings.
     """
-    with tqdm(total=scenes, desc="scenes", disable=None, leave=False) as bar:
-
-        def move(done: int) -> None:
-            bar.update(done - bar.n)
-
-        make_scenes(Path(root), scenes, scene_size, scene_seed, progress=move)
+    make_scenes(Path(root), scenes, scene_size, scene_seed)
     return read_karpathy(root)

@@ -5,11 +5,10 @@ Dimension letters: B images, K hypotheses an image (beams), L regions, T steps, 
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from src.captioning.decoders import Decoder
@@ -74,8 +73,8 @@ def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length
     device, images = next(decoder.parameters()).device, len(regions)
     shared = getattr(decoder, "beams_share_memory", False)
     memory = decoder.remember(regions.to(device))
-    state = map_tensors(_repeat, decoder.start(memory), images, beam)
-    memory = map_tensors(_repeat, memory, images, 1 if shared else beam)
+    state = apply_to_collection(decoder.start(memory), Tensor, _repeat, images, beam)
+    memory = apply_to_collection(memory, Tensor, _repeat, images, 1 if shared else beam)
     tokens = torch.full((images, beam), START, device=device)
     # All hypotheses of an image start alike, so all but the first one start out of the race.
     scores = torch.full((images, beam), -torch.inf, device=device)
@@ -118,9 +117,11 @@ def _decode(decoder: Decoder, regions: Tensor, beam: int, max_steps: int, length
         if fewer:  # leave out the images that are done
             kept = (alive, rows, tokens, scores, ended, lengths, history)
             alive, rows, tokens, scores, ended, lengths, history = (part[racing] for part in kept)
-            memory = map_tensors(Tensor.__getitem__, memory, racing if shared else rows.flatten())
+            memory = apply_to_collection(
+                memory, Tensor, Tensor.__getitem__, racing if shared else rows.flatten()
+            )
         if fewer or beam > 1:
-            state = map_tensors(Tensor.__getitem__, state, rows.flatten())
+            state = apply_to_collection(state, Tensor, Tensor.__getitem__, rows.flatten())
 
     unended = best[alive].isinf()
     best_score[alive[unended]] = scores[unended, 0]
@@ -147,21 +148,6 @@ def _read(captions: Tensor, scores: Tensor, attention: list[Tensor]) -> Decoded:
     weights = torch.cat(attention)
     alphas = [weights[rows[: len(row)]] for row, rows in zip(words, captions[:, :, 1], strict=True)]
     return Decoded(words, scores.tolist(), alphas)
-
-
-def map_tensors(change: Callable[..., Tensor], tree: Any, *arguments: Any) -> Any:
-    """Tuples, lists, dicts and dataclasses, nested, with `change(tensor, *arguments)` for every tensor."""
-    if isinstance(tree, Tensor):
-        return change(tree, *arguments)
-    if isinstance(tree, dict):
-        return {key: map_tensors(change, value, *arguments) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        changed = [map_tensors(change, value, *arguments) for value in tree]
-        return type(tree)(*changed) if hasattr(tree, "_fields") else type(tree)(changed)
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        values = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
-        return dataclasses.replace(tree, **map_tensors(change, values, *arguments))
-    return tree
 
 
 def _repeat(part: Tensor, images: int, times: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The captioner as a task (src/tasks.py)."""
+"""The captioner as a task (src/config/settings.py)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from src.build import build, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
 from src.captioning.encoder import build_encoder
-from src.captioning.metrics import distinct_captions, share_seen_in_training, signature
+from src.captioning.gallery import show_captions
+from src.captioning.metrics import pointing_game, signature
 from src.captioning.module import Captioner
-from src.captioning.pointing import pointing_game
-from src.captioning.show import show_captions
 from src.entry_point import UserError
 from src.run.environment import device_of
 
@@ -104,7 +103,7 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
 
 
 def check_module(cfg: DictConfig, data: CaptionData) -> None:
-    """Build the decoder and score two captions.
+    """Build the decoder and score a caption.
 
     Raises:
         UserError: it does not fit the regions or the vocabulary.
@@ -112,19 +111,15 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
     module = build_module(cfg, data).eval()
     batch = next(iter(data.val_dataloader()))
     tokens = batch.tokens[:1, :-1]
+    needed = (*tokens.shape, len(data.vocabulary))
     try:
         with torch.no_grad():
             scores, _ = module.decoder(module.encode(batch.inputs[:1]), tokens)
+        if tuple(scores.shape) != needed:
+            raise ValueError(f"scores {tuple(scores.shape)} instead of {needed} (captions, steps, words)")
     except Exception as error:  # whatever a stranger's forward raises
-        raise UserError(
-            f"{cfg.decoder._target_} fails on a caption: {type(error).__name__}: {error}"
-        ) from error
-    shape = (*tokens.shape, len(data.vocabulary))
-    if tuple(scores.shape) != shape:
-        raise UserError(
-            f"{cfg.decoder._target_} gives scores {tuple(scores.shape)} where {shape} (captions, steps, "
-            "words) are needed"
-        )
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{cfg.decoder._target_} fails on a caption: {reason}") from error
 
 
 def log_artifacts(
@@ -137,19 +132,19 @@ def log_artifacts(
     images = data.splits["test"].images
     predicted = module.predictions["test"]
     captions = [predicted.captions[row] for row in range(len(images))]
-    training = [caption for image in data.splits["train"].images for caption in image.captions]
+    training = {caption for image in data.splits["train"].images for caption in image.captions}
     references = [image.captions for image in images]
     beam, penalty = module.hparams["beam"], module.hparams["length_penalty"]
     means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
         "signatures": {score: signature(score, references, beam, penalty) for score in SCORES},
-        "distinct_captions": distinct_captions(captions),
-        "share_seen_in_training": share_seen_in_training(captions, training),
+        "distinct_captions": len(set(captions)),
+        "share_seen_in_training": sum(caption in training for caption in captions) / len(captions),
         "baselines": score_baselines(data.splits["train"].images, images, **means),
     }
     if predicted.alphas:
         game = pointing_game(images, captions, predicted.alphas, module.hparams["encoder"]["grid"])
         if game is not None:
             found["pointing_game"] = game
-    show_captions(module, data, folder, trainer, cfg.gallery)
+    show_captions(module, data, folder, trainer.current_epoch, cfg.gallery)
     return found

@@ -6,6 +6,7 @@ to the decoder, as new images' words will be.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import unicodedata
@@ -16,58 +17,34 @@ from src.entry_point import UserError
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-JOINERS = "\u200c\u200d\u00ad"  # zero-width non-joiner and joiner, soft hyphen: part of a word's spelling
-# Characters of scripts that put no spaces between words: Han with its iteration marks, kana, then Thai, Lao,
-# Myanmar, Khmer.
+# A character of Chinese or Japanese, which put no spaces between words: Han with its iteration marks, kana.
 _UNSPACED = re.compile(
-    "[\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001aff0-\U0001b16f"
-    "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\ua9e0-\ua9fe\uaa60-\uaa7f\u1780-\u17ff]"
+    "([\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001aff0-\U0001b16f])"
 )
 
 
 def tokenize(raw: str) -> list[str]:
     """Words in lower case, punctuation dropped: "A blue-green T-junction." -> a, blue-green, t-junction.
 
-    Spaces and all signs of punctuation, symbols and control characters part words. A hyphen, an apostrophe, a
-    zero-width joiner or non-joiner or a soft hyphen inside a word belongs to its spelling and stays. In
-    scripts that are written without spaces (Chinese and Japanese, Thai, Lao, Khmer, Myanmar) each character
-    with its combining marks is a word.
+    Spaces and all signs of punctuation, symbols and control characters part words. A hyphen or an apostrophe
+    inside a word belongs to its spelling and stays. In Chinese and Japanese each character is a word.
     """
-    return clean(_spaced_out(raw) if _UNSPACED.search(raw) else raw)
+    return clean(_UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", raw)))
 
 
 def clean(text: str) -> list[str]:
     """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
-    words = re.sub("[-']{2,}", " ", text.translate(_WORD_SIGNS)).split()
-    # A joiner ends words of some scripts (Malayalam's chillus); none begins with one.
-    return [word for word in (word.lstrip(f"-'{JOINERS}").rstrip("-'\u200c\u00ad") for word in words) if word]
+    text = "".join(" " if _parts_words(sign) else sign for sign in text)
+    words = (word.strip("-'") for word in re.sub("[-']{2,}", " ", text).split())
+    return [word for word in words if word]
 
 
-def _spaced_out(text: str) -> str:
-    """Spaces around every character of a script without spaces, and the marks that follow it."""
-    spaced, alone = [], False
-    for sign in unicodedata.normalize("NFC", text):
-        if sign not in JOINERS and unicodedata.category(sign)[0] != "M":
-            before, alone = alone, _UNSPACED.match(sign) is not None
-            spaced.append(" " if before or alone else "")
-        spaced.append(sign)
-    return "".join(spaced)
-
-
-class _Signs(dict[int, str]):
-    """What stands for a sign in words, by its code: itself or, where it parts words, a space."""
-
-    def __missing__(self, code: int) -> str:
-        sign = chr(code)
-        # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
-        part = sign not in "-'" + JOINERS and unicodedata.category(sign)[0] in "PSC"
-        self[code] = " " if part else sign
-        return self[code]
-
-
-_WORD_SIGNS = _Signs()
+@functools.cache
+def _parts_words(sign: str) -> bool:
+    # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
+    return sign not in "-'" and unicodedata.category(sign)[0] in "PSC"
 
 
 class Vocabulary:

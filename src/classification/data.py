@@ -23,7 +23,7 @@ from src.entry_point import UserError
 from src.run.environment import epoch_order
 
 EVALUATION_BATCH = 250
-LABEL_GAP = 10  # a label that leaves so many classes before it without an image is a mistake
+MOST_UNUSED = 10  # classes without a training image, where the classes have no names
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +59,18 @@ class ImageArrays:
         if self.val_images is not None and self.val_labels is not None:
             parts["val"] = (self.val_images, self.val_labels)
         sides = self.train_images.shape[1:]
-        known = len(self.classes) if self.classes else int(self.train_labels.max(initial=0)) + LABEL_GAP
+        known = len(self.class_names)
         for name, (images, labels) in parts.items():
-            if (
-                images.dtype != np.uint8
-                or images.ndim not in (3, 4)
-                or images.shape[3:] not in ((), (1,), (3,))
-            ):
+            is_image = images.ndim in (3, 4) and images.shape[3:] in ((), (1,), (3,))
+            if images.dtype != np.uint8 or not is_image:
                 raise UserError(
-                    f"the {name} images are {images.dtype} of shape {tuple(map(int, images.shape))}: "
-                    "uint8 of (N, H, W) or (N, H, W, 3) is read"
+                    f"the {name} images are {images.dtype} of shape {images.shape}: uint8 of (N, H, W) or "
+                    "(N, H, W, 3) is read"
                 )
             if images.shape[1:] != sides or len(images) != len(labels) or not len(labels):
                 raise UserError(
-                    f"the {name} set has {len(images)} images of {tuple(map(int, images.shape[1:]))} and "
-                    f"{len(labels)} labels: as many labels as images, one at least, all of "
-                    f"{tuple(map(int, sides))}, are needed"
+                    f"the {name} set has {len(images)} images of {images.shape[1:]} and {len(labels)} labels: as many "
+                    f"labels as images, one at least, all of {sides}, are needed"
                 )
             wrong = np.flatnonzero((labels < 0) | (labels >= known))
             if len(wrong):
@@ -82,12 +78,17 @@ class ImageArrays:
                     f"the {name} label {int(labels[wrong[0]])} of image {int(wrong[0])} is none of the classes "
                     f"0 to {known - 1}: mend the label, or name all classes"
                 )
+        used = len(np.unique(self.train_labels))
+        if not self.classes and known - used > max(MOST_UNUSED, used):
+            raise UserError(
+                f"the train labels go up to {known - 1}, but only {used} numbers occur: number the classes from 0 and "
+                "mend labels that are wrong"
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names; their numbers where there are none."""
-        highest = max(int(self.train_labels.max()), int(self.test_labels.max()))
-        return self.classes or tuple(map(str, range(highest + 1)))
+        return self.classes or tuple(map(str, range(int(self.train_labels.max(initial=0)) + 1)))
 
     @cached_property
     def digest(self) -> str:
@@ -186,21 +187,20 @@ class ImageData(L.LightningDataModule):
         if self.splits:
             return
         arrays = self.arrays = self.load()
-        train, test = (
-            _tensors(arrays.train_images, arrays.train_labels),
-            _tensors(arrays.test_images, arrays.test_labels),
-        )
+        train = _tensors(arrays.train_images, arrays.train_labels)
+        test = _tensors(arrays.test_images, arrays.test_labels)
         if arrays.val_images is not None and arrays.val_labels is not None:
             val = _tensors(arrays.val_images, arrays.val_labels)
             train_indices, val_indices = np.arange(len(train[1])), np.arange(len(val[1]))
         else:
             val = train
             train_indices, val_indices = train_val_split(len(train[1]), self.val_size, self.split_seed)
-        chosen = (train_indices, val_indices, np.arange(len(test[1])))
-        for name, tensors, indices, limit in zip(
-            ("train", "val", "test"), (train, val, test), chosen, self.limits, strict=True
-        ):
-            self.splits[name] = (*tensors, torch.from_numpy(indices[:limit]))
+        test_indices = np.arange(len(test[1]))
+        self.splits = {
+            "train": (*train, torch.from_numpy(train_indices[: self.limits[0]])),
+            "val": (*val, torch.from_numpy(val_indices[: self.limits[1]])),
+            "test": (*test, torch.from_numpy(test_indices[: self.limits[2]])),
+        }
 
     @property
     def image_size(self) -> tuple[int, int, int]:

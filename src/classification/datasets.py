@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
+import math
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from src.classification.data import ImageArrays
-from src.classification.idx import count_classes, find_idx, read_idx
 from src.download import FILES, fetch_fashion_mnist
 from src.entry_point import UserError
 from src.files import replacing
 
+IDX_NAMES = (
+    ("train-images-idx3-ubyte",),
+    ("train-labels-idx1-ubyte",),
+    ("t10k-images-idx3-ubyte", "test-images-idx3-ubyte"),
+    ("t10k-labels-idx1-ubyte", "test-labels-idx1-ubyte"),
+)
 MAPPED_BYTES = 2**30  # larger image folders are memory-mapped
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -43,22 +52,63 @@ def fashion_mnist(root: str = "data") -> ImageArrays:
 
 
 def idx(root: str, prefix: str | None = None, transpose: bool = False) -> ImageArrays:
-    """Own data in MNIST's four IDX files.
+    """Own data in MNIST's four IDX files, plain or packed by gzip.
 
     Args:
         prefix: picks one of several sets in the folder, e.g. emnist-letters.
         transpose: swap rows and columns (EMNIST's images lie on their side).
 
     Raises:
-        UserError: a file is missing or damaged, or a label is far beyond the others.
+        UserError: a file is missing, there are several for one part, or one is damaged.
     """
-    files = find_idx(Path(root), prefix)
-    train_images, train_labels, test_images, test_labels = map(read_idx, files)
-    classes = count_classes({files[1]: train_labels, files[3]: test_labels})
+    arrays = [read_idx(find_idx(Path(root), prefix, names)) for names in IDX_NAMES]
     if transpose:
-        train_images, test_images = (images.swapaxes(1, 2) for images in (train_images, test_images))
-    names = tuple(map(str, range(classes)))
-    return ImageArrays(train_images, train_labels, test_images, test_labels, names)
+        arrays[0::2] = [images.swapaxes(1, 2) for images in arrays[0::2]]
+    train_images, train_labels, test_images, test_labels = arrays
+    return ImageArrays(train_images, train_labels, test_images, test_labels)
+
+
+def find_idx(folder: Path, prefix: str | None, names: tuple[str, ...]) -> Path:
+    """The file of one part of a data set, whose name holds one of `names`; a plain one before a packed one.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    start = "*" if prefix is None else f"{prefix}-" if prefix else ""
+    patterns = [f"{start}{name.replace('-idx', '[-.]idx')}*" for name in names]
+    found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    found = [path for path in found if path.suffix != ".gz"] or found
+    if len(found) != 1:
+        holds = ", ".join(path.name for path in found) or "none"
+        raise UserError(
+            f"{folder} must hold one file {start}{names[0]}, plain or .gz (data.prefix=... picks one of several sets); "
+            f"it holds {holds}"
+        )
+    return found[0]
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """One of MNIST's IDX files of unsigned bytes, plain or packed by gzip, whatever its name's ending.
+
+    Raises:
+        UserError: it cannot be read, is of another format, or does not hold what its header says.
+    """
+    try:
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_packed else path.open("rb") as stream:
+            magic, dimensions = struct.unpack(">3sB", stream.read(4))
+            sides = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
+            promised = math.prod(sides)
+            values = stream.read(promised + 1)  # no more is unpacked: a byte too many tells
+    except (OSError, EOFError, zlib.error, MemoryError, OverflowError, struct.error) as error:
+        raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if magic != b"\0\0\x08" or len(values) != promised:
+        raise UserError(
+            f"{path} is no IDX file of unsigned bytes, or is damaged: its header says {sides}, it "
+            f"holds {len(values)} values"
+        )
+    return np.frombuffer(values, np.uint8).reshape(sides)
 
 
 def torchvision_set(
@@ -109,29 +159,25 @@ def image_folder(
     Raises:
         UserError: a folder or a class is missing, or an image cannot be read.
     """
-    from src.images import find_images
+    from torchvision.datasets.folder import find_classes, make_dataset
 
-    folder = Path(root)
-    classes = tuple(sorted(path.name for path in (folder / "train").glob("*/") if path.is_dir()))
-    if not classes:
+    from src.images import suffixes
+
+    folder, parts = Path(root), {}
+    if not (folder / "train").is_dir():
         raise UserError(f"data.root={root}: there is no folder train/CLASS with images in it")
-    parts = {}
+    classes, label_of = find_classes(folder / "train")
     for part in ("train", "test", "val"):
         if part == "val" and not (folder / part).is_dir():
             continue
-        paths, labels = [], []
-        for label, name in enumerate(classes):
-            found = find_images([folder / part / name])
-            paths += found
-            labels += [label] * len(found)
-        unknown = sorted({path.name for path in (folder / part).glob("*/") if path.is_dir()} - set(classes))
-        if unknown or not paths:
-            what = (
-                f"has the classes {', '.join(unknown)}, which train has not" if unknown else "holds no images"
+        if unknown := set(find_classes(folder / part)[0]) - set(classes):
+            raise UserError(
+                f"{folder / part} has the classes {', '.join(sorted(unknown))}, which train has not"
             )
-            raise UserError(f"{folder / part} {what}")
+        samples = make_dataset(folder / part, label_of, tuple(suffixes()), allow_empty=True)
+        paths, labels = [Path(path) for path, _ in samples], [label for _, label in samples]
         parts[part] = (_resized(paths, size, grey, Path(cache)), np.array(labels))
-    return ImageArrays(*parts["train"], *parts["test"], classes, *parts.get("val", (None, None)))
+    return ImageArrays(*parts["train"], *parts["test"], tuple(classes), *parts.get("val", (None, None)))
 
 
 def _resized(paths: list[Path], size: int, grey: bool, cache: Path) -> np.ndarray:

@@ -69,14 +69,10 @@ class Classifier(L.LightningModule):
         images, labels = batch
         scores = self(images)
         self.accuracy(scores, labels)
-        options: Any = {
-            "on_step": False,
-            "on_epoch": True,
-            "batch_size": len(labels),
-            "logger": False,
-        }  # Recorder logs
-        self.log(f"{split}_loss", F.cross_entropy(scores, labels), **options)
-        self.log(f"{split}_acc", self.accuracy, **options)
+        found: Any = {f"{split}_loss": F.cross_entropy(scores, labels), f"{split}_acc": self.accuracy}
+        self.log_dict(
+            found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False
+        )  # Recorder logs
 
     def configure_optimizers(self) -> Any:
         return configure_optimizers(self, self.hparams["optimizer"], self.hparams["schedule"])

@@ -28,6 +28,11 @@ class ConvNet(nn.Module):
         self, dropout: float, image_size: tuple[int, int, int] = (1, 28, 28), classes: int = 10
     ) -> None:
         super().__init__()
+        self.arguments = (
+            dropout,
+            image_size,
+            classes,
+        )  # src/classification/sgd.py builds another one by them
         channels, height, width = image_size
         if min(height, width) < 8:
             raise ValueError(f"images of {height}x{width} are too small for this network: at least 8x8")
@@ -91,19 +96,16 @@ class ResNetSmall(nn.Sequential):
     def __init__(
         self, dropout: float, image_size: tuple[int, int, int], classes: int, width: int = 32
     ) -> None:
-        stages = [
-            ResidualBlock(inputs, outputs, stride)
-            for stage in range(3)
-            for inputs, outputs, stride in (
-                (width * 2 ** max(stage - 1, 0), width * 2**stage, 1 if stage == 0 else 2),
-                (width * 2**stage, width * 2**stage, 1),
-            )
-        ]
         super().__init__(
             nn.Conv2d(image_size[0], width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            *stages,
+            ResidualBlock(width, width),
+            ResidualBlock(width, width),
+            ResidualBlock(width, 2 * width, stride=2),
+            ResidualBlock(2 * width, 2 * width),
+            ResidualBlock(2 * width, 4 * width, stride=2),
+            ResidualBlock(4 * width, 4 * width),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Dropout(dropout),

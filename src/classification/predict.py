@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,12 @@ from torch import Tensor
 
 from src import page
 from src.classification.datasets import FASHION_MNIST_CLASSES
-from src.config.overrides import AUTO
+from src.config.settings import AUTO
 from src.files import write_atomically
-from src.images import read_rgb
-from src.predictions import PAGE_IMAGES, Prediction
+from src.predictions import PAGE_SIDE, Prediction
+from src.run.trained import Trained
 
 TOP = 3  # classes that are reported
-IMAGE_SIDE, INPUT_SIDE = 300, 96  # pixels on the page
 
 
 class Label(NamedTuple):
@@ -34,48 +34,48 @@ class Label(NamedTuple):
     name: str
     probability: float
 
-    @property
-    def text(self) -> str:
-        return self.name if self.name == str(self.label) else f"{self.label} {self.name}"
-
 
 class LabelPredictor:
     """A classifier that is ready to label images.
 
     Args:
-        module: a `Classifier`.
+        trained: a checkpoint's `Classifier`.
         device: where to compute.
-        invert: see `prepare`.
         value_range: of deep images, see `src.images.read_image`.
+        invert: see `prepare`.
     """
 
-    columns: tuple[str, ...] = ("most probable", "second", "third")
+    columns: tuple[str, ...] = ("file", "most probable", "second", "third")
 
     def __init__(
-        self, module: Any, device: torch.device, invert: bool = False, value_range: str = AUTO
+        self, trained: Trained, device: torch.device, value_range: str | None = None, invert: bool = False
     ) -> None:
-        self.module, self.device = module.to(device), device
+        module: Any = trained.module.to(device)
+        self.module, self.device, self.invert = module, device, invert
         self.size: tuple[int, int, int] = tuple(module.hparams["image_size"])
+        self.prepare = partial(prepare, size=self.size, invert=invert)
         self.class_names: list[str] = module.hparams["class_names"]
-        self.invert, self.value_range = invert, value_range
-
-    def prepare(self, image: Image.Image) -> Tensor:
-        """As `prepare` below."""
-        return prepare(image, self.size, self.invert)
+        self.value_range = value_range or AUTO
 
     @torch.inference_mode()
-    def predict(self, paths: Sequence[Path], images: Tensor) -> list[Prediction]:
+    def predict(
+        self, names: Sequence[str], images: Tensor, thumbnails: Sequence[Image.Image | None]
+    ) -> list[Prediction]:
         """The most probable classes of images (B, C, H, W)."""
-        scores = self.module(images.to(self.device))  # (B, K)
+        scores = self.module(images)  # (B, K)
         best = scores.softmax(1).topk(min(TOP, scores.shape[1]))
         rows = []
-        for path, image, classes, values in zip(
-            paths, images, best.indices.tolist(), best.values.tolist(), strict=True
+        for name, image, thumbnail, classes, values in zip(
+            names, images.cpu(), thumbnails, best.indices.tolist(), best.values.tolist(), strict=True
         ):
             labels = [Label(k, self.class_names[k], value) for k, value in zip(classes, values, strict=True)]
-            texts = [f"{label.probability:4.0%} {label.text}" for label in labels]
-            cells = (*texts, *[""] * (TOP - len(texts)))
-            rows.append(Prediction(path, cells, labels, image.permute(1, 2, 0).numpy()))
+            card = None
+            if thumbnail is not None:
+                seen = Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())  # (H, W) or (H, W, 3)
+                pictures = {"picture": page.photo(thumbnail, PAGE_SIDE), "seen": page.drawing(seen)}
+                card = {"filename": name, "bars": labels, **pictures}
+            texts = [f"{label.probability:4.0%} {label.name}" for label in labels]
+            rows.append(Prediction((name, *texts), (name, *labels), card))
         return rows
 
     def notes(self) -> list[str]:
@@ -87,32 +87,25 @@ class LabelPredictor:
             found.append("Fashion-MNIST shows light objects on black: invert=true is for dark ones on light.")
         return found
 
-    def write(
-        self, folder: Path, rows: Sequence[Prediction], names: dict[Path, str], notes: Sequence[str]
-    ) -> list[Path]:
-        """Write predictions.csv and gallery.html.
-
-        Raises:
-            BrokenImage: a shown image's file is no longer what it was.
-        """
+    def write(self, folder: Path, rows: Sequence[Prediction], notes: Sequence[str]) -> list[Path]:
+        """Write predictions.csv and gallery.html."""
         table, gallery = folder / "predictions.csv", folder / "gallery.html"
-        write_atomically(table, _csv(rows, names))
-        cards = [self._card(row, names[row.path]) for row in rows[:PAGE_IMAGES]]
-        context = {"title": "Labels", "notes": notes, "cards": cards, "ramp": "none"}
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        places = ["", "_2", "_3"][: len(rows[0].record) - 1]
+        writer.writerow(
+            ["file", *(f"{column}{n}" for n in places for column in ("label", "class", "probability"))]
+        )
+        for row in rows:
+            name, *labels = row.record
+            cells = [cell for k, label, probability in labels for cell in (k, label, f"{probability:.6f}")]
+            # File names may hold bytes that are no UTF-8.
+            writer.writerow([name.encode("utf-8", "backslashreplace").decode(), *cells])
+        write_atomically(table, file.getvalue())
+        cards = [row.card for row in rows if row.card is not None]
+        context = {"title": "Labels", "notes": notes, "cards": cards}
         write_atomically(gallery, page.render("classification/templates/labels.html.j2", **context))
         return [table, gallery]
-
-    def _card(self, row: Prediction, name: str) -> dict[str, Any]:
-        small = Image.fromarray(row.detail.squeeze())
-        factor = max(1, INPUT_SIDE // max(small.size))
-        large = small.resize((factor * small.width, factor * small.height), Image.Resampling.NEAREST)
-        picture = page.photo(read_rgb(row.path, value_range=self.value_range), IMAGE_SIDE)
-        return {
-            "picture": picture,
-            "filename": name,
-            "bars": row.values,
-            "seen": page.photo(large, INPUT_SIDE),
-        }
 
 
 def prepare(image: Image.Image, size: tuple[int, int, int], invert: bool) -> Tensor:
@@ -132,25 +125,5 @@ def prepare(image: Image.Image, size: tuple[int, int, int], invert: bool) -> Ten
     if channels == 3:
         colours = image.resize((width, height), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(colours)).permute(2, 0, 1)  # (H, W, C) -> (C, H, W)
-    grey = image.convert("L")
-    scale = min(height / grey.height, width / grey.width)
-    fitted = grey.resize(
-        (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.BILINEAR
-    )
-    whole = Image.new("L", (width, height))
-    whole.paste(fitted, ((width - fitted.width) // 2, (height - fitted.height) // 2))
-    return torch.from_numpy(np.array(whole)).unsqueeze(0)  # (H, W) -> (1, H, W)
-
-
-def _csv(rows: Sequence[Prediction], names: dict[Path, str]) -> str:
-    """A line an image: file, then label, class and probability of the best class, the second, the third."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    places = ["", *(f"_{place}" for place in range(2, len(rows[0].values) + 1))]
-    columns = [f"{column}{place}" for place in places for column in ("label", "class", "probability")]
-    writer.writerow(["file", *columns])
-    for row in rows:
-        cells = [cell for k, name, probability in row.values for cell in (k, name, f"{probability:.6f}")]
-        # File names may hold bytes that are no UTF-8.
-        writer.writerow([names[row.path].encode("utf-8", "backslashreplace").decode(), *cells])
-    return file.getvalue()
+    grey = ImageOps.pad(image.convert("L"), (width, height), Image.Resampling.BILINEAR, color=0)
+    return torch.from_numpy(np.array(grey)).unsqueeze(0)  # (H, W) -> (1, H, W)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Conv2d, Dropout, Linear, Module, Parameter
+from torch.nn import Linear, Module, Parameter
 from torch.nn.modules.module import _has_any_global_hook
 
 from src.classification.networks import ConvNet
@@ -21,15 +21,6 @@ from src.classification.networks import ConvNet
 LARGEST_BATCH = 16  # above it, autograd on whole layers is as fast
 BLOCK = 2**20  # bytes of a weight's rows that a core keeps at hand (its L2 cache) between two products
 
-LAYERS = {
-    "conv1": Conv2d,
-    "conv2": Conv2d,
-    "dense1": Linear,
-    "dense2": Linear,
-    "dense3": Linear,
-    "dropout": Dropout,
-}
-WEIGHTS = {f"{name}.{kind}" for name in LAYERS if name != "dropout" for kind in ("weight", "bias")}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 aten = torch.ops.aten
@@ -50,26 +41,20 @@ def applies(network: Module, optimizer: torch.optim.Optimizer, batch: int) -> bo
 
 
 def _is_plain_network(network: Module) -> bool:
-    modules, weights = list(network.modules()), dict(network.named_parameters())
+    if type(network) is not ConvNet or not network.training:
+        return False
+    with torch.device("meta"):  # no memory, no random numbers
+        usual = ConvNet(*network.arguments)
+    modules = list(network.modules())
     return (
-        type(network) is ConvNet
-        and network.training
-        and {name: type(layer) for name, layer in network.named_modules() if name} == LAYERS
-        and _has_geometry(network.conv1, padding=1)
-        and _has_geometry(network.conv2, padding=0)
+        str(network) == str(usual)  # every layer's type and geometry
+        and network.state_dict().keys() == usual.state_dict().keys()
         and network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
         and not _has_any_global_hook()
         and not any(vars(module)[hooks] for module in modules for hooks in HOOKS)
         and not any("forward" in vars(module) for module in modules)
-        and weights.keys() == WEIGHTS
-        and not list(network.buffers())
-        and all(_is_plain_weight(weight) for weight in weights.values())
+        and all(_is_plain_weight(weight) for weight in network.parameters())
     )
-
-
-def _has_geometry(conv: Conv2d, padding: int) -> bool:
-    found = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
-    return found == ((3, 3), (1, 1), (padding, padding), (1, 1), 1, "zeros")
 
 
 def _is_plain_weight(weight: Parameter) -> bool:

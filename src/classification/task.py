@@ -1,4 +1,4 @@
-"""The classifier as a task (src/tasks.py)."""
+"""The classifier as a task (src/config/settings.py)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from src.classification import fast
 from src.classification.data import ImageData
 from src.classification.module import Classifier
 from src.entry_point import UserError
-from src.filters.kernels import ACROSS, protocol_kernels
+from src.filters.activations import ACROSS, protocol_kernels
+from src.run.checkpoints import Recorder
 from src.run.fit import RunBar
-from src.run.recorder import Recorder
 
 NOT_ARGUMENTS = {"data": ("name", "val_size", "split_seed")}  # keys of `data` that its function is not given
 
@@ -102,9 +102,8 @@ def check_module(cfg: DictConfig, data: ImageData) -> None:
         with torch.no_grad():
             scores = module(images)
     except Exception as error:  # whatever a stranger's forward raises
-        raise UserError(
-            f"{name} fails on images {tuple(images.shape)}: {type(error).__name__}: {error}"
-        ) from error
+        text = f"{name} fails on images {tuple(images.shape)}: {type(error).__name__}: {error}"
+        raise UserError(text) from error
     if tuple(scores.shape) != shape:
         raise UserError(
             f"{name} gives scores {tuple(scores.shape)} where {shape} (images, classes) are needed"
@@ -115,15 +114,11 @@ def log_artifacts(
     module: Classifier, data: ImageData, folder: Path, trainer: L.Trainer, cfg: DictConfig
 ) -> dict[str, Any]:
     """Show the kernels of the first two convolutions in TensorBoard; adds nothing to results.json."""
-    convolutions = [
-        (name, layer) for name, layer in module.network.named_modules() if isinstance(layer, nn.Conv2d)
-    ]
+    convolutions = {n: layer for n, layer in module.network.named_modules() if isinstance(layer, nn.Conv2d)}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            for name, layer in convolutions[:2]:
-                kernels = interpolate(
-                    protocol_kernels(layer.weight).unsqueeze(1), scale_factor=16
-                )  # (out, 1, h, w)
-                grid = make_grid(kernels, nrow=ACROSS, padding=4, pad_value=1.0)
+            for name, layer in list(convolutions.items())[:2]:
+                kernels = protocol_kernels(layer.weight).unsqueeze(1)  # (out, 1, h, w)
+                grid = make_grid(interpolate(kernels, scale_factor=16), ACROSS, padding=4, pad_value=1.0)
                 logger.experiment.add_image(f"kernels/{name}", grid, trainer.current_epoch)
     return {}

@@ -1,4 +1,4 @@
-"""Settings: what a setting is, and those of `python -m src.train` with types, ranges and meanings.
+"""Settings: what a setting is, those of `python -m src.train` with types, ranges and meanings, and the tasks.
 
 The values stand in `conf/`. Settings that affect a run's results make up its fingerprint: it is compared before a run
 is resumed or taken for done, and shows in the run folder's name where it departs from the recipe. Dictionaries are
@@ -8,14 +8,14 @@ open: they hold a `_target_` with its arguments, or options of L.Trainer, and ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
-
-from src.config.overrides import range_error
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -25,49 +25,36 @@ SILENT_TRAINER_OPTIONS = (
     *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
     *("enable_progress_bar", "enable_model_summary", "deterministic", "barebones"),
 )
-MOST_EXAMPLES = 10**9
+AUTO, FULL = "auto", "full"  # of the setting `images.range`
 
 
 def setting(
     help: str,
     *,
-    group: str = "settings",
+    group: str | None = None,
     default: Any = MISSING,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
     choices: tuple[str, ...] | None = None,
     affects_results: bool | tuple[str, ...] = True,
-    path: bool = False,
-    check: Callable[[Any], str | None] | None = None,
+    check: Callable[[Any], object] | None = None,
+    **bounds: float,
 ) -> Any:
     """A field of a settings dataclass.
 
     Args:
         help: one line for `--help`.
-        group: the heading it stands under there.
+        group: the heading it stands under there, else its schema's.
         default: lists and dictionaries are copied.
-        at_least, above, at_most, below: bounds of a number.
         choices: of a text.
         affects_results: whether the run's numbers depend on it; of a dictionary, a tuple names the keys on which they
             do not depend.
-        check: says what is wrong with a value for which bounds and choices do not do.
-        path: a leading `~` is the user's home.
+        check: raises ValueError for a wrong value, where bounds and choices do not do.
+        bounds: of a number, `at_least`, `above`, `at_most`, `below`.
     """
-    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    metadata = {
-        "help": help,
-        "group": group,
-        "bounds": {name: value for name, value in bounds.items() if value is not None},
-        "choices": choices,
-        "affects_results": affects_results,
-        "path": path,
-        "check": check,
-    }
+    metadata: dict[str, Any] = {"help": help, "group": group, "bounds": bounds, "choices": choices}
+    metadata |= {"affects_results": affects_results, "check": check}
     if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
@@ -78,6 +65,23 @@ def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses
             yield from fields_of(factory, f"{prefix}{item.name}.")
         else:
             yield f"{prefix}{item.name}", item
+
+
+def fixed_range(setting: str) -> tuple[float, float] | None:
+    """The two values of `MIN,MAX`; None for auto and full.
+
+    Raises:
+        ValueError: it is none of the three.
+    """
+    if setting in (AUTO, FULL):
+        return None
+    try:
+        low, high = map(float, setting.strip("[]()").split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ValueError("must be auto, full, or MIN,MAX with MIN below MAX, such as 0,4095")
+    return low, high
 
 
 @dataclass
@@ -108,11 +112,9 @@ class Settings:
     trainer: dict[str, Any] = setting(
         "any option of L.Trainer", default={}, affects_results=SILENT_TRAINER_OPTIONS
     )
-    limit_train: int | None = setting(
-        "train on that many examples only (null: all)", at_least=1, at_most=MOST_EXAMPLES
-    )
-    limit_val: int | None = setting("validate on that many images only", at_least=1, at_most=MOST_EXAMPLES)
-    limit_test: int | None = setting("test on that many images only", at_least=1, at_most=MOST_EXAMPLES)
+    limit_train: int | None = setting("train on that many examples only (null: all)", at_least=1)
+    limit_val: int | None = setting("validate on that many images only", at_least=1)
+    limit_test: int | None = setting("test on that many images only", at_least=1)
 
     accelerator: str = setting(
         "where to compute; auto takes a GPU if there is one", choices=ACCELERATORS, affects_results=False
@@ -129,7 +131,9 @@ class Settings:
         at_most=1024,
         affects_results=False,
     )
-    n_trials: int = setting("trials of a search (hydra/sweeper=optuna)", default=40, at_least=1, affects_results=False)
+    n_trials: int = setting(
+        "trials of a search (hydra/sweeper=optuna)", default=40, at_least=1, affects_results=False
+    )
     stop_after: int | None = setting(
         "pause after that epoch; without it the run goes on", default=None, at_least=1, affects_results=False
     )
@@ -139,19 +143,17 @@ class Settings:
     logger: dict[str, Any] = setting(
         "Lightning loggers: logger=tensorboard|csv|wandb|mlflow", default={}, affects_results=False
     )
-    output_dir: str = setting("folder that holds all results", affects_results=False, path=True)
+    output_dir: str = setting("folder that holds all results", affects_results=False)
     force: bool = setting("empty a run's folder and start afresh", affects_results=False)
     progress: bool = setting("show progress bars on a terminal", affects_results=False)
 
 
 @dataclass
 class ClassifySettings(Settings):
-    """The classifier's own settings."""
+    """Settings of the classifier (task=classify)."""
 
-    network: dict[str, Any] = setting(
-        "network=NAME, or network._target_ with its arguments", group="task=classify", default={}
-    )
-    augment: str = setting("random changes of training images", group="task=classify", choices=AUGMENTATIONS)
+    network: dict[str, Any] = setting("network=NAME, or network._target_ with its arguments", default={})
+    augment: str = setting("random changes of training images", choices=AUGMENTATIONS)
 
 
 @dataclass
@@ -159,56 +161,130 @@ class ImageSettings:
     """How image files are read (`images.*`)."""
 
     range: str = setting(
-        "values that become black and white in images of more than 8 bits: auto (0 and the highest of the "
-        "fewest bits that hold the image's), full (of all 16 bits), or MIN,MAX",
-        group="task=caption",
-        check=range_error,
+        "black and white of deep grey images: auto (0 and the fewest bits that hold them), full (16 bits), or MIN,MAX",
+        check=fixed_range,
     )
 
 
 @dataclass
 class CaptionSettings(Settings):
-    """The captioner's own settings."""
+    """Settings of the captioner (task=caption)."""
 
-    images: ImageSettings = dataclasses.field(default_factory=ImageSettings)
+    images: ImageSettings = field(default_factory=ImageSettings)
     encoder: dict[str, Any] = setting(
-        "encoder=NAME with its arguments", group="task=caption", default={}, affects_results=("cache",)
+        "encoder=NAME with its arguments", default={}, affects_results=("cache",)
     )
-    decoder: dict[str, Any] = setting(
-        "decoder=lstm|attention|transformer, or decoder._target_", group="task=caption", default={}
-    )
+    decoder: dict[str, Any] = setting("decoder=lstm|attention|transformer, or decoder._target_", default={})
     sampling: float = setting(
         "scheduled sampling: probability, in the last epoch, that a word is the model's own; rises from 0",
-        group="task=caption",
         at_least=0,
         at_most=1,
     )
     attention_penalty: float = setting(
-        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)",
-        group="task=caption",
-        at_least=0,
+        "weight of the doubly stochastic penalty (Xu et al. 2015, equation 14)", at_least=0
     )
-    beam: int = setting(
-        "beams of the test captions; 1 is greedy", group="task=caption", at_least=1, at_most=50
-    )
+    beam: int = setting("beams of the test captions; 1 is greedy", at_least=1, at_most=50)
     compare_beam: int | None = setting(
-        "report the test with as many beams, too (null: no)", group="task=caption", at_least=1, at_most=50
+        "report the test with as many beams, too (null: no)", at_least=1, at_most=50
     )
-    max_words: int = setting(
-        "longest caption, its end included", group="task=caption", at_least=1, at_most=200
-    )
+    max_words: int = setting("longest caption, its end included", at_least=1, at_most=200)
     length_penalty: float = setting(
-        "beams are compared by score / length ** length_penalty", group="task=caption", at_least=0, at_most=5
+        "beams are compared by score / length ** length_penalty", at_least=0, at_most=5
     )
     gallery: list[str] = setting(
-        "test images for the gallery's picture ([]: six, evenly spaced)",
-        group="task=caption",
-        default=[],
-        affects_results=False,
+        "test images for the gallery's picture ([]: six, evenly spaced)", default=[], affects_results=False
     )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run of a task consists of. A further task is one module and one line in TASKS.
+
+    Its module offers
+
+        build_data(cfg) -> LightningDataModule       with `examples` (training examples an epoch) and `digest`
+        build_module(cfg, data, trainer) -> LightningModule
+        check_module(cfg, data)                      tries the network on a little data
+        log_artifacts(module, data, folder, trainer, cfg) -> dict       pictures of a finished run, further results
+
+    Args:
+        name, settings: the value of `task`, and the schema that conf/task/NAME.yaml names.
+        module: dotted path of its implementation.
+        monitor: validation metric that picks the best epoch and ranks runs, a fraction; more is better.
+        test: the test metric that is reported.
+        label, unit: of the monitor in tables and plots.
+        columns: metrics of metrics.csv, besides epoch, step, seconds and `rate`.
+        rate: column of the training examples a second.
+        always_named: settings that stand in every run folder's name.
+        further: test metrics shown in the ranking, and their highest values.
+        remark: a fixed sentence below the ranking.
+    """
+
+    name: str
+    settings: type[Settings]
+    module: str
+    monitor: str
+    test: str
+    label: str
+    unit: str
+    columns: tuple[str, ...]
+    rate: str
+    always_named: tuple[str, ...]
+    further: Mapping[str, float] = field(default_factory=dict)
+    remark: str = ""
+
+    @property
+    def test_best(self) -> str:
+        """The test metric measured with the weights of the best validation epoch."""
+        return f"{self.test}_best_val"
+
+    @property
+    def heading(self) -> str:
+        """The label as the first words of a title or an axis."""
+        return self.label[:1].upper() + self.label[1:]
+
+    def load(self) -> Any:
+        """The task's module."""
+        return importlib.import_module(self.module)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            name="classify",
+            settings=ClassifySettings,
+            module="src.classification.task",
+            monitor="val_acc",
+            test="test_acc",
+            label="validation accuracy",
+            unit="fraction correct",
+            columns=("train_loss", "train_loss_epoch", "val_loss", "val_acc"),
+            rate="images_per_second",
+            always_named=("dropout", "lr"),
+        ),
+        Task(
+            name="caption",
+            settings=CaptionSettings,
+            module="src.captioning.task",
+            monitor="val_bleu4",
+            test="test_bleu4",
+            label="validation BLEU-4",
+            unit="BLEU-4",
+            columns=(
+                *("train_loss", "train_loss_epoch", "val_loss"),
+                *("val_bleu4", "val_bleu4_sentence", "val_cider_d", "val_rouge_l"),
+            ),
+            rate="captions_per_second",
+            always_named=("decoder", "dropout", "lr"),
+            further={"test_bleu4_sentence": 1.0, "test_cider_d": 10.0, "test_rouge_l": 1.0},
+            remark="BLEU-4 is the corpus's, test_bleu4_sentence the mean over the images.",
+        ),
+    )
+}
 
 
 def register() -> None:
     """Make the schemas known to Hydra, before it composes."""
-    for name, schema in (("classify", ClassifySettings), ("caption", CaptionSettings)):
-        ConfigStore.instance().store(group="schema", name=name, node=schema)
+    for name, task in TASKS.items():
+        ConfigStore.instance().store(group="schema", name=name, node=task.settings)

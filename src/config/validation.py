@@ -6,32 +6,107 @@ groups, own `--config-dir`s and defaults lists count. `config_errors` checks the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import itertools
+import math
 import operator
+import re
+import shlex
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-from src.config.overrides import parse, quoted, values_of
+from omegaconf.errors import OmegaConfBaseException
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+MAX_VALUES = 10_000  # of one setting in a sweep
+OF_HYDRA = re.compile(r"hydra\b").match
+UNQUOTED = re.compile(r"[\w/.+$%*@?|:~, -]*")  # what a value may hold that is not quoted
+
+
+def parse(argument: str) -> Override:
+    """An override; `~` and letters beyond ASCII, which Hydra wants in quotes, are taken as they are.
+
+    Raises:
+        ValueError: it cannot be read; the message says how to write it.
+    """
+    # Else MIN,MAX would be two values of a sweep.
+    argument = re.sub(r"^(\+*images\.range)=([-+.\de]+,[-+.\de]+)$", r"\1='\2'", argument)
+    key, sign, value = argument.partition("=")
+    texts = [argument]
+    if ("~" in value or not value.isascii()) and UNQUOTED.fullmatch(value):
+        texts.append(f"{key}{sign}" + ",".join(f'"{item}"' for item in value.split(",")))
+    for (
+        text
+    ) in texts:  # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
+        with contextlib.suppress(HydraException, ValueError, RecursionError):
+            return OverridesParser.create().parse_override(text)
+    hint = f"quote the value: {quoted(argument)}" if sign else "settings are given as key=value"
+    raise ValueError(f"{argument}: cannot be read; {hint}")
+
+
+def quoted(argument: str) -> str:
+    """An override as a shell and Hydra take it: the value in quotes for Hydra, the whole for the shell."""
+    key, _, value = argument.replace('"', '\\"').partition("=")
+    return shlex.quote(f'{key}="{value}"')
+
+
+def values_of(override: Override) -> list[Any]:
+    """The values of an override as plain Python, one or, of a sweep, many.
+
+    Raises:
+        HydraException: a sweep whose values cannot be listed.
+        ValueError: a range without a step, or of too many values.
+    """
+    found: Sequence[Any]
+    if not override.is_sweep_override():
+        found = [override.value()]
+    elif isinstance(span := override.value(), RangeSweep):
+        found = _numbers(span)
+    else:
+        found = list(override.sweep_iterator(transformer=Transformer.identity))
+    return [Override._convert_value(value) for value in found]  # without Hydra's quotes
+
+
+def _numbers(span: RangeSweep) -> list[int | float]:
+    """The numbers of a range, `stop` left out, as they are written: Hydra adds up binary fractions."""
+    start, stop, step = (Decimal(repr(side or 0)) for side in (span.start, span.stop, span.step))
+    if not step or not (stop - start) / step <= MAX_VALUES:
+        raise ValueError(f"a range has a step and at most {MAX_VALUES:,} values")
+    whole = all(isinstance(side, int) for side in (span.start, span.stop, span.step))
+    values = (start + place * step for place in range(max(0, math.ceil((stop - start) / step))))
+    return [int(value) if whole else rounded(float(value)) for value in values]
+
+
+def with_listed_ranges(argument: str) -> str:
+    """An override whose range of fractions is a list of its values, for Hydra's own sweeper."""
+    override = parse(argument)
+    span = override.value()
+    if not isinstance(span, RangeSweep) or isinstance(span.range(), range):
+        return argument
+    listed = ",".join(map(str, values_of(override)))
+    return f"{override.get_key_element()}={f'shuffle({listed})' if span.shuffle else listed}"
+
+
+def rounded(value: Any) -> Any:
+    """Floats to 12 significant digits: a range's 0.30000000000000004 is 0.3."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 class Overrides:
-    """The overrides of a command line, checked against what Hydra composes of the groups among them.
-
-    Make it inside an initialized Hydra (`hydra.initialize_config_dir`).
+    """The overrides of a command line, checked, in an initialized Hydra, against what it composes of their groups.
 
     Args:
         arguments: `key=value` each.
@@ -39,7 +114,6 @@ class Overrides:
         config_dirs: folders given by `--config-dir`.
 
     Attributes:
-        errors: what was found so far.
         bases: the configurations, with their `hydra` nodes, one for each choice of a group that is swept.
     """
 
@@ -53,19 +127,8 @@ class Overrides:
                 self.parsed.append(parse(argument))
             except ValueError as error:
                 self.errors.append(str(error))
-        self._refuse_repeated()
-        self.errors += [  # Hydra would not see the line `# @package` behind it
-            f"{path} begins with a byte order mark: save it as UTF-8 without one"
-            for folder in config_dirs
-            for path in sorted(folder.rglob("*.yaml"))
-            if path.read_bytes().startswith(b"\xef\xbb\xbf")
-        ]
-        self.groups = {
-            one.key_or_group: options
-            for one in self.parsed
-            if (options := _options(one.key_or_group, config_dirs)) and not one.is_delete()
-        }
-        self.misfits = self._check_choices()
+        changed = [one.key_or_group for one in self.parsed if not one.is_delete()]
+        self.groups = {key: options for key in changed if (options := _options(key, config_dirs))}
         self._compose(config_name, config_dirs)
 
     def check(self, *, multirun: bool, searches: bool = False) -> list[str]:
@@ -80,20 +143,12 @@ class Overrides:
             `callbacks`, ...) with `++`. Errors are added to `errors`.
         """
         accepted = []
-        for given in self.parsed if self.bases else ():
-            override = given
+        for override in self.parsed if self.bases else ():
             key, text = override.key_or_group, str(override.input_line)
-            is_space = override.is_sweep_override() and not override.is_choice_sweep() and searches
-            if key in self.groups or _is_of_hydra(key) or override.is_delete() or is_space:
+            is_space = searches and override.is_sweep_override() and not override.is_choice_sweep()
+            if key in self.groups or OF_HYDRA(key) or override.is_delete() or is_space:
                 accepted.append(text)
                 continue
-            if (
-                self._is_list(key)
-                and not override.is_sweep_override()
-                and not isinstance(override.value(), list)
-            ):
-                text = f"{key}=[{text.partition('=')[2]}]"  # one of them
-                override = parse(text)
             try:
                 values = values_of(override)
             except (HydraException, ValueError) as error:
@@ -104,53 +159,38 @@ class Overrides:
                     f"{text}: several values need -m; one text with a comma is quoted: {quoted(text)}"
                 )
                 continue
+            holder, name = _holder(self.bases[0], key)
+            is_list = typing.get_origin(schema_of(holder).get(name, (None,))[0]) is list
+            if is_list and len(values) == 1 and not isinstance(values[0], list):
+                text, values = f"{key}=[{text.partition('=')[2]}]", [values]  # one of them
             wrong = [[_value_error(base, key, value) for base in self.bases] for value in values]
             found = [str(of_value[0]) for of_value in wrong if all(of_value)]
             self.errors += found
             if not found:
-                is_new = all(OmegaConf.select(base, key, default=_ABSENT) is _ABSENT for base in self.bases)
+                is_new = all(OmegaConf.select(base, key, default="???") == "???" for base in self.bases)
                 accepted.append(f"++{text}" if is_new and not text.startswith("+") else text)
         return accepted
 
-    def _is_list(self, key: str) -> bool:
-        holder, name = _holder(self.bases[0], key)
-        return typing.get_origin(_declared(holder, name)[0]) is list
-
-    def _refuse_repeated(self) -> None:
-        given: dict[str, str] = {}
-        for override in self.parsed:
-            text = str(override.input_line)
-            first = given.setdefault(override.get_key_element(), text)
-            if first != text:
-                self.errors.append(f"{text}: {first} is given, too")
-
-    def _check_choices(self) -> set[str]:
-        """The groups of which there is no such choice."""
-        misfits = set()
-        for override in self.parsed:
-            group, options = override.key_or_group, self.groups.get(override.key_or_group, [])
-            for value in values_of(override) if options else ():
-                names = value if isinstance(value, list) else [] if value is None else [value]
-                shown = ", ".join(option for option in options if option != "own")
-                for name in (name for name in names if str(name) not in options):
-                    self.errors.append(f"{group}={name}: must be one of {shown}{nearest(name, options)}")
-                    misfits.add(group)
-        return misfits
-
     def _compose(self, config_name: str, config_dirs: Sequence[Path]) -> None:
+        """Compose for the groups' choices; those that there are not are named and left out."""
         folders = ",".join(f'"file://{path.absolute()}"' for path in config_dirs)
         fixed = [f"hydra.searchpath=[{folders}]"] if config_dirs else []
-        fixed += [
-            str(one.input_line)
-            for one in self.parsed
-            if _is_of_hydra(one.key_or_group) and not one.is_sweep_override()
-        ]
-        chosen = [
-            [f"{one.key_or_group}={_text(value)}" for value in values_of(one)]
-            for one in self.parsed
-            if one.key_or_group in self.groups and not _is_of_hydra(one.key_or_group)
-            if one.key_or_group not in self.misfits
-        ]
+        chosen: list[list[str]] = []  # of each group
+        for one in self.parsed:
+            group, options = one.key_or_group, self.groups.get(one.key_or_group, [])
+            values = values_of(one) if options else []
+            lists = [value if isinstance(value, list) else [value] for value in values]
+            shown = ", ".join(option for option in options if option != "own")
+            errors = [
+                f"{group}={name}: must be one of {shown}{nearest(name, options)}"
+                for name in itertools.chain(*lists)
+                if name is not None and str(name) not in options
+            ]
+            self.errors += errors
+            if OF_HYDRA(group) and not one.is_sweep_override():
+                fixed.append(str(one.input_line))
+            elif values and not errors and not OF_HYDRA(group):
+                chosen.append([f"{group}={_text(value)}" for value in values])
         for place in range(max(map(len, chosen), default=1)):
             choice = [texts[min(place, len(texts) - 1)] for texts in chosen]
             try:
@@ -158,13 +198,6 @@ class Overrides:
                 self.choices.append(choice)
             except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
                 self.errors.append(" ".join(str(error).splitlines()[:2]))  # the second names the key
-
-
-_ABSENT = object()
-
-
-def _is_of_hydra(key: str) -> bool:
-    return key == "hydra" or key.startswith(("hydra.", "hydra/"))
 
 
 def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
@@ -192,10 +225,10 @@ def _value_error(base: DictConfig, key: str, value: Any) -> str | None:
     holder, name = _holder(base, key)
     is_open = holder is not base and OmegaConf.get_type(holder) is dict
     if not is_open and name not in holder.keys():  # noqa: SIM118  `in` leaves out missing values
-        return f"{key}={_text(value)}: there is no setting {key!r}{nearest(key, list(_leaves(base)))}"
+        return f"{key}={_text(value)}: there is no setting {key!r}{nearest(name, list(holder))}"
     if isinstance(value, str) and "${" in value:
         return None  # refers to others: known when they are
-    kind, metadata = _declared(holder, name)
+    kind, metadata = schema_of(holder).get(name, (None, {}))
     config = base.copy()
     try:
         if bool in (kind, *typing.get_args(kind)) and isinstance(value, int) and not isinstance(value, bool):
@@ -209,31 +242,20 @@ def _value_error(base: DictConfig, key: str, value: Any) -> str | None:
 
 def _holder(base: DictConfig, key: str) -> tuple[DictConfig, str]:
     """The nearest node that there is above a key, and the rest of the key inside it."""
-    parent = key.rpartition(".")[0]
-    while parent:
-        if isinstance(node := OmegaConf.select(base, parent, default=None), DictConfig):
-            return node, key[len(parent) + 1 :]
-        parent = parent.rpartition(".")[0]
+    parts = key.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        if isinstance(node := OmegaConf.select(base, ".".join(parts[:end])), DictConfig):
+            return node, ".".join(parts[end:])
     return base, key
 
 
-def _leaves(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, config):
-        if key == "hydra" and not prefix:
-            continue
-        node = config._get_node(key)
-        yield f"{prefix}{key}"
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            yield from _leaves(node, f"{prefix}{key}.")
-
-
-def _declared(holder: DictConfig, name: str) -> tuple[Any, typing.Mapping[str, Any]]:
-    """The type of a setting in its schema and its `setting`'s metadata; None and nothing where it has no schema."""
-    schema = OmegaConf.get_type(holder)
-    for item in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
-        if item.name == name:
-            return typing.get_type_hints(schema)[name], item.metadata
-    return None, {}
+def schema_of(cfg: DictConfig) -> dict[str, tuple[Any, typing.Mapping[str, Any]]]:
+    """Type and metadata of each declared setting of a configuration's node; empty for an open one."""
+    schema = OmegaConf.get_type(cfg)
+    if not dataclasses.is_dataclass(schema):
+        return {}
+    hints = typing.get_type_hints(schema)
+    return {item.name: (hints[item.name], item.metadata) for item in dataclasses.fields(schema)}
 
 
 def type_name(kind: Any) -> str:
@@ -247,33 +269,30 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
     """What is wrong with a value of the right type, by its `setting`'s bounds and choices; None if nothing."""
     if value is None:
         return None
-    if metadata.get("check") is not None:
-        return metadata["check"](value)
+    if check := metadata.get("check"):
+        try:
+            check(value)
+        except ValueError as error:
+            return str(error)
     choices, bounds = metadata.get("choices"), metadata.get("bounds", {})
     if choices is not None and value not in choices:
         return f"must be one of {', '.join(choices)}{nearest(value, choices)}"
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
     holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
-    if abs(value) < float("inf") and all(holds[kind](value, bound) for kind, bound in bounds.items()):
+    if not bounds or (abs(value) < math.inf and all(holds[kind](value, bounds[kind]) for kind in bounds)):
         return None  # of a NaN nothing holds
     limits = [f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items()]
-    return f"must be {' and '.join(limits) or 'a finite number'}"
+    return f"must be {' and '.join(limits)}"
 
 
 def config_errors(cfg: DictConfig, prefix: str = "") -> list[str]:
     """Every typed setting that is missing or out of its range, in a composed configuration."""
     found = []
-    schema = OmegaConf.get_type(cfg)
-    for item in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
-        name = f"{prefix}{item.name}"
-        try:
-            value = cfg[item.name]
-        except MissingMandatoryValue:
+    for key, (_, metadata) in schema_of(cfg).items():
+        name = f"{prefix}{key}"
+        if OmegaConf.is_missing(cfg, key):
             found.append(f"{name}: must be given a value ({name}=...)")
-            continue
-        if isinstance(value, DictConfig):
+        elif isinstance(value := cfg[key], DictConfig):
             found += config_errors(value, f"{name}.")
-        elif error := range_error(item.metadata, value):
+        elif error := range_error(metadata, value):
             found.append(f"{name}={value}: {error}")
     return found

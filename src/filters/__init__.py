@@ -1,1 +1,0 @@
-"""What convolution filters look like and what they answer to."""

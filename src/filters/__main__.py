@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.findings import Picture
 
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 class FilterSettings:
     """Settings of `python -m src.filters`."""
 
-    checkpoint: str = setting("of a classifier; or a run's or a sweep's folder", path=True)
-    image: str | None = setting("draw the activation maps of this image", default=None, path=True)
+    checkpoint: str = setting("of a classifier; or a run's or a sweep's folder")
+    image: str | None = setting("draw the activation maps of this image", default=None)
     layer: str | None = setting(
         "convolution whose top training images are drawn (null: the second)", default=None
     )
-    out: str = setting("folder for the pictures, as PNG and SVG", default="outputs/filters", path=True)
+    out: str = setting("folder for the pictures, as PNG and SVG", default="outputs/filters")
 
 
 @entry_point("filters", FilterSettings, positional="checkpoint")
@@ -47,17 +47,14 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
     from src.classification.module import Classifier
     from src.classification.task import data_of_run
     from src.filters import pictures
-    from src.filters.kernels import convolutions
+    from src.filters.activations import convolutions
     from src.images import read_rgb
     from src.run.trained import load_trained
 
     trained = load_trained(cfg.checkpoint)
     module = trained.module
-    layers = list(convolutions(module.network)) if isinstance(module, Classifier) else []
-    if not isinstance(module, Classifier) or not layers:
-        raise UserError(
-            f"{trained.path} holds no classifier with 2-d convolutions, whose filters could be drawn"
-        )
+    if not isinstance(module, Classifier) or not (layers := list(convolutions(module.network))):
+        raise UserError(f"{trained.path} holds no classifier with 2-d convolutions, whose filters are drawn")
     layer = cfg.layer or layers[:2][-1]
     if layer not in layers:
         raise UserError(f"layer={layer}: the network's convolutions are {', '.join(layers)}")

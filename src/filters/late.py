@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from src import figures
-from src.filters.activations import layer_outputs
-from src.filters.figures import FRAME, image_grid, show_image
-from src.filters.kernels import convolutions
+from src.filters.activations import convolutions, layer_outputs
+from src.filters.pictures import FRAME, image_grid, show_image
 from src.scenes.draw import paint
 from src.scenes.groups import RECIPES
 from src.scenes.scene import Item, Scene, group_of
@@ -34,15 +33,13 @@ class Selectivity:
     """How the filters chosen for each kind do on images that chose none.
 
     Attributes:
-        layer: the convolution's name.
-        filters: the one chosen for each kind, (K,).
+        filters: the one chosen for each kind.
         share: for each kind, of the P images that excite its filter most, those that show the kind.
         maps: of each kind's filter on the kind's own images, (K, P, h, w).
         distance: for each kind, mean distance from the object's centre to the filter's peak, in pixels.
     """
 
-    layer: str
-    filters: Tensor
+    filters: list[int]
     share: list[float]
     maps: Tensor
     distance: list[float]
@@ -66,17 +63,18 @@ def object_images(side: int, seed: int) -> Tensor:
 def selectivity(network: nn.Module, side: int) -> tuple[Selectivity, Selectivity]:
     """Of the network's first and of its last convolution; it takes images (B, 3, S, S) in uint8."""
     layers = list(convolutions(network))
-    found: list[dict[str, Tensor]] = []
-    for seed in (CHOOSING, JUDGING):
-        batches = [
-            layer_outputs(network, batch, [layers[0], layers[-1]]) for batch in object_images(side, seed)
-        ]
-        found.append({name: torch.stack([batch[name] for batch in batches]) for name in batches[0]})
-    judged = [_judge(name, found[0][name], found[1][name], side) for name in (layers[0], layers[-1])]
-    return judged[0], judged[1]
+    choosing, judging = (
+        [layer_outputs(network, batch, [layers[0], layers[-1]]) for batch in object_images(side, seed)]
+        for seed in (CHOOSING, JUDGING)
+    )
+    first, last = (
+        _judge(torch.stack([maps[name] for maps in choosing]), torch.stack([m[name] for m in judging]), side)
+        for name in (layers[0], layers[-1])
+    )
+    return first, last
 
 
-def _judge(layer: str, choosing: Tensor, judging: Tensor, side: int) -> Selectivity:
+def _judge(choosing: Tensor, judging: Tensor, side: int) -> Selectivity:
     """Choose on maps (K, P, F, h, w), judge on others."""
     heights = choosing.amax((3, 4))  # (K, P, F)
     filters = []
@@ -94,25 +92,22 @@ def _judge(layer: str, choosing: Tensor, judging: Tensor, side: int) -> Selectiv
         place, (high, wide) = own.flatten(1).argmax(1), own.shape[1:]
         peaks = torch.stack([(place % wide + 0.5) / wide, (place // wide + 0.5) / high], 1)
         distance.append(float((peaks - centres).norm(dim=1).mean()) * side)
-    return Selectivity(layer, torch.tensor(filters), share, torch.stack(maps), distance)
+    return Selectivity(filters, share, torch.stack(maps), distance)
 
 
-def late_figure(late: Selectivity, side: int, title: str, rows: int = 3, columns: int = 5) -> Figure:
-    """A row for each of the kinds told best: objects at some of the places under the filter's map as heat."""
-    images = object_images(side, JUDGING)
-    order = sorted(range(len(KINDS)), key=lambda kind: -late.share[kind])[:rows]
+def late_figure(late: Selectivity, side: int, title: str) -> Figure:
+    """A row for each of the three kinds told best: objects at five places under the filter's map as heat."""
+    images, reach = object_images(side, JUDGING), (-0.5, side - 0.5, side - 0.5, -0.5)
+    order = sorted(range(len(KINDS)), key=lambda kind: -late.share[kind])[:3]
     with figures.look():
-        figure, axes_of = image_grid(len(order), columns, 1.75)
+        figure, axes_of = image_grid(len(order), 5, 1.75)
         for line, kind in zip(axes_of, order, strict=True):
-            for axes, place in zip(
-                line, np.linspace(0, len(PLACES) - 1, columns).round().astype(int), strict=True
-            ):
-                heat = late.maps[kind, place]
+            for axes, place in zip(line, (0, 2, 4, 6, 8), strict=True):
                 show_image(axes, images[kind, place].float().mean(0, keepdim=True))
-                reach = (-0.5, side - 0.5, side - 0.5, -0.5)
-                axes.imshow(heat.clamp_min(0).numpy(), cmap=figures.HEAT, alpha=0.55, extent=reach)
+                heat = late.maps[kind, place].clamp_min(0).numpy()
+                axes.imshow(heat, cmap=figures.HEAT, alpha=0.55, extent=reach)
                 x, y = PLACES[place]
                 axes.plot(side * x, side * y, "o", ms=15, mfc="none", mec=FRAME, mew=1.4)
-            line[0].set_title(f"{KINDS[kind]}, filter {int(late.filters[kind])}", fontsize=8)
+            line[0].set_title(f"{KINDS[kind]}, filter {late.filters[kind]}", fontsize=8)
         figures.title(figure, title)
     return figure

@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
-    from src.findings import Section
     from src.report.page import Entry
     from src.report.sources import Sources
 
@@ -45,10 +44,10 @@ FOLDERS = ["outputs/scenes", "outputs/captions_ucm", "outputs/captions_sydney"]
 class ReportSettings:
     """Settings of `python -m src.report`."""
 
-    sweep: str = setting("sweep over dropout and learning rate", default="outputs/fashion_mnist", path=True)
+    sweep: str = setting("sweep over dropout and learning rate", default="outputs/fashion_mnist")
     captions: list[str] = setting("caption sweeps, those that are there", default=FOLDERS)
     only: list[str] = setting(f"some of {', '.join(SECTIONS)}", default=[])
-    out: str = setting("folder of report.html and figures/", default="outputs/report", path=True)
+    out: str = setting("folder of report.html and figures/", default="outputs/report")
 
 
 @entry_point("report", ReportSettings, positional="sweep")
@@ -63,10 +62,8 @@ def main(cfg: DictConfig) -> int:
 
     if unknown := [name for name in cfg.only if name not in SECTIONS]:
         raise InvalidCommand([f"only={name}: must be some of {', '.join(SECTIONS)}" for name in unknown])
-    folder, captions = Path(cfg.out).expanduser(), (Path(place).expanduser() for place in cfg.captions)
-    if (folder / "config.yaml").exists():
-        raise InvalidCommand([f"out={cfg.out}: is a run's own folder; name another one"])
-    sources = Sources(Path(cfg.sweep).expanduser(), tuple(captions))
+    folder, sweep, *captions = (Path(place).expanduser() for place in (cfg.out, cfg.sweep, *cfg.captions))
+    sources = Sources(sweep, tuple(captions))
     entries = [make_entry(name, sources, folder) for name in cfg.only or SECTIONS]
     html = page(entries, facts(cfg)).encode("utf-8")
     write_atomically(folder / "report.html", html)
@@ -79,19 +76,16 @@ def make_entry(name: str, sources: Sources, folder: Path) -> Entry:
     """A section with its pictures; what is missing or fails stays with it."""
     from src.findings import Section
     from src.report.page import Entry, embedded_pictures
-    from src.report.sources import Missing
 
     began = time.perf_counter()
     group, title = SECTIONS[name]
     key = name.removesuffix(".section").replace(".", "-").replace("_", "-")
     module, _, function = name.rpartition(".")
     try:
-        make: Callable[[Sources], Section] = getattr(import_module(f"src.report.{module}"), function)
-        section = make(sources)
+        section = getattr(import_module(f"src.report.{module}"), function)(sources)
         pictures = embedded_pictures(section, folder / "figures")
-    except UserError as error:  # Missing, and what an encoder or data set says
-        how = "" if isinstance(error, Missing) else ": make report, when it is mended"
-        return Entry(Section(key, title, "", missing=(f"{error}{how}",)), group)
+    except UserError as error:
+        return Entry(Section(key, title, "", missing=(str(error),)), group)
     except Exception as error:  # one section's bug must not cost the others
         logger.warning("%s failed (--traceback shows where)", title, exc_info="--traceback" in sys.argv)
         return Entry(Section(key, title, ""), group, failure=f"{type(error).__name__}: {error}")
@@ -118,19 +112,18 @@ def show(entries: Sequence[Entry]) -> None:
     """Print a row a section, and what is missing."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     table = Table("section", "state", "statements that hold", "seconds")
     for entry in entries:
         statements = entry.section.statements
         state = "failed" if entry.failure else "incomplete" if entry.section.missing else "complete"
         held = f"{sum(one.holds for one in statements)} of {len(statements)}" if statements else ""
-        table.add_row(*map(Text, (entry.section.title, state, held, f"{entry.seconds:.1f}")))
+        table.add_row(entry.section.title, state, held, f"{entry.seconds:.1f}")
     console.print(table)
     for entry in entries:
         for line in (*entry.section.missing, *filter(None, [entry.failure])):
-            console.print(Text(f"{entry.section.title}: {line}"))
+            console.print(f"{entry.section.title}: {line}")
 
 
 if __name__ == "__main__":

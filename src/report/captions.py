@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
-from PIL import Image
-
+from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
 from src.report.published import CAPTIONS, SYDNEY, published_captions, sydney_solutions
-from src.report.sources import Missing, Sources, ranking_of, unfinished
+from src.report.sources import Sources, ranking_of, unfinished
 from src.sweep.comparison import captions, pointing
 from src.sweep.plots import all_runs
 from src.sweep.ranking import Ranking
@@ -40,10 +39,8 @@ def section(sources: Sources) -> Section:
     sydney: dict[str, list[RunRecord]] = {}
     for folder in sources.captions:
         try:
-            ranking = ranking_of(folder, command_of(folder))
-            if ranking.task.name != "caption":
-                raise Missing(f"{folder} holds no runs of a captioner: {command_of(folder)}")
-        except Missing as error:
+            ranking = ranking_of(folder, "caption", command_of(folder))
+        except UserError as error:
             found = replace(found, missing=(*found.missing, str(error)))
             continue
         data = next((name for name in CAPTIONS if name in folder.name.lower()), "")
@@ -86,13 +83,11 @@ def _with_sweep(found: Section, ranking: Ranking, runs: dict[str, list[RunRecord
         first = min(of, key=lambda run: str(run.settings.get("seed")))  # no run is chosen by its score
         files = [first.folder / "gallery.png", *sorted((first.folder / "attention").glob("*.png"))[:MAPS]]
         for file in files:
-            if _is_picture(file):
-                what = (
-                    "Test images with their captions" if file.stem == "gallery" else "Attention, word by word"
-                )
+            what = "Test images with their captions" if file.stem == "gallery" else "Attention, word by word"
+            if file.is_file():
                 images.append((f"{what}: {name}, decoder {decoder}", file))
             else:
-                missing.append(f"{file} is gone or damaged: {command} with force=true")
+                missing.append(f"{file} is gone: {command} with force=true")
     title = f"Training loss and validation BLEU-4 of all runs: {name}"
     curves = Picture(f"captions-{name}", title, "Lines by epoch, one a run.", all_runs(ranking))
     return replace(
@@ -130,12 +125,3 @@ def _greedy(runs: dict[str, list[RunRecord]], attends: bool) -> float | None:
         scores.append(run.number(f"{key}_bleu4_sentence"))
     known = [score for score in scores if score is not None]
     return fmean(known) if known else None
-
-
-def _is_picture(path: Path) -> bool:
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-    return True

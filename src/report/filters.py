@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from src.entry_point import UserError
 from src.findings import Picture, Section, Statement, Table
-from src.report.sources import Missing, Sources
+from src.report.sources import Sources
 
 CLASSIFIER = Section(
     "filters",
@@ -32,18 +33,17 @@ SIDE = 192  # pixels of the drawn images
 def classifier(sources: Sources) -> Section:
     """Kernels, activation maps, top activations and synthetic inputs of the best run."""
     from src.filters import pictures
-    from src.filters.kernels import convolutions
+    from src.filters.activations import convolutions
 
-    module = sources.classifier
+    module, missing = sources.classifier, []
     layers = list(convolutions(module.network))
     if not layers:
-        return replace(CLASSIFIER, missing=("The best run's network has no 2-d convolution.",))
-    found, missing = pictures.kernel_pictures(module), []
-    found.append(pictures.synthetic_picture(module))
+        raise UserError("The best run's network has no 2-d convolution.")
+    found = [*pictures.kernel_pictures(module), pictures.synthetic_picture(module)]
     try:
         found.append(pictures.map_picture(module, sources.images("test")[0][0], "the first test image"))
         found.append(pictures.top_picture(module, layers[:2][-1], sources.images("train")[0]))
-    except Missing as error:
+    except UserError as error:
         missing.append(str(error))
     return replace(CLASSIFIER, pictures=tuple(found), missing=tuple(missing))
 
@@ -53,9 +53,8 @@ def late(sources: Sources) -> Section:
     from src.captioning.encoder import build_encoder
     from src.filters.late import KINDS, PLACES, late_figure, selectivity
 
-    first, last = selectivity(
-        build_encoder({"_target_": "src.captioning.backbones.efficientnet_lite0"}, SIDE), SIDE
-    )
+    network = build_encoder({"_target_": "src.captioning.backbones.efficientnet_lite0"}, SIDE)
+    first, last = selectivity(network, SIDE)
     shares = [sum(one.share) / len(KINDS) for one in (first, last)]
     chance = 1 / len(KINDS)
     statement = Statement(
@@ -64,24 +63,11 @@ def late(sources: Sources) -> Section:
         "more than half, and more than the first convolution's filters",
         shares[1] > max(0.5, shares[0]),
     )
-    rows = [
-        (
-            kind,
-            str(int(last.filters[k])),
-            f"{last.share[k]:.2f}",
-            f"{first.share[k]:.2f}",
-            f"{last.distance[k]:.0f}",
-        )
-        for k, kind in enumerate(KINDS)
-    ]
+    shown = zip(KINDS, last.filters, last.share, first.share, last.distance, strict=True)
+    rows = tuple((kind, str(k), f"{a:.2f}", f"{b:.2f}", f"{gap:.0f}") for kind, k, a, b, gap in shown)
     columns = ("kind", "late filter", "share of its kind", "first convolution's", "peak to object (pixels)")
     title = "Late filters' maps over objects at several places of an unseen background"
     alt = "Heat lies on the circled object wherever it stands, a row for each of three kinds."
-    return replace(
-        LATE,
-        statements=(statement,),
-        tables=(
-            Table("Filters chosen for a kind of object", columns, tuple(rows), f"Images of {SIDE} pixels."),
-        ),
-        pictures=(Picture("late-filters", title, alt, late_figure(last, SIDE, title)),),
-    )
+    table = Table("Filters chosen for a kind of object", columns, rows, f"Images of {SIDE} pixels.")
+    picture = Picture("late-filters", title, alt, late_figure(last, SIDE, title))
+    return replace(LATE, statements=(statement,), tables=(table,), pictures=(picture,))

@@ -26,16 +26,11 @@ SECTION = Section(
 
 def section(sources: Sources) -> Section:
     """The best run, weights of its last epoch, on its test images."""
-    from src.classification import misclassification_figures as draw
-    from src.classification.misclassifications import (
-        Misclassifications,
-        class_probabilities,
-        misclassifications,
-        wilson,
-    )
+    from src.classification import misclassifications as draw
+    from src.classification.misclassifications import class_probabilities, misclassifications, wilson
 
     module, (images, labels), names = sources.classifier, sources.images("test"), sources.data.class_names
-    found: Misclassifications = misclassifications(class_probabilities(module, images), labels)
+    found = misclassifications(class_probabilities(module, images), labels)
     right = int(found.confusion.trace())
     low, high = wilson(right, len(labels))
     note = f"{len(labels):,} images, 95 % interval {low:.4f} to {high:.4f}"
@@ -52,24 +47,20 @@ def section(sources: Sources) -> Section:
         (f"{names[a]}, {names[b]}", f"{found.confusion[a, b]:,}", f"{found.confusion[b, a]:,}")
         for a, b in found.pairs[:MOST_PAIRS]
     ]
-    calibration = found.calibration
+    calibration, accuracy = found.calibration, right / len(labels)
+    confusion, errors, reliability = "Confusion matrix", "Most confident errors", "Reliability diagram"
     pictures = {
-        "confusion-matrix": ("Confusion matrix", draw.confusion_figure(found, names, "Confusion matrix")),
-        "confident-errors": (
-            "Most confident errors",
-            draw.errors_figure(found, images, names, "Most confident errors"),
-        ),
-        "calibration": ("Reliability diagram", draw.calibration_figure(calibration, "Reliability diagram")),
+        "confusion-matrix": (confusion, draw.confusion_figure(found, names, confusion)),
+        "confident-errors": (errors, draw.errors_figure(found, images, names, errors)),
+        "calibration": (reliability, draw.calibration_figure(calibration, reliability)),
     }
     return replace(
         SECTION,
         comparisons=(
-            Comparison("test accuracy of this run", _of_report(sources.best), right / len(labels), note=note),
+            Comparison("test accuracy of this run", _of_report(sources.best), accuracy, note=note),
             Comparison("expected calibration error", None, calibration.error),
         ),
-        statements=tuple(
-            _statements(sources.best, right / len(labels), calibration.error, calibration.error_by_chance)
-        ),
+        statements=tuple(_statements(sources.best, accuracy, calibration.error, calibration.error_by_chance)),
         tables=(
             Table("By class", ("class", "images", "recall (95 %)", "precision (95 %)"), tuple(rows)),
             Table("Pairs mixed up most", ("pair", "first as second", "second as first"), tuple(pairs)),

@@ -86,14 +86,10 @@ def published_classifiers(best: RunRecord) -> Table:
         entries[ours] = test
         images = min(int(best.settings.get("limit_test") or 10_000), 10_000)
         interval = "{:.4f} to {:.4f}".format(*wilson(round(test * images), images))
-    rows = [
-        (key, f"{value:.4f}", interval if key == ours else "")
-        for key, value in sorted(entries.items(), key=lambda entry: -entry[1])
-    ]
-    columns = ("network", "test accuracy", "95 %")
-    return Table(
-        "Published test accuracies on Fashion-MNIST", columns, tuple(rows), "95 %: Wilson's interval."
-    )
+    ordered = sorted(entries.items(), key=lambda entry: -entry[1])
+    rows = tuple((key, f"{value:.4f}", interval if key == ours else "") for key, value in ordered)
+    columns, title = ("network", "test accuracy", "95 %"), "Published test accuracies on Fashion-MNIST"
+    return Table(title, columns, rows, "95 %: Wilson's interval.")
 
 
 def sydney_solutions(ours: Sequence[float | None]) -> Table:
@@ -116,9 +112,5 @@ def published_captions(data: str, runs: Mapping[str, Sequence[RunRecord]]) -> Ta
             rows.append((fmean(known), (f"ours: {name}, {len(of)} seeds", mean_text(scores, 3), cider)))
     cells = tuple(row for _, row in sorted(rows, key=lambda row: -row[0]))
     note = "Corpus BLEU-4, never the mean of the images' own. CIDEr is CIDEr-D for ours."
-    return Table(
-        f"Published results on {data.upper() if data == 'ucm' else data.title()}-Captions",
-        ("captioner", "BLEU-4, corpus", "CIDEr"),
-        cells,
-        note,
-    )
+    title = f"Published results on {'UCM' if data == 'ucm' else 'Sydney'}-Captions"
+    return Table(title, ("captioner", "BLEU-4, corpus", "CIDEr"), cells, note)

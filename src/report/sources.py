@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from src.sweep.ranking import Ranking
     from src.sweep.runs import RunRecord
 
-
-class Missing(UserError):
-    """Runs or data that a section needs are not there; the message names the command that makes them."""
+SWEEP = "make sweep"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where runs lie; each is read once.
+    """Where runs lie; each is read once. What is not there is a UserError.
 
     Args:
         sweep: folder of the sweep over dropout and learning rate.
@@ -36,15 +34,8 @@ class Sources:
 
     @cached_property
     def ranking(self) -> Ranking:
-        """The sweep's runs, the best by validation accuracy first.
-
-        Raises:
-            Missing: no run of a classifier is done.
-        """
-        found = ranking_of(self.sweep, "make sweep")
-        if found.task.name != "classify":
-            raise Missing(f"{self.sweep} holds no runs of the classifier: make sweep")
-        return found
+        """The sweep's runs, the best by validation accuracy first."""
+        return ranking_of(self.sweep, "classify", SWEEP)
 
     @property
     def best(self) -> RunRecord:
@@ -52,32 +43,18 @@ class Sources:
 
     @cached_property
     def classifier(self) -> Classifier:
-        """The best run's classifier, weights of its last epoch, in eval mode.
-
-        Raises:
-            Missing: there is none, or its checkpoint is gone or damaged.
-        """
+        """The best run's classifier, weights of its last epoch, in eval mode."""
         from src.run.trained import load_trained
 
         path = self.best.folder / "checkpoints" / "last.ckpt"
-        try:
-            return load_trained(str(path)).module  # type: ignore[return-value]
-        except UserError as error:
-            raise Missing(f"{error}: make sweep ARGS='force=true' trains it afresh") from error
+        return load_trained(str(path)).module  # type: ignore[return-value]
 
     @cached_property
     def data(self) -> ImageData:
-        """The images that the best run was trained on.
-
-        Raises:
-            Missing: they cannot be had.
-        """
+        """The images that the best run was trained on."""
         from src.classification.task import data_of_run
 
-        try:
-            return data_of_run(self.best.folder)
-        except UserError as error:
-            raise Missing(f"{error}: make data fetches Fashion-MNIST") from error
+        return data_of_run(self.best.folder)
 
     def images(self, split: str) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in uint8 and labels (N,) of `train` or `test`, as many as the run used."""
@@ -85,20 +62,20 @@ class Sources:
         return images[indices], labels[indices]
 
 
-def ranking_of(folder: Path, command: str) -> Ranking:
+def ranking_of(folder: Path, task: str, command: str) -> Ranking:
     """The runs of a sweep, of which one at least is done.
 
     Raises:
-        Missing: none is; the message ends with the command.
+        UserError: none is, or they are of another task; the message ends with the command.
     """
     from src.sweep.ranking import rank
 
     try:
         found = rank(folder)
     except UserError as error:
-        raise Missing(f"{error}: {command}") from error
-    if found.rows[0][0] is None:
-        raise Missing(f"{folder} holds no finished run: {command}")
+        raise UserError(f"{error}: {command}") from error
+    if found.task.name != task or found.rows[0][0] is None:
+        raise UserError(f"{folder} holds no finished run of the task {task}: {command}")
     return found
 
 

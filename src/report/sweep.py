@@ -7,9 +7,10 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from src import figures
+from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
 from src.report.published import KEY_CELL, KEY_CURVE, other_solutions, published_classifiers
-from src.report.sources import Missing, Sources, ranking_of, unfinished
+from src.report.sources import SWEEP, Sources, ranking_of, unfinished
 from src.sweep.comparison import REPORT, TOLERANCE, over_seeds, table2
 from src.sweep.plots import all_runs, best_run, heat_map
 from src.sweep.ranking import Ranking
@@ -18,14 +19,13 @@ from src.sweep.runs import RunRecord
 Cell = tuple[float, float]  # dropout, lr
 METRICS = {"test_acc": "test accuracy", "val_acc": "validation accuracy", "train_loss": "training loss"}
 PLACES = {"train_loss": 1, "val_acc": 2, "test_acc": 3}  # in comparison.REPORT
-COMMAND = "make sweep"
 SECTION = Section(
     "sweep",
     "Dropout and learning rate (the report's Table 2)",
     "Train the classifier for dropout 0.1 to 0.8 and learning rates 0.1, 0.01 and 0.001, rank the "
     "configurations by validation accuracy, and draw training loss and validation accuracy by epoch of the "
     "best one.",
-    command=COMMAND,
+    command=SWEEP,
 )
 
 
@@ -33,15 +33,15 @@ def section(sources: Sources) -> Section:
     """The sweep beside Table 2; its noise over seeds, if `table2_seeds` lies beside it."""
     try:
         ranking = sources.ranking
-    except Missing as error:
+    except UserError as error:
         return replace(SECTION, comparisons=_comparisons({}), missing=(str(error),))
     cells = cells_of(ranking)
     absent = len(REPORT.keys() - cells.keys())
-    missing = [f"{absent} of the report's 13 cells are not trained yet: {COMMAND}"] if absent else []
+    missing = [f"{absent} of the report's 13 cells are not trained yet: {SWEEP}"] if absent else []
     try:
-        seeds = ranking_of(sources.sweep.parent / "table2_seeds", "make seeds")
+        seeds = ranking_of(sources.sweep.parent / "table2_seeds", "classify", "make seeds")
         noise = [over_seeds(seeds, ("train_loss", "val_acc", "test_acc"))]
-    except Missing as error:
+    except UserError as error:
         noise = []
         missing.append(str(error))
     note = (
@@ -49,13 +49,8 @@ def section(sources: Sources) -> Section:
         "the running mean over every batch since the first epoch: it tells how fast a run learned, not "
         "where it ended."
     )
-    best = ranking.rows[0][1]
-    tables = (
-        replace(table2(ranking), note=note),
-        *noise,
-        other_solutions(cells),
-        published_classifiers(best),
-    )
+    ours = replace(table2(ranking), note=note)
+    tables = (ours, *noise, other_solutions(cells), published_classifiers(ranking.rows[0][1]))
     pictures = [
         Picture("sweep-best-run", "Curves of the best run", "Loss and accuracy by epoch.", best_run(ranking)),
         Picture("sweep-heat-map", "Validation accuracy", "A grid of dropout and lr.", heat_map(ranking)),
@@ -71,8 +66,8 @@ def section(sources: Sources) -> Section:
         statements=tuple(_statements(cells)),
         tables=tables,
         pictures=tuple(pictures),
-        command=f"{COMMAND}\nmake seeds" if noise else COMMAND,
-        missing=(*missing, *unfinished(ranking, COMMAND)),
+        command=f"{SWEEP}\nmake seeds" if noise else SWEEP,
+        missing=(*missing, *unfinished(ranking, SWEEP)),
     )
 
 
@@ -93,9 +88,8 @@ def _comparisons(cells: dict[Cell, RunRecord]) -> tuple[Comparison, ...]:
     for key, name in METRICS.items():
         for cell, theirs in REPORT.items():
             ours = cells[cell].number(key) if cell in cells else None
-            found.append(
-                Comparison(f"dropout {cell[0]:g}, lr {cell[1]:g}: {name}", theirs[PLACES[key]], ours)
-            )
+            what = f"dropout {cell[0]:g}, lr {cell[1]:g}: {name}"
+            found.append(Comparison(what, theirs[PLACES[key]], ours))
     return tuple(found)
 
 

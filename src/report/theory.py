@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from src.entry_point import UserError
 from src.findings import Section
-from src.report.sources import Missing, Sources
+from src.report.sources import Sources
 
 MOVED_IMAGES = 400  # test images whose classification is followed
 LARGEST = 32  # pixels a side of images that fit on the theory's canvas
@@ -31,14 +31,11 @@ def equivariance(sources: Sources) -> Section:
     from src.classification.module import scaled
     from src.theory.equivariance_findings import equivariance_findings
 
-    measured: dict[str, Any] = {}
-    missing: tuple[str, ...] = ()
     try:
-        images, labels = sources.images("test")
-        if images.shape[1] == 1 and max(images.shape[2:]) <= LARGEST:
-            network = sources.classifier.network
-            shown = scaled(images[:MOVED_IMAGES])
-            measured = {"images": shown, "labels": labels[:MOVED_IMAGES], "network": network}
-    except Missing as error:
-        missing = (f"No classifier is measured: {error}",)
-    return replace(equivariance_findings(**measured), missing=missing)
+        (images, labels), network = sources.images("test"), sources.classifier.network
+    except UserError as error:
+        return replace(equivariance_findings(), missing=(f"No classifier is measured: {error}",))
+    if images.shape[1] > 1 or max(images.shape[2:]) > LARGEST:
+        return equivariance_findings()
+    shown = scaled(images[:MOVED_IMAGES])
+    return equivariance_findings(images=shown, labels=labels[:MOVED_IMAGES], network=network)

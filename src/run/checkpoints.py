@@ -1,27 +1,43 @@
-"""Checkpoints that are whole or not there, and whose damage is noticed.
+"""What a run writes while it trains: checkpoints, metrics.csv, its loggers' metrics.
 
-Lightning saves through the system's temporary folder and does not sync. Here a checkpoint is written beside its
-target, synced and renamed. It is the zip archive that `torch.save` writes, whose records carry CRCs: reading
-checks them all, since `torch.load` does not.
+A checkpoint is whole or not there, and its damage is noticed. Lightning saves through the system's temporary folder and
+does not sync; here a checkpoint is written beside its target, synced and renamed. It is the zip archive that
+`torch.save` writes, whose records carry CRCs: reading checks them all, since `torch.load` does not.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import logging
+import math
+import time
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
+import numpy as np
 import torch
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+from torch.nn import Module
 
+from src.config.settings import Task
+from src.entry_point import UserError
 from src.files import write_atomically
+from src.run import signals
+from src.run.environment import epoch_seed
+from src.run.folder import Diverged, Run
 
+READ_EVERY = 50  # batches between two looks at the losses: each look makes a GPU wait
 logger = logging.getLogger(__name__)
 
 
-class DamagedCheckpoint(RuntimeError):
+class DamagedCheckpoint(UserError):
     """A checkpoint's bytes are not those that were written."""
 
 
@@ -43,18 +59,14 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         FileNotFoundError: there is none.
         DamagedCheckpoint: it is truncated, altered, or no checkpoint.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no checkpoint {path}") from error
+    data = path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             records = archive.infolist()
             if sum(record.file_size for record in records) > len(data):  # torch.save compresses nothing
                 raise DamagedCheckpoint(f"the checkpoint {path} unpacks to more than its size: it is refused")
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise DamagedCheckpoint(f"the checkpoint {path} is damaged: the CRC of {damaged} is wrong")
+            if damaged := archive.testzip():
+                raise DamagedCheckpoint(f"the checkpoint {path} is damaged: the CRC of {damaged} is wrong")
         content = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except (DamagedCheckpoint, MemoryError):
         raise
@@ -68,36 +80,22 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def resume_point(last: Path, best: Path) -> Path | None:
-    """The checkpoint to go on from, with the other one beside it; None to train from the start.
+    """The checkpoint to go on from; None to train from the start, as where the best epoch's weights are lost.
 
-    A damaged `last` is made again from `best`. A damaged `best` is made again from `last` where that holds the best
-    epoch; otherwise only training again gives its weights.
+    A `last` that is damaged, or that a kill came before, is made again from `best`.
     """
-    there = {path: _whole(path) for path in (last, best)}
-    if there[last] is None and there[best] is None:
-        return None
-    if there[last] is None:
+    whole = []
+    for path in (last, best):
+        try:
+            read_checkpoint(path)
+            whole.append(path)
+        except FileNotFoundError:
+            pass
+        except DamagedCheckpoint as error:
+            logger.info("%s; going on without it", error)
+    if whole == [best]:
         write_atomically(last, best.read_bytes())
-    elif there[best] is None:
-        recorded = there[last]["callbacks"]["Recorder"]  # type: ignore[index]
-        if recorded["best"]["epoch"] != len(recorded["rows"]):
-            logger.info(
-                "nothing else holds the weights of the best epoch so far: training begins from the start"
-            )
-            last.unlink()
-            return None
-        write_atomically(best, last.read_bytes())
-    return last
-
-
-def _whole(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_checkpoint(path)
-    except FileNotFoundError:
-        return None
-    except DamagedCheckpoint as error:
-        logger.info("%s; going on without it", error)
-        return None
+    return last if best in whole else None
 
 
 class SafeCheckpointIO(CheckpointIO):
@@ -114,4 +112,146 @@ class SafeCheckpointIO(CheckpointIO):
         return read_checkpoint(Path(path), map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        Path(path).unlink(missing_ok=True)
+        Path(path).unlink()
+
+
+class Recorder(Checkpoint):
+    """Writes a run's files at the end of each epoch, and takes them up again on resume.
+
+    It is a `Checkpoint` so that Lightning calls it after everything else of the epoch. The order of the
+    writes matters: best.ckpt before last.ckpt, for if the machine dies between them, the run goes on
+    from the epoch before and writes best.ckpt once more. The rows of metrics.csv travel in the
+    checkpoint: a resumed run's files are those of a run that was never stopped.
+
+    The training loss is the report's: the running mean over every batch since the first epoch, never reset;
+    `train_loss_epoch` is the epoch's mean.
+
+    Args:
+        run: where to write.
+        task: names the metrics, of which the monitor's highest value, the first one on ties, makes an epoch the best.
+        seed: of dropout and augmentation, drawn anew each epoch.
+    """
+
+    def __init__(self, run: Run, task: Task, seed: int) -> None:
+        self.run, self.task, self.seed = run, task, seed
+        self.rows: list[dict[str, float]] = []
+        self.best: dict[str, float] = {}  # monitor's value and epoch
+        self.stopped = False  # by a callback, before the last epoch
+        self._running = [0.0, 0]  # sum of losses, number of batches, since the first epoch
+        self._epoch = [0.0, 0]
+        self._unread: list[Tensor] = []
+        self._epoch_began = self._validation_began = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "best": self.best, "running_loss": self._running, "stopped": self.stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.best = list(state_dict["rows"]), dict(state_dict["best"])
+        self._running, self.stopped = list(state_dict["running_loss"]), bool(state_dict["stopped"])
+
+    # Not on_train_start: a run that was killed after its last epoch is not trained any more.
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for events in self.run.folder.glob("events.out.tfevents.*"):
+            events.unlink()  # rewritten from the rows, so that no epoch stands in them twice
+        self._write_metrics()
+        for row in self.rows:
+            self._log(row, [one for one in trainer.loggers if not getattr(one, "keeps_rows", False)])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = self.stopped
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, "dropout"))
+        self._epoch, self._unread = [0.0, 0], []
+        self._epoch_began = self._validation_began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        signals.check()
+        if "losses" in outputs:
+            self._unread.append(outputs["losses"])
+        else:  # Lightning has divided it
+            self._unread.append(outputs["loss"].detach()[None] * trainer.accumulate_grad_batches)
+        if len(self._unread) >= READ_EVERY:
+            self._read_losses(trainer.current_epoch + 1)
+
+    def _read_losses(self, epoch: int) -> None:
+        """Add up the losses since the last look.
+
+        Raises:
+            Diverged: one is NaN or infinite.
+        """
+        values = torch.cat(self._unread).tolist() if self._unread else []
+        self._unread = []
+        for value in values:
+            if not math.isfinite(value):
+                raise Diverged(f"the training loss became {value}", epoch, int(self._running[1]) + 1)
+            for sums in (self._running, self._epoch):
+                sums[0] += value
+                sums[1] += 1
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._validation_began = time.perf_counter()
+        self._read_losses(trainer.current_epoch + 1)
+        # Before they are used: a decoder whose scores are NaN would die of another error.
+        refuse_infinite_weights(pl_module, trainer.current_epoch + 1, trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        metrics = plain_numbers(trainer.callback_metrics)
+        epoch, now = trainer.current_epoch + 1, time.perf_counter()
+        self._read_losses(epoch)
+        examples = trainer.datamodule.examples  # type: ignore[attr-defined]
+        row: dict[str, float] = {"epoch": epoch, "step": trainer.global_step}
+        row |= {
+            "train_loss": shortest(self._running[0] / max(self._running[1], 1)),
+            "train_loss_epoch": shortest(self._epoch[0] / max(self._epoch[1], 1)),
+            **{name: metrics[name] for name in self.task.columns if name in metrics},
+            "seconds": now - self._epoch_began,
+            self.task.rate: examples / max(self._validation_began - self._epoch_began, 1e-9),
+        }
+        if not math.isfinite(row["val_loss"]):
+            raise Diverged(f"the validation loss became {row['val_loss']}", epoch, trainer.global_step)
+        self.rows.append(row)
+        self.stopped = trainer.should_stop
+        with signals.defer():  # an epoch that is trained is saved before a signal ends the process
+            if not self.best or row[self.task.monitor] > self.best["value"]:
+                self.best = {"value": row[self.task.monitor], "epoch": epoch}
+                trainer.save_checkpoint(self.run.best)
+            self._write_metrics()
+            self._log(row, trainer.loggers)
+            trainer.save_checkpoint(self.run.last)
+
+    def _write_metrics(self) -> None:
+        table = io.StringIO()
+        columns = ("epoch", "step", *self.task.columns, "seconds", self.task.rate)
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.run.metrics_file, table.getvalue())
+
+    def _log(self, row: dict[str, float], loggers: Sequence[Logger]) -> None:
+        metrics = {name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
+        for one in loggers:
+            one.log_metrics(metrics, step=int(row["epoch"]))
+
+
+def refuse_infinite_weights(module: Module, epoch: int, step: int) -> None:
+    """Check the weights and buffers themselves: a ReLU may hide from the loss that one of them is lost.
+
+    Raises:
+        Diverged: one holds NaN or an infinity.
+    """
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise Diverged(f"{name} holds {value[~value.isfinite()][0].item()}", epoch, step)
+
+
+def plain_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Lightning's metrics as plain numbers."""
+    return {name: shortest(value.item()) for name, value in metrics.items()}
+
+
+def shortest(value: float) -> float:
+    """A float32's shortest decimal: 0.566, not 0.5659999847."""
+    return float(str(np.float32(value)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,63 +32,31 @@ def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-SMALL_BATCH = 16
-
-
 def default_threads(cfg: DictConfig) -> int:
     """CPU threads of a run that has the machine to itself.
 
-    The steps of a classifier at small batches and of a captioner's decoder are too short to be shared: a
+    The steps of a classifier at batches up to 16 and of a captioner's decoder are too short to be shared: a
     second thread gains up to a half on free cores, and costs a multiple where something else runs, too
     (docs/PERFORMANCE.md). A trained encoder's convolutions are long enough.
     """
     if cfg.task == "classify":
-        return 1 if cfg.batch_size <= SMALL_BATCH else cores()
+        return 1 if cfg.batch_size <= 16 else cores()
     return cores() if cfg.encoder.get("fine_tune") or cfg.encoder.get("name") == "tiny" else 1
 
 
-def cores(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
-    """CPU cores that this process may use, at least 1.
-
-    The least of its affinity, its CPU quota (cgroup v1 and v2, rounded down) and OMP_NUM_THREADS.
+def cores(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPU cores that this process may use: the least of its affinity, its CPU quota and OMP_NUM_THREADS.
 
     Args:
-        root: the folder that holds `proc` and `sys`.
-        environment: where OMP_NUM_THREADS is looked up.
+        cgroups: where the control groups (version 2) are mounted; in a container it is the container's own group.
     """
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    limits += [int(quota) for quota in _quotas(root)]
-    asked = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2": of nested levels
-    if asked.isdecimal() and int(asked) > 0:
-        limits.append(int(asked))
+    with contextlib.suppress(OSError, ValueError):  # no quota: "max"
+        quota, period = (cgroups / "cpu.max").read_text().split()
+        limits.append(int(quota) // int(period))
+    with contextlib.suppress(ValueError):
+        limits.append(int(os.environ.get("OMP_NUM_THREADS", "")))
     return max(1, min(limits))
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """The CPU quota, in cores, of each control group that this process is in, parents included."""
-    mounted = root / "sys" / "fs" / "cgroup"
-    for line in _words(root / "proc" / "self" / "cgroup", "\n"):
-        _, controllers, group = line.split(":", 2)
-        if not controllers:
-            mounts = [mounted, mounted / "unified"]
-        elif "cpu" in controllers.split(","):
-            mounts = [mounted / controllers, mounted / "cpu"]
-        else:
-            continue
-        place = Path(group.lstrip("/"))
-        # In a container the path may be the host's, while the mount already is the container's own group.
-        for folder in {mount / inner for mount in mounts for inner in (place, *place.parents)}:
-            old = (*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us"))
-            quota = _words(folder / "cpu.max") or old
-            if len(quota) == 2 and quota[0] not in ("max", "-1"):
-                yield int(quota[0]) / int(quota[1])
-
-
-def _words(path: Path, between: str | None = None) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").strip().split(between)
-    except OSError:
-        return []
 
 
 def device_of(accelerator: str) -> torch.device:
@@ -119,22 +87,14 @@ def device_name(device: torch.device) -> str:
 
 def device_error(accelerator: str, precision: str = "32-true") -> str | None:
     """Why this machine cannot compute on `accelerator` in `precision`, or None."""
-    import torch
-
     device = device_of(accelerator)
     if accelerator not in ("auto", "cpu") and device.type == "cpu":
         return (
             f"accelerator={accelerator}: torch finds none on this machine; accelerator=cpu works everywhere"
         )
-    if precision == "16-mixed" and device.type != "cuda":
-        instead = "bf16-mixed"  # which Lightning would take in silence on a CPU
-    elif precision == "64-true" and device.type == "mps":
-        instead = "32-true"
-    elif precision.startswith("bf16") and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
-        instead = "32-true"  # the GPU would only emulate it
-    else:
-        return None
-    return f"precision={precision}: {device_name(device)} cannot compute in it; take precision={instead}"
+    if precision == "16-mixed" and device.type != "cuda":  # Lightning would take bf16 in silence
+        return f"precision={precision}: {device} cannot compute in it; take precision=bf16-mixed"
+    return None
 
 
 SOURCES = Path(__file__).parents[1]
@@ -152,9 +112,9 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def source_digest() -> str:
-    """A short hash of `src/` besides NO_NUMBERS, and of torch's version."""
+    """A short hash of the code and tables of `src/` besides NO_NUMBERS, and of torch's version."""
     digest = hashlib.sha256(version("torch").encode())
-    for path in sorted(SOURCES.rglob("*.py")):
+    for path in sorted([*SOURCES.rglob("*.py"), *SOURCES.rglob("*.yaml")]):
         if path.relative_to(SOURCES).parts[0] not in NO_NUMBERS:
             digest.update(path.relative_to(SOURCES).as_posix().encode())
             digest.update(path.read_bytes())
@@ -167,9 +127,8 @@ def _commit() -> tuple[str | None, bool]:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD"), bool(
-            git("status", "--porcelain", "--untracked-files=no")
-        )
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD"), bool(changes)
     except (OSError, subprocess.SubprocessError):
         return None, False
 

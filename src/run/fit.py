@@ -16,12 +16,11 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from src.build import build, complete, signature_errors
-from src.run.checkpoints import SafeCheckpointIO, read_checkpoint, resume_point
+from src.config.settings import TASKS
+from src.run.checkpoints import Recorder, SafeCheckpointIO, plain_numbers, read_checkpoint, resume_point
 from src.run.environment import device_name, device_of
 from src.run.folder import Run
 from src.run.pruning import callbacks_of
-from src.run.recorder import Recorder, plain_numbers
-from src.tasks import TASKS
 
 # Arguments of L.Trainer that belong to the run's own files; every other one is a setting `trainer.*`.
 OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enable_checkpointing")
@@ -29,12 +28,6 @@ OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enab
 
 def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     """Train from the last checkpoint, or from nothing, to the last epoch; test; let the task log its artifacts.
-
-    Args:
-        cfg: composed and checked settings.
-        run: where to write.
-        recorder: collects the rows, also when this raises.
-        show_bar: whether to show a progress bar.
 
     Returns:
         The measured part of results.json.
@@ -51,13 +44,17 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     data.prepare_data()
     data.setup()
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks += [*callbacks_of(cfg, recorder), recorder, *([RunBar(run.name, task.monitor)] if show_bar else [])]
-    loggers: list[Logger] = [
-        build(complete(node, folder=str(run.folder), save_dir=str(run.folder)))
-        for node in cfg.logger.values()
-        if node
+    callbacks += [
+        *callbacks_of(cfg, recorder),
+        recorder,
+        *([RunBar(run.name, task.monitor)] if show_bar else []),
     ]
-    _ignore_environment()
+    place = {"folder": str(run.folder), "save_dir": str(run.folder)}
+    loggers: list[Logger] = [build(complete(node, **place)) for node in cfg.logger.values() if node]
+    # The environment would change a Trainer in silence: its rank, and defaults of its arguments.
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
+    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[name]
     trainer = L.Trainer(
         **{**trainer_defaults(cfg), **cfg.trainer},
         max_epochs=cfg.epochs,
@@ -76,8 +73,8 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
 
     test_last = _test(trainer, module, data)
     artifacts = implementation.log_artifacts(module, data, run.folder, trainer, cfg)
-    best_epoch, test_best = int(recorder.best["epoch"]), test_last
-    if best_epoch != len(recorder.rows):
+    test_best = test_last
+    if recorder.best["epoch"] != len(recorder.rows):
         last_weights = {name: value.clone() for name, value in module.state_dict().items()}
         module.load_state_dict(read_checkpoint(run.best)["state_dict"])
         test_best = _test(trainer, module, data)
@@ -104,6 +101,10 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
 def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
     """L.Trainer's arguments where `trainer.*` gives none."""
     device = device_of(cfg.accelerator)
+    is_cuda = device.type == "cuda"
+    if is_cuda:  # where bit-equal repetition needs deterministic kernels
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return {
         "accelerator": device.type,
         "devices": 1,
@@ -112,7 +113,8 @@ def trainer_defaults(cfg: DictConfig) -> dict[str, Any]:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
-        "deterministic": _deterministic(device),
+        # Non-overlapping max-pooling has no other kernel, and adds in one order anyhow.
+        "deterministic": "warn" if is_cuda else None,
     }
 
 
@@ -138,32 +140,14 @@ def _test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataMo
     return plain_numbers(trainer.callback_metrics)
 
 
-def _ignore_environment() -> None:
-    """Take from the environment what changes a Trainer in silence: a rank, and defaults of its arguments."""
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
-    for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
-        del os.environ[name]
-
-
-def _deterministic(device: torch.device) -> Any:
-    """Bit-equal repetition. A CPU repeats by itself; on a GPU the deterministic kernels are asked for."""
-    if device.type != "cuda":
-        return None
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return "warn"  # non-overlapping max-pooling has no other kernel, and adds in one order anyhow
-
-
-def tensorboard_logger(folder: str) -> TensorBoardLogger:
-    """TensorBoard events right in the run's folder.
+class RunLogger(TensorBoardLogger):
+    """TensorBoard events right in the run's folder, which has a config.yaml and needs no hparams.yaml.
 
     Lightning would number its folders by listing what is there, which two runs at once can get wrong.
     """
-    return RunLogger(save_dir=folder, name="", version="", default_hp_metric=False)
 
-
-class RunLogger(TensorBoardLogger):
-    """A TensorBoardLogger that leaves the settings to config.yaml: no hparams.yaml beside it."""
+    def __init__(self, folder: str) -> None:
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
 
     def save(self) -> None:
         """Nothing: all is in the events."""

@@ -15,9 +15,7 @@ Everything downstream (ranking, report, resume) reads these files and nothing el
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
-import io
 import json
 import math
 import re
@@ -29,18 +27,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.overrides import rounded
+from src.config.settings import TASKS
+from src.config.validation import rounded, schema_of
 from src.entry_point import UserError
 from src.files import modified_files, write_atomically, write_sums
 from src.run.environment import source_digest
-from src.tasks import TASKS
 
 SUMMED = ("config.yaml", "metrics.csv", "results.json", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
 
 
 class RunMismatch(UserError):
-    """A run's folder holds results of other settings or other data."""
+    """A run's folder holds a run of other settings."""
 
 
 class Diverged(RuntimeError):
@@ -75,10 +73,6 @@ class Run:
     @property
     def metrics_file(self) -> Path:
         return self.folder / "metrics.csv"
-
-    @property
-    def failure_file(self) -> Path:
-        return self.folder / "failure.txt"
 
     @property
     def last(self) -> Path:
@@ -117,13 +111,10 @@ class Run:
     def mismatch(self) -> str | None:
         """Why what the folder holds may not be taken for this run, or None."""
         saved = self.saved_config()
+        if saved is None and (self.last.exists() or self.best.exists()):
+            return f"{self.config_file} is gone or damaged, and with it its run's settings: force=true starts afresh"
         if saved is None:
-            if not (self.last.exists() or self.best.exists()):
-                return None
-            return (
-                f"{self.config_file} is gone or damaged: nothing tells of which settings the checkpoints there "
-                "are; force=true starts the run afresh"
-            )
+            return None
         there = settings_of(OmegaConf.to_container(saved))
         differing = [key for key, value in self.fingerprint.items() if there.get(key) != value]
         if not differing:
@@ -168,7 +159,9 @@ class Run:
             text = self.metrics_file.read_text(encoding="utf-8")
         except OSError:
             return []
-        rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a line without its end is being written
+        rows = csv.DictReader(
+            text[: text.rfind("\n") + 1].splitlines()
+        )  # a line without its end is being written
         numbers = ({str(key): float(value) for key, value in row.items() if value} for row in rows)
         return [{key: value for key, value in row.items() if math.isfinite(value)} for row in numbers]
 
@@ -180,17 +173,10 @@ class Run:
             return 0
 
 
-def to_json(content: Mapping[str, Any]) -> str:
+def to_json(content: Any) -> str:
     """Readable, strict JSON: a number that is not finite becomes null."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        if isinstance(value, Mapping):
-            return {str(key): strict(inner) for key, inner in value.items()}
-        return [strict(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-    return json.dumps(strict(content), indent=2, allow_nan=False) + "\n"
+    plain = json.loads(json.dumps(content), parse_constant=lambda name: None)
+    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
 
 MAX_NAME = 200  # bytes of a folder's name: the file system's limit is 255, with room for suffixes
@@ -205,24 +191,23 @@ def fingerprint(cfg: DictConfig) -> dict[str, Any]:
     keys that its mark lists: where data lie, which device computes, what is logged.
     """
     found: dict[str, Any] = {}
-    schema = OmegaConf.get_type(cfg)
-    for item in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
-        affects = item.metadata.get("affects_results", True)
+    for name, (_, metadata) in schema_of(cfg).items():
+        affects, value = metadata.get("affects_results", True), cfg[name]
         if affects is False:
             continue
-        value = cfg[item.name]
-        if isinstance(value, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(value)):
-            found |= {f"{item.name}.{key}": inner for key, inner in fingerprint(value).items()}
-        elif isinstance(value, DictConfig):
+        if not isinstance(value, DictConfig):
+            found[name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        elif schema_of(value):
+            found |= {f"{name}.{key}": inner for key, inner in fingerprint(value).items()}
+        else:
             written, resolved = (flat(OmegaConf.to_container(value, resolve=each)) for each in (False, True))
             ignored = affects if isinstance(affects, tuple) else ()
+            prefix = "" if name == "choices" else f"{name}."
             found |= {
-                key if item.name == "choices" else f"{item.name}.{key}": inner
+                f"{prefix}{key}": inner
                 for key, inner in resolved.items()
                 if key.split(".")[0] not in ignored and not REFERENCE.fullmatch(str(written[key]))
             }
-        else:
-            found[item.name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return {key: rounded(value) for key, value in found.items()}
 
 

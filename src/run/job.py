@@ -6,19 +6,21 @@ import contextlib
 import datetime
 import logging
 import signal
+import statistics
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.settings import TASKS
 from src.files import CHANGED, modified_files, write_atomically
 from src.run import signals
 from src.run.environment import default_threads, processor, provenance, source_digest
 from src.run.folder import Diverged, Run, RunMismatch
-from src.tasks import TASKS
 
 # 2: an error in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
 EXIT = {"done": 0, "failed": 1, "diverged": 3}
@@ -27,63 +29,53 @@ logger = logging.getLogger(__name__)
 
 
 def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = None) -> dict[str, Any]:
-    """Train one run unless it is finished, and record how it ended.
+    """Train one run unless it is finished, or go on with it, and record how it ended, which is returned.
 
-    A finished run is left alone; a half-finished one goes on from its last checkpoint; a failed one is
-    tried again. Another process on the same run is waited for.
+    Another process on the same run is waited for.
 
     Args:
-        cfg: composed and checked settings.
-        run: where to write.
-        show_bar: whether to show a progress bar.
         threads: CPU threads where the settings name none; None for what suits a run that is alone.
-
-    Returns:
-        The content of results.json. Where the folder holds a run of other settings by now, a failure that is not
-        recorded there.
 
     Raises:
         KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on later.
     """
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(run))
+            held.enter_context(lock(run))
             if not cfg.force and run.is_finished() and run.mismatch() is None:
                 return run.results() or {}
             cfg = cfg.copy()
-            saved = None if cfg.force else run.saved_config()  # with other threads last digits would differ
-            cfg.threads = cfg.threads or (saved and saved.get("threads")) or threads or default_threads(cfg)
-            if not cfg.force and saved and (before := saved.get("code")) not in (None, source_digest()):
-                logger.info("%s: goes on from a state made by other code (%s)", run.name, before)
-            if not cfg.force and (modified := modified_files(run.folder)):
-                logger.info(
-                    "%s: %s %s; made again from the last checkpoint", run.name, ", ".join(modified), CHANGED
-                )
+            saved: Any = {} if cfg.force else run.saved_config() or {}
+            # With other threads last digits would differ.
+            cfg.threads = cfg.threads or saved.get("threads") or threads or default_threads(cfg)
+            if saved.get("code", source_digest()) != source_digest():
+                logger.info("%s: goes on from a state made by other code (%s)", run.name, saved["code"])
+            if saved and (modified := modified_files(run.folder)):
+                files = ", ".join(modified)
+                logger.info("%s: %s %s; made again from the last checkpoint", run.name, files, CHANGED)
             run.start(cfg)
         except RunMismatch as error:  # of another command, since this one was checked
             return results_of(cfg, run, status="failed", cause=str(error))
         except OSError as error:  # a full disk, a folder that cannot be written
-            return _record_failure(cfg, run, f"its folder cannot be used: {error}")
+            return _record(cfg, run, status="failed", cause=f"its folder cannot be used: {error}")
         return _train(cfg, run, show_bar)
 
 
 def one_line(results: dict[str, Any]) -> str:
     """How a run ended, in one line."""
-    task = TASKS.get(results.get("task", ""))
-    numbers = {"val": results.get(task.monitor), "test": results.get(task.test)} if task else {}
+    task = TASKS[results["task"]]
+    numbers = {"val": results.get(task.monitor), "test": results.get(task.test)}
     parts = [f"{name} {value:.4f}" for name, value in numbers.items() if value is not None]
-    seconds = results.get("seconds")
-    parts += [f"{seconds:.0f} s"] if seconds is not None else []
-    cause = results.get("cause")
-    end = f"  ({cause})" if cause else ""
-    return f"{results.get('run')}  {results.get('status')}  {', '.join(parts)}{end}"
+    cause = f"  ({results['cause']})" if results["cause"] else ""
+    parts.append(f"{results['seconds']:.0f} s")
+    return f"{results['run']}  {results['status']}  {', '.join(parts)}{cause}"
 
 
 def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     quiet_lightning()
+    from src.run.checkpoints import Recorder
     from src.run.fit import fit_and_test, training_results  # late: torch and Lightning take seconds to import
     from src.run.pruning import Pruned
-    from src.run.recorder import Recorder
 
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}
@@ -101,73 +93,56 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever a run dies of is recorded; the other runs go on
         status, cause = "failed", f"{type(error).__name__}: {error}"
-        if not run.folder.is_dir():  # nothing is written to where nobody expects it
-            cause = f"the folder {run.folder} was deleted or moved while the run trained"
-            return results_of(cfg, run, status=status, cause=cause)
         if is_out_of_memory(error):
-            cause = (
-                f"memory ran out in {recorder.stage}: {oom_hint(cfg)} ({str(error).splitlines()[0][:100]})"
-            )
+            cause = f"memory ran out: {oom_hint(cfg)} ({str(error).splitlines()[0][:100]})"
         with contextlib.suppress(OSError):
-            write_atomically(run.failure_file, traceback.format_exc())
+            write_atomically(run.folder / "failure.txt", traceback.format_exc())
     if status != "done":
         measured = training_results(recorder, cfg.task)
-    results = results_of(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
-    try:
-        run.finish(results)
-    except OSError as error:
-        results |= {"status": "failed", "cause": cause or f"its folder cannot be written: {error}"}
-    return results
+    return _record(cfg, run, status=status, cause=cause, measured=measured, rows=recorder.rows)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocator gave up: Python's, torch's for CPU, MPS and CUDA, cuBLAS, cuDNN, C++."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    is_torch = isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    return is_torch or isinstance(error, MemoryError)
 
 
 def oom_hint(cfg: DictConfig) -> str:
     """What to try when memory runs out."""
-    half = cfg.batch_size // 2
-    if not half:
-        return "try a smaller network or image size"
+    half = max(1, cfg.batch_size // 2)
     return (
         f"try batch_size={half} trainer.accumulate_grad_batches=2, which keeps the total batch, or workers=1"
     )
 
 
 def cause_of_death(cfg: DictConfig, exit_code: int) -> str:
-    """Why a run's process ended without a word of its own."""
-    number = -exit_code if exit_code < 0 else exit_code - 128
-    if number not in set(signal.Signals):
-        return f"its process ended with status {exit_code}"
+    """Why a run's process ended without a word of its own; a negative code is a signal."""
     hint = (
-        f", as it is when the machine's memory runs out: {oom_hint(cfg)}" if number == signal.SIGKILL else ""
+        f" (the machine's memory may have run out: {oom_hint(cfg)})" if exit_code == -signal.SIGKILL else ""
     )
-    return f"its process was ended by {signal.Signals(number).name}{hint}"
+    return f"its process ended with status {exit_code}{hint}"
 
 
 def record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
     """Record a run that left no results; not where its folder is another command's, or another process's, by now."""
-    if mismatch := run.mismatch():
-        return results_of(cfg, run, status="failed", cause=mismatch)
-    try:
+    with contextlib.suppress(OSError, Timeout):
         run.lock_file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(run.lock_file, timeout=0):
-            return _record_failure(cfg, run, cause)
-    except (OSError, Timeout):
-        return results_of(cfg, run, status="failed", cause=cause)
+        if not run.mismatch():
+            with FileLock(run.lock_file, timeout=0):
+                return _record(cfg, run, status="failed", cause=cause)
+    return results_of(cfg, run, status="failed", cause=run.mismatch() or cause)
 
 
-def _record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
-    results = results_of(cfg, run, status="failed", cause=cause)
+def _record(cfg: DictConfig, run: Run, **ended: Any) -> dict[str, Any]:
+    """Write how a run ended; see `results_of`."""
+    results = results_of(cfg, run, **ended)
     try:
         if not run.config_file.exists():  # by which the ranking knows a run's folder
             write_atomically(run.config_file, OmegaConf.to_yaml(cfg, resolve=True))
         run.finish(results)
     except OSError as error:
-        results["cause"] = f"its folder cannot be written: {error}"
+        results |= {"status": "failed", "cause": results["cause"] or f"its folder cannot be written: {error}"}
     return results
 
 
@@ -177,12 +152,11 @@ def results_of(
     *,
     status: str,
     cause: str | None,
-    measured: dict[str, Any] | None = None,
-    rows: list[dict[str, float]] | None = None,
+    measured: Mapping[str, Any] = MappingProxyType({}),
+    rows: Sequence[Mapping[str, float]] = (),
 ) -> dict[str, Any]:
     """The content of results.json."""
-    task, rows = TASKS[cfg.task], rows or []
-    rates = sorted(row[task.rate] for row in rows)
+    task = TASKS[cfg.task]
     named = (*task.always_named, "epochs", "seed")
     return {
         "status": status,
@@ -191,9 +165,9 @@ def results_of(
         "name": cfg.name,
         "run": run.name,
         **{key: run.fingerprint[key] for key in named if key in run.fingerprint},
-        **(measured or {}),
+        **measured,
         "seconds": sum(row["seconds"] for row in rows),
-        task.rate: rates[len(rates) // 2] if rates else None,
+        task.rate: statistics.median_high(row[task.rate] for row in rows) if rows else None,
         "epochs_done": len(rows),
         "settings": run.fingerprint,
         "processor": processor(),
@@ -202,20 +176,14 @@ def results_of(
     }
 
 
-@contextlib.contextmanager
-def locked(run: Run) -> Iterator[None]:
-    """The run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
+def lock(run: Run) -> AcquireReturnProxy:
+    """Take the run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
     run.lock_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.lock_file)
     try:
-        lock.acquire(timeout=0.2)
+        return FileLock(run.lock_file).acquire(timeout=0.2)
     except Timeout:
         logger.info("%s: another process works on it; waiting", run.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return FileLock(run.lock_file).acquire()
 
 
 def quiet_lightning() -> None:

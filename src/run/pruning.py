@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 if TYPE_CHECKING:
     import optuna
 
-    from src.run.recorder import Recorder
+    from src.run.checkpoints import Recorder
 
 
 class Pruned(RuntimeError):
@@ -48,7 +48,9 @@ class ReportToStudy(Callback):
             return
         self.trial.report(rows[-1][monitor], len(rows))
         if self.trial.should_prune():
-            raise Pruned(f"after epoch {len(rows)} of {trainer.max_epochs}, {monitor} {rows[-1][monitor]:.4f}")
+            raise Pruned(
+                f"after epoch {len(rows)} of {trainer.max_epochs}, {monitor} {rows[-1][monitor]:.4f}"
+            )
 
 
 def callbacks_of(cfg: Any, recorder: Recorder) -> Sequence[Callback]:

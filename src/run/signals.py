@@ -17,26 +17,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)  # Windows has the first two
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 GRACE_S = (
-    5.0  # within it a second signal changes nothing (make and a shell both pass theirs on); then it kills
+    5.0  # a second signal within it changes nothing (make and a shell both pass theirs on); then it kills
 )
 
 
 class Stop(KeyboardInterrupt):
-    """A signal that asks this process to stop.
-
-    Args:
-        number: the signal's.
-    """
+    """A signal that asks this process to stop, and its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -49,13 +41,8 @@ _deferred = 0
 
 
 def install_signal_handlers() -> None:
-    """From now on each signal raises `Stop`, but for one that is ignored (nohup, a shell's background).
-
-    Call it in the main thread.
-    """
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _on_signal)
+    """From now on each signal raises `Stop` in the main thread."""
+    _handle(_on_signal)
     sys.unraisablehook = _on_unraisable
 
 
@@ -67,23 +54,23 @@ def exit_on_signal(words: str) -> None:
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{words}\n".encode())
+        with contextlib.suppress(OSError):  # the terminal is gone
+            os.write(2, f"{words}\n".encode())
         os._exit(128 + number)
 
+    _handle(leave)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Set the handler of all signals but of those that are ignored (nohup, a shell's background)."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, leave)
+            signal.signal(number, handler)
 
 
 def status_of(error: KeyboardInterrupt) -> int:
     """The exit status after `error`."""
     return 128 + (error.number if isinstance(error, Stop) else signal.SIGINT)
-
-
-def pending_signal() -> Stop | None:
-    """What has been raised or is being held back; None while nobody asked to stop."""
-    return _pending
 
 
 def check() -> None:
@@ -104,14 +91,8 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def defer() -> Iterator[None]:
-    """Bring what is inside to its end first; then raise what was told meanwhile.
-
-    In another thread than the main one this does nothing: no signal is raised there.
-    """
+    """Bring what is inside to its end first; then raise what was told meanwhile."""
     global _deferred
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = _pending
     _deferred += 1
     try:
@@ -143,13 +124,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 def _on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Tell again what Python drops because it was raised in a finalizer or a callback."""
     global _pending
-    if not isinstance(unraisable.exc_value, Stop):
+    if isinstance(unraisable.exc_value, Stop):
+        _pending = None
+        threading.Timer(0.05, os.kill, (os.getpid(), unraisable.exc_value.number)).start()
+    else:
         sys.__unraisablehook__(unraisable)
-        return
-    number, _pending = unraisable.exc_value.number, None
-    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
 
 
 def reset() -> None:

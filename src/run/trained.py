@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.build import refuse_untrusted
-from src.entry_point import UserError
+from src.entry_point import UserError, printable
 
 if TYPE_CHECKING:
     import lightning as L
@@ -54,19 +54,17 @@ def find_checkpoint(given: str) -> Path:
 
     ranking = rank(path)
     for place, run in ranking.rows:
-        found = _of_run(run.folder)
-        if place is not None and found is not None:
-            logger.info(
-                "Taking %s, the best of %s runs by %s.", run.folder, len(ranking.rows), ranking.task.label
-            )
+        if place is not None and (found := _of_run(run.folder)):
+            label = ranking.task.label
+            logger.info("Taking %s, the best of %s runs by %s.", run.folder, len(ranking.rows), label)
             return found
     raise UserError(f"checkpoint={given}: no run of this sweep is done")
 
 
 def _of_run(folder: Path) -> Path | None:
-    places = [
+    places = (
         place / f"{name}.ckpt" for place in (folder / "checkpoints", folder) for name in ("best", "last")
-    ]
+    )
     return next((place for place in places if place.is_file()), None)
 
 
@@ -83,35 +81,25 @@ def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
 
     from src.captioning.module import Captioner
     from src.classification.module import Classifier
-    from src.run.checkpoints import DamagedCheckpoint, read_checkpoint
+    from src.run.checkpoints import read_checkpoint
 
     path = find_checkpoint(given)
     try:
         content = read_checkpoint(path)
         settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
-    except DamagedCheckpoint as error:
-        raise UserError(str(error)) from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no hyper-parameters and weights of a run") from error
     kinds: dict[str, Any] = {"caption": Captioner, "classify": Classifier}
     task = "caption" if "vocabulary" in settings else "classify"
     refuse_untrusted(settings, trust)
     try:
-        # First without memory: the settings may promise a network that no machine can hold.
-        with torch.device("meta"):
-            _check_shapes(kinds[task](**settings).state_dict(), state)
+        with torch.device("meta"):  # first without memory: the settings may promise more than a machine holds
+            kinds[task](**settings).load_state_dict(state, assign=True)
         module = kinds[task](**settings)
         module.load_state_dict(state)
     except UserError:
         raise
     except Exception as error:  # settings of somebody else's fail in a dozen ways
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"the checkpoint {path} does not fit this version of the code: {first}") from error
+        cause = f"{type(error).__name__}: {printable(error)}"
+        raise UserError(f"the checkpoint {path} does not fit this version of the code: {cause}") from error
     return Trained(path, task, module.eval())
-
-
-def _check_shapes(own: dict[str, Any], given: dict[str, Any]) -> None:
-    for name, value in own.items():
-        shape = getattr(given.get(name), "shape", None)
-        if shape != value.shape:
-            raise ValueError(f"{name} has shape {shape}, and its settings ask for {tuple(value.shape)}")

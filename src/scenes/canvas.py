@@ -45,9 +45,8 @@ class Canvas:
     def cover(self, surface: Surface, *shapes: Sequence[Point]) -> None:
         """Paint a surface into polygons, or everywhere."""
         area = self._area(shapes) if shapes else (0, 0, self.side, self.side)
-        if area is not None:
-            mask = self._mask(shapes, area, 255) if shapes else None
-            self.image.paste(self._texture(surface, area), area[:2], mask)
+        mask = self._mask(shapes, area, 255) if shapes else None
+        self.image.paste(self._texture(surface, area), area[:2], mask)
 
     def fill(self, item: Item, colour: Colour, points: Sequence[Point] = RECTANGLE) -> None:
         """Paint a polygon in the item's own frame."""
@@ -69,8 +68,8 @@ class Canvas:
             for step in range(1, steps + 1):
                 dx, dy = (height * step / steps * part for part in self.fall)
                 moved.append([(x + dx, y + dy) for x, y in points])
-        area = self._area(moved) if moved else None
-        if area is not None:
+        if moved:
+            area = self._area(moved)
             self.image.paste(_SHADOW, area, self._mask(moved, area, 128).filter(ImageFilter.BoxBlur(1)))
 
     def lit(self, angle: float) -> float:
@@ -115,12 +114,12 @@ class Canvas:
             pen.polygon([(x - area[0], y - area[1]) for x, y in self._pixels(points)], fill=value)
         return mask
 
-    def _area(self, shapes: Sequence[Sequence[Point]]) -> Area | None:
-        """The pixels around the shapes, from even to even, or None where all of them lie outside."""
+    def _area(self, shapes: Sequence[Sequence[Point]]) -> Area:
+        """The pixels around the shapes, from even to even."""
         xs, ys = zip(*(point for points in shapes for point in points), strict=True)
         x0, y0 = (max(0, int(min(v) * self.size) - 2) * _ZOOM for v in (xs, ys))
         x1, y1 = (min(self.size, int(max(v) * self.size) + 3) * _ZOOM for v in (xs, ys))
-        return None if x0 >= x1 or y0 >= y1 else (x0, y0, x1, y1)
+        return x0, y0, x1, y1
 
     def _pixels(self, points: Sequence[Point]) -> list[Point]:
         return [(x * self.side, y * self.side) for x, y in points]

@@ -7,27 +7,22 @@ a noun belongs to that noun; a place in front belongs to the first noun after it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from itertools import count
+from pathlib import Path
+from typing import Any
 
-from src.scenes.scene import FOREST, MANY, Group, Rng, Scene, SceneObject, Shore, Strip, gap, hull, side_of
-from src.scenes.words import (
-    BACKGROUND,
-    BESIDE,
-    COUNTED,
-    ITS_SIDE,
-    NOUNS,
-    NUMBERS,
-    PARTICIPLES,
-    SIDE_OF,
-    STRIP_VERBS,
-)
+import yaml  # type: ignore[import-untyped]
 
-Option = TypeVar("Option")
+from src.scenes.scene import FOREST, MANY, Group, Rng, Scene, SceneObject, Strip, gap, hull, side_of
 
+GRAMMAR: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("captions.yaml").read_text("utf-8"))
+NOUNS: dict[str, list[str]] = GRAMMAR["nouns"]
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 CAPTIONS = 5
 MOST_WORDS = 20  # 22 tokens with the start and the end
 _ATTENTION = (1.0, 0.8, 0.65, 0.5, 0.4)  # how likely an object is named, the most striking first
 _NEAR = 0.14  # objects so far apart are still beside each other
+_ITS_SIDE = {"left": "on its left", "right": "on its right", "above": "above it", "below": "below it"}
 
 
 def objects_of(scene: Scene) -> list[SceneObject]:
@@ -45,8 +40,7 @@ def objects_of(scene: Scene) -> list[SceneObject]:
 def boxes_of(scene: Scene) -> list[dict[str, Any]]:
     """For dataset.json: each object's box and all nouns that captions use for it."""
     return [
-        {"words": list(NOUNS[one.kind]), "box": [round(edge, 4) for edge in one.box]}
-        for one in objects_of(scene)
+        {"words": NOUNS[one.kind], "box": [round(edge, 4) for edge in one.box]} for one in objects_of(scene)
     ]
 
 
@@ -54,13 +48,17 @@ def describe(scene: Scene, rng: Rng) -> list[str]:
     """Five captions, different as long as there are five ways to say it."""
     grammar = _Grammar(scene, rng)
     captions: list[str] = []
-    for attempt in range(10_000):
+    for attempt in count():
         caption = " ".join(grammar.caption().split())
         if len(caption.split()) <= MOST_WORDS and (caption not in captions or attempt > 200):
             captions.append(caption)
-            if len(captions) == CAPTIONS:
-                return captions
-    raise RuntimeError(f"no {CAPTIONS} captions of at most {MOST_WORDS} words were found for {scene}")
+        if len(captions) == CAPTIONS:
+            break
+    return captions
+
+
+def _is(noun: str) -> str:
+    return "is" if noun.startswith(("a ", "an ", "one ")) else "are"
 
 
 class _Grammar:
@@ -69,14 +67,18 @@ class _Grammar:
     def __init__(self, scene: Scene, rng: Rng) -> None:
         self.scene, self.rng = scene, rng
 
-    def choose(self, options: Mapping[Option, float]) -> Option:
+    def choose(self, options: Mapping[str, float]) -> str:
         """One of the options by its weight."""
         mark = self.rng.random() * sum(options.values())
         for option, weight in options.items():
             mark -= weight
             if mark < 0:
                 return option
-        return option
+        return option  # where the sum's rounding left a little
+
+    def phrase(self, key: str, **slots: str) -> str:
+        """One of the grammar's ways to say it."""
+        return self.choose(GRAMMAR["phrases"][key]).format(**slots)
 
     def happens(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -85,7 +87,7 @@ class _Grammar:
         objects = [one for one in objects_of(self.scene) if one.kind not in ("beach", "pier")]
         if len(self.scene.strips) == 2:
             objects.remove(self.scene.strips[1])  # a caption names the crossroads at once
-        number = min(len(objects), self.choose({1: 0.15, 2: 0.6, 3: 0.25}))
+        number = min(len(objects), int(self.phrase("number of objects")))
         weights = [_ATTENTION[min(k, 4)] for k in range(len(objects))]
         shares = [weight / sum(weights) for weight in weights]
         order = self.rng.choice(len(objects), size=number, replace=False, p=shares).tolist()
@@ -100,9 +102,8 @@ class _Grammar:
         if len(groups) == len(chosen) == 2 and self.happens(0.25):
             side = side_of(groups[0].box, groups[1].box)
             if side in ("left", "right"):
-                link = self.choose({f"on the {side} of": 0.6, f"to the {side} of": 0.4})
-                first, are = self.noun(groups[0])
-                return f"{first} {are} {link} {self.noun(groups[1])[0]}"
+                link = self.phrase("side of a group", side=side)
+                return f"{self.noun_is(groups[0])} {link} {self.noun(groups[1])}"
         front = chosen[0]
         if isinstance(front, Group) and front.place and self.happens(0.15):
             start = f"{self.place(front.place)} {self.there(front)}"
@@ -117,125 +118,83 @@ class _Grammar:
         sides = {group: side_of(group.box, strip.box) for group in groups if group.kind != "boats"}
         first, near = groups[0], self.relation(groups[0])
         if near and (None in sides.values() or len(sides) < len(groups) or self.happens(0.5)):
-            noun, are = self.noun(first)
-            text = f"{noun} {are} {self.participle(first)} {near}"
-            if first.place and self.happens(0.4):
-                text += f" {self.place(first.place)}"
-            return f"{text} {self.others(groups[1:])}"
+            text = f"{self.noun_is(first)} {self.participle(first)} {near}"
+            place = self.place(first.place) if first.place and self.happens(0.4) else ""
+            return f"{text} {place} {self.others(groups[1:])}"
         text = f"{self.clause(strip)} with"
         for k, group in enumerate(groups):
             side = sides.get(group) if strip.axis != "diagonal" else None
-            beside = ITS_SIDE[side] if side is not None and self.happens(0.7) else ""
-            where = beside or (self.place(group.place) if group.place else "")
-            text += f"{' and' if k else ''} {self.noun(group)[0]} {where}"
+            beside = _ITS_SIDE[side] if side is not None and self.happens(0.7) else ""
+            where = beside or self.place(group.place)
+            text += f"{' and' if k else ''} {self.noun(group)} {where}"
         return text
 
     def others(self, objects: Sequence[SceneObject]) -> str:
         """What else a caption names, each with an "and"."""
-        text = ""
-        for one in objects:
-            if isinstance(one, Group):
-                text += f" and {self.noun(one)[0]} {self.where(one)}"
-            else:
-                text += f" and {self.clause(one)}"
-        return text
+        texts = [
+            f"{self.noun(one)} {self.where(one)}" if isinstance(one, Group) else self.clause(one)
+            for one in objects
+        ]
+        return "".join(f" and {text}" for text in texts)
 
     def there(self, group: Group) -> str:
-        noun, are = self.noun(group)
-        return f"there {are} {noun}"
+        noun = self.noun(group)
+        return f"there {_is(noun)} {noun}"
+
+    def noun_is(self, group: Group) -> str:
+        noun = self.noun(group)
+        return f"{noun} {_is(noun)}"
 
     def clause(self, one: SceneObject) -> str:
         """A whole sentence about an object."""
-        if isinstance(one, Strip):
-            return self.strip_clause(one)
-        if isinstance(one, Shore):
-            return self.shore_clause(one)
-        assert isinstance(one, Group)
-        where = self.where(one)
-        if not where:
-            return self.there(one)
-        noun, are = self.noun(one)
-        return f"{noun} {are} {self.participle(one)} {where}"
-
-    def strip_clause(self, strip: Strip) -> str:
+        if isinstance(one, Group):
+            where = self.where(one)
+            return f"{self.noun_is(one)} {self.participle(one)} {where}" if where else self.there(one)
         if len(self.scene.strips) == 2:
-            roads, streets = "two roads cross", "two streets cross in the middle"
-            return self.choose({f"{roads} in the middle": 0.5, f"{roads} each other": 0.3, streets: 0.2})
-        way = "diagonally across the picture"
-        if strip.axis != "diagonal":
-            ends = {"vertical": "from top to bottom", "horizontal": "from left to right"}[strip.axis]
-            way = self.choose({"across the picture": 0.3, "through the picture": 0.3, ends: 0.4})
-            if strip.place and self.happens(0.55):
-                return self.lies(strip)
-        noun = self.choose(BACKGROUND[strip.kind])
-        return f"{noun} {self.choose(STRIP_VERBS[strip.kind])} {way}"
+            return self.phrase("crossroads")
+        if isinstance(one, Strip):
+            way = "diagonally across the picture" if one.axis == "diagonal" else self.phrase(one.axis)
+            if one.axis == "diagonal" or not self.happens(0.55):
+                return f"{self.phrase(one.kind)} {self.phrase(f'{one.kind} runs')} {way}"
+        text = f"{self.phrase(one.kind)} {self.phrase('lies')} {self.place(one.place)}"
+        return f"{text} {self.phrase('beach')}" if one.kind == "sea" and self.happens(0.35) else text
 
-    def shore_clause(self, shore: Shore) -> str:
-        text = self.lies(shore)
-        if shore.kind == "sea" and self.happens(0.35):
-            text += " with " + self.choose({"a sandy beach": 0.6, "a beach": 0.4})
-        return text
+    def noun(self, group: Group) -> str:
+        """A group with its article or number and its colour."""
+        if group.kind in ("lawn", "trees"):
+            return self.phrase("forest" if len(group.items) >= FOREST else group.kind)
+        if group.kind == "parking":
+            lot = self.phrase("lot")
+            if not group.cars:
+                return f"an empty {lot}"
+            return self.phrase("many cars" if len(group.cars) >= MANY else "few cars", lot=lot)
+        colour = group.colour if group.colour and self.happens(0.85) else ""
+        if group.kind != "houses" or len(group.items) < MANY:
+            return self.counted(group, colour)
+        colour = colour or ("colorful" if not group.colour and self.happens(0.5) else "")
+        single = min(group.box[2] - group.box[0], group.box[3] - group.box[1]) < 0.16
+        return self.phrase("many houses", colour=colour, rows="a row" if single else "rows")
 
-    def lies(self, one: SceneObject) -> str:
-        noun = self.choose(BACKGROUND[one.kind])
-        return f"{noun} {self.choose({'is': 0.7, 'lies': 0.3})} {self.place(one.place or '')}"
-
-    def noun(self, group: Group) -> tuple[str, str]:
-        """A group with its article or number and its colour, and "is" or "are"."""
-        kind, number = group.kind, len(group.items)
-        if kind == "lawn":
-            return self.choose({"a green lawn": 0.6, "a lawn": 0.25, "a piece of grass": 0.15}), "is"
-        if kind == "parking":
-            return self.parking(len(group.cars)), "is"
-        if kind == "trees" and number < FOREST:
-            return self.choose({"some trees": 0.5, "some green trees": 0.35, "several trees": 0.15}), "are"
-        if kind == "trees":
-            woods = {"a dense forest": 0.4, "a forest": 0.2, "many green trees": 0.3, "dense woods": 0.1}
-            text = self.choose(woods)
+    def counted(self, group: Group, colour: str) -> str:
+        number = len(group.items)
+        if number == 1:
+            many = "one" if self.happens(0.12) else "a"
+        elif number >= MANY:
+            many = "many"
         else:
-            colour = group.colour if group.colour and self.happens(0.85) else ""
-            if kind != "houses" or number < MANY:
-                return self.counted(group, colour)
-            shade = colour or ("colorful" if not group.colour and self.happens(0.5) else "")
-            single_row = min(group.box[2] - group.box[0], group.box[3] - group.box[1]) < 0.16
-            options = {
-                f"many {shade} houses": 0.5,
-                f"{'a row' if single_row else 'rows'} of {shade} houses": 0.2,
-                f"a residential area with many {shade} houses": 0.2,
-                f"many {shade} homes": 0.1,
-            }
-            text = self.choose(options)
-        return text, "is" if text.startswith("a ") else "are"
-
-    def counted(self, group: Group, colour: str) -> tuple[str, str]:
-        count, are = len(group.items), "is" if len(group.items) == 1 else "are"
-        if count == 1:
-            number = "one" if self.happens(0.12) else "a"
-        elif count >= MANY:
-            number = "many"
-        else:
-            number = "several" if count > 3 and self.happens(0.08) else NUMBERS[count]
+            many = "several" if number > 3 and self.happens(0.08) else NUMBERS[number]
         if group.kind == "houses" and colour and self.happens(0.2):
-            return f"{number} houses with {colour} roofs", "are"
-        noun = self.choose(COUNTED[group.kind])[count > 1]
+            return f"{many} houses with {colour} roofs"
+        noun = self.choose(GRAMMAR["counted"][group.kind]).split("|")[number > 1]
         if group.kind == "boats" and self.happens(0.12):
-            number += " small"
+            many += " small"
         elif group.kind == "buildings" and self.happens(0.2):
-            number += " large"
+            many += " large"
         noun = f"{colour} {noun}".strip()
-        text = f"{'an' if number == 'a' and noun[0] in 'aeiou' else number} {noun}"
+        text = f"{'an' if many == 'a' and noun[0] in 'aeiou' else many} {noun}"
         if group.kind == "buildings" and self.happens(0.12):
-            return f"an industrial site with {text}", "is"
-        return text, are
-
-    def parking(self, cars: int) -> str:
-        lot = self.choose({"parking lot": 0.8, "car park": 0.2})
-        if not cars:
-            return f"an empty {lot}"
-        usual, other = ("many", "full of") if cars >= MANY else ("a few", "with some")
-        return self.choose(
-            {f"a {lot}": 0.25, f"a {lot} with {usual} cars": 0.55, f"a {lot} {other} cars": 0.2}
-        )
+            return f"an industrial site with {text}"
+        return text
 
     def participle(self, group: Group) -> str:
         """What a group does, as in "are parked"."""
@@ -244,7 +203,7 @@ class _Grammar:
             kind = "many houses"
         elif kind == "boats" and shore and shore.kind == "harbor":
             kind = "boats in a harbor"
-        return self.choose(PARTICIPLES.get(kind, {"": 1.0}))
+        return self.phrase(f"{kind} are" if f"{kind} are" in GRAMMAR["phrases"] else "others are")
 
     def where(self, group: Group) -> str:
         """A place, a relation, both or none."""
@@ -254,16 +213,13 @@ class _Grammar:
         place = self.place(group.place) if group.place and self.happens(0.96) else ""
         return f"{near} {place}" if near and self.happens(0.5) else place
 
-    def place(self, place: str) -> str:
-        """Where in the picture."""
-        if place == "center":
-            middle = "in the middle"
-            return self.choose({middle: 0.55, "in the center": 0.3, f"{middle} of the picture": 0.15})
+    def place(self, place: str | None) -> str:
+        """Where in the picture, if that can be said."""
+        if place is None or place == "center":
+            return self.phrase("center") if place else ""
         if place.endswith("corner"):
-            corner = f"in the {place}"
-            return self.choose({corner: 0.75, f"at the {place}": 0.15, f"{corner} of the picture": 0.1})
-        edge = f"{'on' if place in ('left', 'right') else 'at'} the {place}"
-        return self.choose({edge: 0.6, f"{edge} of the picture": 0.25, f"{edge} side": 0.15})
+            return self.phrase("corner", place=place)
+        return self.phrase("edge", place=place, at="on" if place in ("left", "right") else "at")
 
     def relation(self, group: Group) -> str:
         """A group's place as seen from the scene's strip or water, or nothing."""
@@ -274,17 +230,12 @@ class _Grammar:
         if group.kind == "boats":
             if shore and len(shore.piers) == 1 and self.happens(0.4):
                 return "at the pier"
-            on = {"sea": "on", "harbor": "in"}.get(other.kind) or self.choose({"on": 0.7, "in": 0.3})
-            return f"{on} the {self.short(other)}"
+            on = {"sea": "on", "harbor": "in"}.get(other.kind) or self.phrase("on the river")
+            return f"{on} {self.phrase(f'the {other.kind}')}"
         side = None if shore else side_of(group.box, other.box)
         if side is not None and self.happens(0.5):
-            return f"{self.choose(SIDE_OF[side])} the {self.short(other)}"
+            return f"{self.phrase(side)} {self.phrase(f'the {other.kind}')}"
         if gap(group.box, other.box) > _NEAR:
             return ""
         beach = other.kind == "sea" and self.happens(0.5)
-        return f"{self.choose(BESIDE)} the {'beach' if beach else self.short(other)}"
-
-    def short(self, one: SceneObject) -> str:
-        """The noun alone, for a strip or water that is taken as known."""
-        usual, other = NOUNS[one.kind][0], NOUNS[one.kind][2 if one.kind == "road" else 1]
-        return self.choose({usual: 0.88, other: 0.12})
+        return f"{self.phrase('beside')} {'the beach' if beach else self.phrase(f'the {other.kind}')}"

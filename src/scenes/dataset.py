@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
+from tqdm import tqdm
 
 from src.entry_point import UserError
 from src.files import modified_files, write_atomically, write_sums
@@ -32,31 +32,17 @@ DATASET = "dataset.json"
 _SCENE, _PAINT, _WORDS = range(3)
 
 
-class ScenesMismatch(UserError):
-    """The folder holds something other than the set that was asked for."""
-
-
-def make_scenes(
-    folder: Path,
-    count: int = 2000,
-    size: int = 256,
-    seed: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> None:
+def make_scenes(folder: Path, count: int = 2000, size: int = 256, seed: int = 0) -> None:
     """Make sure that `folder` holds the first `count` scenes of a seed, `size` pixels wide and high.
 
     Image i depends on (seed, i, size) alone, its captions on (seed, i). A finished set is left alone, an
     unfinished or damaged one completed. Of several processes one draws and the others wait.
 
-    Args:
-        progress: called with the number of images that are there, after each one drawn.
-
     Raises:
-        ValueError: a setting is out of range.
-        ScenesMismatch: the folder holds another set, or files of someone else.
+        UserError: a setting is out of range, or the folder holds another set or files of someone else.
     """
     if not 10 <= count <= 100_000 or size not in SIZES:  # an image of each split; five digits in a name
-        raise ValueError(f"{count} scenes of {size} pixels: choose 10 to 100000 scenes, 128 or 256 pixels")
+        raise UserError(f"{count} scenes of {size} pixels: choose 10 to 100000 scenes, 128 or 256 pixels")
     generator = {"version": VERSION, "seed": seed, "size": size, "count": count}
     if _damaged(folder, generator) == []:  # needs no lock, so a read-only folder will do
         return
@@ -74,11 +60,9 @@ def make_scenes(
         content = {"dataset": "scenes", "synthetic": True, "generator": generator, "images": images}
         write_atomically(folder / DATASET, json.dumps(content, separators=(",", ":")) + "\n")
         paths = [f"images/{image['filename']}" for image in images]
-        for index, path in enumerate(paths):
+        for index, path in enumerate(tqdm(paths, desc="scenes", disable=None, leave=False)):
             if not (folder / path).exists():
                 write_atomically(folder / path, _png(seed, index, size))
-                if progress is not None:
-                    progress(index + 1)
         write_sums(folder, [DATASET, *paths])
 
 
@@ -92,7 +76,7 @@ def scene_entry(seed: int, index: int) -> dict[str, Any]:
     scene = scene_of(seed, index)
     captions = describe(scene, np.random.default_rng([seed, index, _WORDS]))
     sentences = [
-        {"tokens": caption.split(), "raw": caption, "imgid": index, "sentid": index * 5 + k}
+        {"tokens": caption.split(), "raw": caption, "imgid": index, "sentid": index * len(captions) + k}
         for k, caption in enumerate(captions)
     ]
     return {
@@ -116,7 +100,7 @@ def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
     """The files of a finished set that are not what was drawn; None for an unfinished set.
 
     Raises:
-        ScenesMismatch: the folder holds something else.
+        UserError: the folder holds something else.
     """
     if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return None
@@ -126,7 +110,7 @@ def _damaged(folder: Path, generator: dict[str, int]) -> list[str] | None:
     except (OSError, ValueError, LookupError, TypeError):
         held = "another data set"
     if held != kind.format(**generator):
-        raise ScenesMismatch(
+        raise UserError(
             f"{folder} already holds {held}: delete it, choose another folder, or ask for what it holds"
         )
     return modified_files(folder)

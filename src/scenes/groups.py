@@ -5,32 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from src.scenes.scene import CAR_PITCH, FOREST, MANY, Box, Group, Item, Rng, group_of
+from src.scenes.scene import CAR_PITCH, FOREST, MANY, OBJECTS, Box, Group, Item, Rng, group_of
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Numbers of items to choose from, ranges of their size, their colours, and how often a group occurs."""
 
-    counts: tuple[int, ...]
+    counts: list[int]
     length: tuple[float, float]
     width: tuple[float, float]
-    colours: tuple[str, ...]
     spacing: float
     weight: float
+    colours: list[str]
 
 
 RECIPES = {
-    "houses": Recipe(
-        (2, 3, 4, 9, 12), (0.085, 0.1), (0.065, 0.08), ("red", "blue", "gray", "brown"), 0.032, 1.6
-    ),
-    "buildings": Recipe((1, 2, 3, 4), (0.15, 0.19), (0.1, 0.13), ("white", "gray", "blue"), 0.03, 1.2),
-    "tanks": Recipe((1, 2, 3, 4, 5, 6), (0.09, 0.115), (0, 0), ("white", "gray", "brown"), 0.022, 1.2),
-    "courts": Recipe((1, 2, 3, 4), (0.16, 0.175), (0.09, 0.1), ("green", "blue", "red"), 0.022, 1.0),
-    "trees": Recipe((5, 6, 7, 30), (0.065, 0.09), (0, 0), (), 0.006, 1.4),
-    "lawn": Recipe((1,), (0.28, 0.38), (0.26, 0.36), (), 0, 0.9),
-    "parking": Recipe((1,), (0.3, 0.38), (0.2, 0.3), (), 0, 0.9),
-    "planes": Recipe((1, 2, 3, 4), (0.165, 0.19), (0, 0), ("white", "gray", "blue", "red"), 0.03, 0.5),
+    kind: Recipe(**look["sample"], colours=list(look.get("colours", ())))
+    for kind, look in OBJECTS["groups"].items()
+    if "sample" in look
 }
 
 

@@ -7,28 +7,21 @@ once and none on top of another: a number or a place in a caption fits one objec
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 
 from src.scenes.groups import RECIPES, sample_group
-from src.scenes.scene import Box, Group, Item, Point, Rng, Scene, Shore, Strip, gap, group_of, hull
+from src.scenes.scene import OBJECTS, Box, Group, Item, Point, Rng, Scene, Shore, Strip, gap, group_of, hull
 
-_LAYOUTS = {"river": 0.2, "road": 0.18, "crossroads": 0.07, "runway": 0.17, "harbor": 0.13, "sea": 0.07}
-_ZONES: tuple[Box, ...] = (
-    *((0.03, 0.03, 0.44, 0.44), (0.56, 0.03, 0.97, 0.44), (0.03, 0.56, 0.44, 0.97), (0.56, 0.56, 0.97, 0.97)),
-    *((0.28, 0.03, 0.72, 0.42), (0.28, 0.58, 0.72, 0.97), (0.03, 0.28, 0.42, 0.72), (0.58, 0.28, 0.97, 0.72)),
-    (0.28, 0.28, 0.72, 0.72),
-)
-_SIDES: tuple[Box, ...] = (  # for what comes in masses
-    *((0.03, 0.03, 0.97, 0.36), (0.03, 0.64, 0.97, 0.97), (0.03, 0.03, 0.36, 0.97), (0.64, 0.03, 0.97, 0.97)),
-)
 _MARGIN = 0.03
-_BOAT_COLOURS = ("white", "red", "blue", "yellow")
+_BOAT_COLOURS = list(OBJECTS["groups"]["boats"]["colours"])
 
 
 def sample_scene(rng: Rng) -> Scene:
     """A scene that depends on the generator's state alone."""
-    layout = _pick(rng, [*_LAYOUTS, ""], [*_LAYOUTS.values(), 1 - sum(_LAYOUTS.values())])
+    layouts = OBJECTS["layouts"]
+    layout = str(rng.choice(list(layouts), p=list(layouts.values())))
     sun = float(rng.choice([35, 55, 125, 145])) + rng.uniform(-10, 10)
     grounds = ("soil", "meadow", "concrete") if layout in ("runway", "harbor") else ("soil", "meadow")
     ground = str(rng.choice(grounds))
@@ -36,7 +29,7 @@ def sample_scene(rng: Rng) -> Scene:
     shore: Shore | None = None
     groups: list[Group] = []
     if layout in ("river", "road", "runway"):
-        axis = _pick(rng, ["vertical", "horizontal", "diagonal"], [0.42, 0.42, 0.16])
+        axis = str(rng.choice(["vertical", "horizontal", "diagonal"], p=[0.42, 0.42, 0.16]))
         strips = (_strip(rng, layout, axis),)
         if layout == "river" and axis != "diagonal" and rng.random() < 0.4:
             groups.append(_boats_on_river(rng, strips[0]))
@@ -44,7 +37,7 @@ def sample_scene(rng: Rng) -> Scene:
         strips = (_strip(rng, "road", "vertical", "center"), _strip(rng, "road", "horizontal", "center"))
     elif layout:
         shore, groups = (_harbor if layout == "harbor" else _sea)(rng)
-    wanted = len(groups) + int(_pick(rng, ["1", "2", "3"], [0.1, 0.45, 0.45])) + (not layout)
+    wanted = len(groups) + int(rng.choice([1, 2, 3], p=[0.1, 0.45, 0.45])) + (not layout)
     if layout == "runway":
         _add_group(rng, groups, "planes", strips, shore)
     for _ in range(40):
@@ -52,12 +45,9 @@ def sample_scene(rng: Rng) -> Scene:
             break
         kinds = [kind for kind in RECIPES if kind not in {group.kind for group in groups}]
         weights = np.array([RECIPES[kind].weight for kind in kinds])
-        _add_group(rng, groups, _pick(rng, kinds, list(weights / weights.sum())), strips, shore)
+        kind = str(rng.choice(kinds, p=weights / weights.sum()))
+        _add_group(rng, groups, kind, strips, shore)
     return Scene(ground, sun, strips, shore, tuple(groups))
-
-
-def _pick(rng: Rng, names: list[str], weights: list[float]) -> str:
-    return names[int(rng.choice(len(names), p=weights))]
 
 
 def _add_group(
@@ -65,7 +55,7 @@ def _add_group(
 ) -> None:
     """Put a group of this kind into a zone that is still free, if there is one."""
     spread = kind in ("houses", "trees") and rng.random() < 0.3
-    zones = _SIDES if spread else _ZONES
+    zones = OBJECTS["sides" if spread else "zones"]
     for index in rng.permutation(len(zones)):
         zone = _free_part(zones[index], strips, shore)
         if zone is None or any(gap(zone, group.box) < 0.02 for group in groups):
@@ -112,15 +102,14 @@ def _free_part(zone: Box, strips: tuple[Strip, ...], shore: Shore | None) -> Box
 def _strip(rng: Rng, kind: str, axis: str, place: str | None = None) -> Strip:
     """A strip from edge to edge; rivers wind."""
     diagonal = axis == "diagonal"
-    width = rng.uniform(*{"river": (0.13, 0.17), "road": (0.07, 0.09), "runway": (0.11, 0.13)}[kind])
+    width = rng.uniform(*OBJECTS["strips"][kind]["width"])
     width *= 0.8 if diagonal else 1.0
     middle = 0.5
     if not diagonal:
         ends = ("left", "center", "right") if axis == "vertical" else ("top", "center", "bottom")
         place = place or str(rng.choice(ends))
         middle = (0.2, 0.5, 0.8)[ends.index(place)] + rng.uniform(-0.015, 0.015)
-    bend = (0.03 if kind == "river" else 0.0) * (0.5 if diagonal else 1.0)
-    along, sway = _winding(rng, bend)
+    along, sway = _winding(rng, OBJECTS["strips"][kind]["bend"] * (0.5 if diagonal else 1.0))
     across = middle + sway + (0 if kind == "river" else rng.uniform(-0.015, 0.015)) * (along - 0.5)
     low, high = float(across.min()) - width / 2, float(across.max()) + width / 2
     box: Box = (low, 0.0, high, 1.0) if axis == "vertical" else (0.0, low, 1.0, high)
@@ -173,18 +162,13 @@ def _harbor(rng: Rng) -> tuple[Shore, list[Group]]:
     piers = tuple(
         Item(*_from_edge(side, depth - 0.15, middle), 0.3 + 0.03, 0.03, outward) for middle in middles
     )
-    slots = [
-        (depth - 0.06 - 0.085 * k, middle + sign * 0.082, sign)
-        for middle in middles
-        for k in range(3)
-        for sign in (-1, 1)
-    ]
+    slots = list(product(middles, range(3), (-1, 1)))  # along three boats' lengths, on either side of a pier
     items = []
     for slot in sorted(rng.choice(len(slots), size=count, replace=False).tolist()):
-        away, at, sign = slots[slot]
+        middle, k, sign = slots[slot]
         bow = (90.0 if side in ("left", "right") else 0.0) + (0 if sign > 0 else 180)
-        size = (rng.uniform(0.095, 0.115), rng.uniform(0.038, 0.042))
-        items.append(Item(*_from_edge(side, away, at), *size, bow, colour))
+        at = _from_edge(side, depth - 0.06 - 0.085 * k, middle + sign * 0.082)
+        items.append(Item(*at, rng.uniform(0.095, 0.115), rng.uniform(0.038, 0.042), bow, colour))
     edge = tuple(_from_edge(side, depth, at) for at in (-0.05, 1.05))
     water = hull([_from_edge(side, 0.0, 0.0), _from_edge(side, depth, 1.0)])
     return Shore("harbor", water, side, edge, piers), [group_of("boats", items, colour)]

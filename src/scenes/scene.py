@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml  # type: ignore[import-untyped]
 
 Rng = np.random.Generator
 Box = tuple[float, float, float, float]
@@ -17,8 +20,8 @@ Point = tuple[float, float]
 FOREST = 14  # as many trees are a forest
 MANY = 7  # captions do not count as many objects
 CAR_PITCH = 0.04  # from one parked car to the next
-BEACH_WIDTH = 0.055
 RECTANGLE: tuple[Point, ...] = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+OBJECTS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("objects.yaml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Shore(SceneObject):
 
     @property
     def beach(self) -> SceneObject:
-        edges = zip(self.inland(0.0), self.inland(BEACH_WIDTH), strict=True)
+        edges = zip(self.inland(0.0), self.inland(OBJECTS["shores"]["sea"]["width"]), strict=True)
         return SceneObject("beach", hull(point for pair in edges for point in pair), None)
 
 

@@ -11,8 +11,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.config.overrides import with_listed_ranges
-from src.config.validation import Overrides
+from src.config.validation import Overrides, with_listed_ranges
 from src.entry_point import CONF, OPTIONS_WITH_VALUE, InvalidCommand, split_arguments, with_positional
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.findings import Table
 from src.sweep.ranking import Ranking, shown
-from src.sweep.runs import RunRecord
+from src.sweep.runs import RunRecord, sort_key
 
 # The report's Table 2: dropout, lr -> rank, training loss (running mean), validation and test accuracy.
 REPORT = {
@@ -81,18 +81,12 @@ def captions(ranking: Ranking) -> Table:
     rows: list[tuple[str, ...]] = []
     baselines: Mapping[str, Any] = {}
     for group, runs in by_settings(ranking, named).items():
+        settings = ", ".join(f"{k} {v}" for k, v in zip(named, group, strict=True))
         beam, other = (runs[0].settings.get(key) for key in ("beam", "compare_beam"))
         searches = {"test": beam} if other in (None, beam) else {"test": beam, f"test_beam{other}": other}
         for prefix, beams in searches.items():
             scores = [mean_text([run.number(f"{prefix}_{key}") for run in runs], 3) for key in SCORES]
-            rows.append(
-                (
-                    ", ".join(f"{k} {v}" for k, v in zip(named, group, strict=True)),
-                    str(beams),
-                    _seeds(runs),
-                    *scores,
-                )
-            )
+            rows.append((settings, str(beams), _seeds(runs), *scores))
         found = [run.results["baselines"] for run in runs if isinstance(run.results.get("baselines"), dict)]
         baselines = max([baselines, *found], key=len)
     for name, label in BASELINES.items():
@@ -106,13 +100,10 @@ def pointing(ranking: Ranking) -> Table:
     named = [key for key in ranking.named if key != "seed"]
     rows = []
     for group, runs in by_settings(ranking, named).items():
-        games = [
-            run.results["pointing_game"] for run in runs if isinstance(run.results.get("pointing_game"), dict)
-        ]
+        games = [game for run in runs if isinstance(game := run.results.get("pointing_game"), dict)]
         if games:
-            columns = (
-                mean_text([game.get(key) for game in games], 3) for key in ("rate", "chance", "times_chance")
-            )
+            keys = ("rate", "chance", "times_chance")
+            columns = (mean_text([game.get(key) for game in games], 3) for key in keys)
             rows.append((*group, _seeds(runs), str(sum(game["words"] for game in games)), *columns))
     return Table("Pointing game", (*named, "seeds", "words", "rate", "chance", "times chance"), tuple(rows))
 
@@ -140,6 +131,4 @@ def _four(value: float | None) -> str:
 
 
 def _seeds(runs: Sequence[RunRecord]) -> str:
-    return ", ".join(
-        sorted({shown(run.settings.get("seed")) for run in runs}, key=lambda text: (len(text), text))
-    )
+    return ", ".join(map(shown, sorted({run.settings.get("seed") for run in runs}, key=sort_key)))

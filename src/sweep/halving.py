@@ -13,8 +13,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from src.config.settings import TASKS
 from src.sweep.plan import Plan, launched
-from src.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 

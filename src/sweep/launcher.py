@@ -55,9 +55,7 @@ class CheckedLauncher(Launcher):
                 raise InvalidCommand(errors)
             signals.install_signal_handlers()
             if self.ended:
-                logger.info(
-                    "%s of %s runs are finished already and stay as they are.", self.ended, self.total
-                )
+                logger.info("%s of %s runs are finished already and stay.", self.ended, self.total)
             if waiting:
                 if errors := self.check(plans):
                     raise InvalidCommand(errors)
@@ -71,10 +69,9 @@ class CheckedLauncher(Launcher):
             logger.info("Stopped. %s of %s runs are finished.", finished, self.total)
             raise
         launched.extend(plans)
+        done = JobStatus.COMPLETED  # the command's exit status tells failures, from the folders
         return [
-            JobReturn(
-                overrides=list(job), cfg=plan.cfg, status=JobStatus.COMPLETED, _return_value=plan.metric()
-            )
+            JobReturn(overrides=list(job), cfg=plan.cfg, status=done, _return_value=plan.metric())
             for job, plan in zip(job_overrides, plans, strict=True)
         ]
 

@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from src.config.overrides import values_of
+from src.config.validation import values_of
 from src.entry_point import InvalidCommand
 from src.sweep.plan import launched
 
@@ -64,7 +64,9 @@ class OptunaSweeper(Sweeper):
         overrides = parsed(self.params or {}) + OverridesParser.create().parse_overrides(arguments)
         self.space = {one.get_key_element(): one for one in overrides if one.is_sweep_override()}
         if not self.space:
-            raise InvalidCommand(["hydra/sweeper=optuna: nothing to search; give lr=interval(1e-4,1e-1) or a list"])
+            raise InvalidCommand(
+                ["hydra/sweeper=optuna: nothing to search; give lr=interval(1e-4,1e-1) or a list"]
+            )
         self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
         study = self._study(str(sorted(str(one.input_line) for one in overrides)))
         jobs = 0
@@ -74,7 +76,9 @@ class OptunaSweeper(Sweeper):
                 study.tell(trial.number, state=TrialState.FAIL)  # killed while it was proposed
                 trials.remove(trial)
             asked = min(self.batch, self.n_trials - len(study.trials))
-            numbers = [trial.number for trial in trials] + [self._propose(study) for _ in range(max(0, asked))]
+            numbers = [trial.number for trial in trials] + [
+                self._propose(study) for _ in range(max(0, asked))
+            ]
             if not numbers:
                 break
             self.launcher.launch([self._job(study, number) for number in numbers], initial_job_idx=jobs)
@@ -102,7 +106,9 @@ class OptunaSweeper(Sweeper):
         # The same seed alone would propose after a restart what it proposed at the start.
         seed = self.seed + len(study.trials)
         is_single = not self.minimize
-        study.sampler = optuna.samplers.TPESampler(seed=seed) if is_single else optuna.samplers.NSGAIISampler(seed=seed)
+        study.sampler = (
+            optuna.samplers.TPESampler(seed=seed) if is_single else optuna.samplers.NSGAIISampler(seed=seed)
+        )
         return study
 
     def _propose(self, study: optuna.Study) -> int:
@@ -145,7 +151,9 @@ def suggest(trial: optuna.Trial, key: str, override: Override) -> str:
         step = values[1] - values[0]
         suggest_number: Any = trial.suggest_int if isinstance(step, int) else trial.suggest_float
         return shown(suggest_number(key, values[0], values[-1], step=step))
-    return shown(trial.suggest_categorical(key, [value if value is None else shown(value) for value in values]))
+    return shown(
+        trial.suggest_categorical(key, [value if value is None else shown(value) for value in values])
+    )
 
 
 def shown(value: Any) -> str:

@@ -13,10 +13,10 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.config.overrides import rounded
-from src.config.validation import config_errors
+from src.config.settings import TASKS
+from src.config.validation import config_errors, rounded
+from src.entry_point import UserError
 from src.run.folder import GROUPS_IN_PATH, Run, fingerprint, run_name
-from src.tasks import TASKS
 
 GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
 
@@ -44,12 +44,11 @@ class Plan:
         found = config_errors(self.cfg)
         if os.path.normpath(self.cfg.name).startswith(("..", os.sep)):
             found.append(f"name={self.cfg.name}: must name a folder inside output_dir")
-        if found:
-            return found
-        if not self.run.is_finished() and (error := folder_error(self.run.folder)):
-            return [error]
-        mismatch = None if self.cfg.force else self.run.mismatch()
-        return [mismatch] if mismatch else []
+        if not found and not self.run.is_finished():
+            found += filter(None, [folder_error(self.run.folder)])
+        if not found and not self.cfg.force:
+            found += filter(None, [self.run.mismatch()])
+        return found
 
     def is_done(self) -> bool:
         """Whether nothing is to be trained."""
@@ -74,9 +73,7 @@ _recipes: dict[tuple[str, ...], DictConfig] = {}
 def plan_of(config: DictConfig) -> Plan:
     """The plan of a composed configuration, inside a Hydra application, with or without its `hydra` node."""
     node = config.hydra if "hydra" in config else HydraConfig.get()
-    chosen = {
-        str(group): choice for group, choice in node.runtime.choices.items() if "hydra/" not in str(group)
-    }
+    chosen = {group: choice for group, choice in node.runtime.choices.items() if "hydra/" not in group}
     # Hydra tells no choices of several: callbacks=[early_stopping,ema]
     lists = (text.partition("=")[::2] for text in node.overrides.task)
     chosen |= {group: choice for group, choice in lists if group in ("callbacks", "logger")}
@@ -128,39 +125,20 @@ def folder_error(folder: Path) -> str | None:
 
 
 def preflight(plans: Sequence[Plan]) -> list[str]:
-    """Read the data of every plan, each data set once, and build every network once, before hours are spent.
+    """Check every plan's targets, read each data set once, try every network, before hours are spent.
 
     Imports torch. Returns the errors.
     """
     import torch
 
-    from src.build import takes, target_errors
-    from src.entry_point import UserError
-    from src.run.environment import device_error
-    from src.run.fit import trainer_errors
-
-    errors: list[str] = []
-    for plan in plans:
-        found = [device_error(plan.cfg.accelerator, plan.cfg.precision)]
-        errors += [*filter(None, found), *trainer_errors(plan.cfg)]
-        besides = TASKS[plan.cfg.task].load().NOT_ARGUMENTS
-        for node in ("optimizer", "schedule", "network", "data", "encoder", "decoder", "callbacks", "logger"):
-            errors += target_errors(plan.cfg.get(node), f"{node}.", besides.get(node, ()))
-        network = plan.cfg.get("network", {}).get("_target_")
-        if (
-            plan.cfg.dropout != plan.recipe.dropout
-            and network
-            and not errors
-            and not takes(network, "dropout")
-        ):
-            errors.append(f"dropout={plan.cfg.dropout}: {network} has no argument 'dropout'")
+    errors = [error for plan in plans for error in _target_errors(plan)]
     if errors:
         return errors
     data: dict[str, Any] = {}
     for plan in plans:
         implementation = TASKS[plan.cfg.task].load()
         key = implementation.data_key(plan.cfg)
-        if data.get(key, True) is None:  # it cannot be read, and was named already
+        if key in data and data[key] is None:  # it cannot be read, and was named already
             continue
         try:
             if key not in data:
@@ -169,16 +147,31 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
                 built.prepare_data()
                 built.setup()
                 data[key] = built
-            there = plan.run.results() or {}
-            if plan.is_done() and there.get("data_digest") not in (None, data[key].digest):
+            if not plan.is_done():
+                with torch.random.fork_rng():
+                    implementation.check_module(plan.cfg, data[key])
+            elif (plan.run.results() or {}).get("data_digest") not in (None, data[key].digest):
                 errors.append(
                     f"{plan.run.folder} holds a run of other data (data.root has changed since): force=true starts "
                     "it afresh, another name= keeps both"
                 )
-            if plan.is_done():
-                continue
-            with torch.random.fork_rng():
-                implementation.check_module(plan.cfg, data[key])
         except (OSError, UserError) as error:
             errors.append(str(error))
+    return errors
+
+
+def _target_errors(plan: Plan) -> list[str]:
+    """Device, Trainer and the arguments of every `_target_` that the machine or a signature refuses."""
+    from src.build import takes, target_errors
+    from src.run.environment import device_error
+    from src.run.fit import trainer_errors
+
+    cfg = plan.cfg
+    errors = [*filter(None, [device_error(cfg.accelerator, cfg.precision)]), *trainer_errors(cfg)]
+    besides = TASKS[cfg.task].load().NOT_ARGUMENTS
+    for node in ("optimizer", "schedule", "network", "data", "encoder", "decoder", "callbacks", "logger"):
+        errors += target_errors(cfg.get(node), f"{node}.", besides.get(node, ()))
+    network = cfg.get("network", {}).get("_target_")
+    if network and not errors and cfg.dropout != plan.recipe.dropout and not takes(network, "dropout"):
+        errors.append(f"dropout={cfg.dropout}: {network} has no argument 'dropout'")
     return errors

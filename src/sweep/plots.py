@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -27,14 +26,8 @@ Group = tuple[str, ...]
 
 def draw(folder: Path, ranking: Ranking) -> list[Path]:
     """Write the sweep's plots into `folder` as PNG and SVG and return their paths."""
-    paths = []
-    for name, figure in (
-        ("heat_map", heat_map(ranking)),
-        ("best_run", best_run(ranking)),
-        ("all_runs", all_runs(ranking)),
-    ):
-        paths += figures.save(figure, folder / name)
-    return paths
+    plots = (heat_map, best_run, all_runs)
+    return [path for plot in plots for path in figures.save(plot(ranking), folder / plot.__name__)]
 
 
 def variants_of(ranking: Ranking, besides: Sequence[str]) -> dict[Group, list[RunRecord]]:
@@ -58,66 +51,53 @@ def heat_map(ranking: Ranking) -> Figure:
     drawn = [run for runs in panels.values() for run in runs]
     xs = sorted({run.settings.get("dropout") for run in drawn}, key=sort_key)
     ys = sorted({run.settings.get("lr") for run in drawn}, key=sort_key)
-    across = max(1, min(len(panels), int(12 / (2.3 + 0.85 * len(xs)))))
-    down = -(-len(panels) // across)
-    size = {
-        "width": max(5.5, across * (2.3 + 0.85 * len(xs))),
-        "height": down * (1.7 + 0.62 * max(len(ys), 2)),
-    }
-    scores = {
-        (group, x, y): [
-            value
-            for run in runs
-            if (run.settings.get("dropout"), run.settings.get("lr")) == (x, y) and run.status == "done"
-            if (value := run.number(ranking.task.monitor)) is not None
-        ]
-        for group, runs in panels.items()
-        for x in xs
-        for y in ys
-    }
-    means = {place: fmean(values) for place, values in scores.items() if values}
+    scores: dict[tuple[Group, int, int], list[float]] = {}  # by panel, row and column
+    for group, runs in panels.items():
+        for run in runs:
+            value = run.number(ranking.task.monitor) if run.status == "done" else None
+            if value is not None:
+                row, column = ys.index(run.settings.get("lr")), xs.index(run.settings.get("dropout"))
+                scores.setdefault((group, row, column), []).append(value)
+    means = {cell: fmean(values) for cell, values in scores.items()}
     low, high = (min(means.values()), max(means.values())) if means else (0.0, 1.0)
     scale = mpl.colors.Normalize(low - 1e-3 * (high == low), high)
+    width = 2.3 + 0.85 * len(xs)  # inches, of a panel
+    across = max(1, min(len(panels), int(12 / width)))
+    down = -(-len(panels) // across)
+    height = down * (1.7 + 0.62 * max(len(ys), 2))
     with figures.look():
-        figure, axes_of = figures.subplots(down, across, **size)
-        for axes, group in zip(axes_of.flat, panels, strict=False):
-            for x, y in ((x, y) for x in xs for y in ys):
-                values, corner = scores[group, x, y], (xs.index(x), ys.index(y))
-                _draw_cell(axes, corner, values, scale, is_best=means.get((group, x, y)) == high)
-            _name_cells(axes, xs, ys)
-            axes.set_title(figures.wrapped(", ".join(group), 14 + 8 * len(xs)))
+        figure, axes_of = figures.subplots(down, across, width=max(5.5, across * width), height=height)
         for axes in axes_of.flat[len(panels) :]:
             axes.set_axis_off()
-        colours = mpl.cm.ScalarMappable(scale, mpl.colormaps[figures.SEQUENTIAL])
-        figure.colorbar(colours, ax=axes_of, pad=0.02, aspect=20 * down).set_label(ranking.task.heading)
+        for axes, group in zip(axes_of.flat, panels, strict=False):
+            grid = np.array(
+                [
+                    [means.get((group, row, column), np.nan) for column in range(len(xs))]
+                    for row in range(len(ys))
+                ]
+            ).reshape(len(ys), len(xs))
+            colours = mpl.colormaps[figures.SEQUENTIAL].with_extremes(bad=figures.PALE)
+            picture = axes.imshow(np.ma.masked_invalid(grid), cmap=colours, norm=scale, aspect="auto")
+            for row, column in np.ndindex(grid.shape):
+                values = scores.get((group, row, column), [])
+                text = f"{fmean(values):.4f}" if values else "none"
+                text += f"\n± {stdev(values):.4f}" if len(values) > 1 else ""
+                ink = figures.ink_on(picture.to_rgba(grid)[row, column]) if values else figures.DARK
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
+                if values and fmean(values) == high:
+                    corner = (column - 0.46, row - 0.46)
+                    axes.add_patch(
+                        Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="#D00000", linewidth=2)
+                    )
+            axes.grid(False)
+            axes.set_xticks(range(len(xs)), [shown(x) for x in xs])
+            axes.set_yticks(range(len(ys)), [shown(y) for y in ys])
+            axes.set(xlabel="Dropout probability", ylabel="Learning rate")
+            axes.set_title(figures.wrapped(", ".join(group), 14 + 8 * len(xs)))
+        bar = mpl.cm.ScalarMappable(scale, mpl.colormaps[figures.SEQUENTIAL])
+        figure.colorbar(bar, ax=axes_of, pad=0.02, aspect=20 * down).set_label(ranking.task.heading)
         figures.title(figure, f"{ranking.task.heading} by dropout and learning rate")
     return figure
-
-
-def _draw_cell(axes: Axes, corner: tuple[int, int], values: list[float], scale: Any, is_best: bool) -> None:
-    colour = mpl.colormaps[figures.SEQUENTIAL](float(scale(fmean(values)))) if values else figures.PALE
-    x, y = corner
-    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white"))
-    if is_best:
-        axes.add_patch(
-            Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="#D00000", linewidth=2)
-        )
-    text = f"{fmean(values):.4f}" if values else "none"
-    text += f"\n± {stdev(values):.4f}" if len(values) > 1 else ""
-    ink = figures.ink_on(mpl.colors.to_rgba(colour)) if values else figures.DARK
-    axes.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
-
-
-def _name_cells(axes: Axes, xs: Sequence[Any], ys: Sequence[Any]) -> None:
-    axes.grid(False)
-    axes.set_xlim(-0.5, len(xs) - 0.5)
-    axes.set_ylim(len(ys) - 0.5, -0.5)
-    axes.set_xticks(range(len(xs)), [shown(x) for x in xs])
-    axes.set_yticks(range(len(ys)), [shown(y) for y in ys])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("Dropout probability")
-    axes.set_ylabel("Learning rate")
 
 
 def best_run(ranking: Ranking) -> Figure:
@@ -145,49 +125,39 @@ def all_runs(ranking: Ranking) -> Figure:
     early.
     """
     runs = [run for _, run in ranking.rows if run.history]
-    lrs = sorted(dict.fromkeys(run.settings.get("lr") for run in runs), key=sort_key)[:MAX_PANELS]
+    lrs = sorted({run.settings.get("lr") for run in runs}, key=sort_key)[:MAX_PANELS]
     dropouts = sorted({run.settings.get("dropout") for run in runs}, key=sort_key)
-    styles = list(variants_of(ranking, besides=("dropout", "lr", "seed")))[: len(LINES)]
-    variant_of = {
-        run.name: group for group, of in variants_of(ranking, ("dropout", "lr", "seed")).items() for run in of
-    }
-    spread = np.linspace(0, 0.92, max(len(dropouts), 1))
-    colours = [mpl.colormaps[figures.SEQUENTIAL](float(value)) for value in spread]
+    shades = mpl.colormaps[figures.SEQUENTIAL](np.linspace(0, 0.92, max(len(dropouts), 1)))
+    colours = dict(zip(dropouts, shades, strict=False))
+    variants = variants_of(ranking, besides=("dropout", "lr", "seed"))
+    styles = dict(zip(variants, LINES, strict=False))
+    style_of = {run: styles.get(group, "-") for group, of in variants.items() for run in of}
+    columns, last = max(len(lrs), 1), max((int(run.history[-1]["epoch"]) for run in runs), default=1)
     with figures.look():
-        columns = max(len(lrs), 1)
         figure, axes_of = figures.subplots(
             2, columns, width=max(6.5, 2.4 + 2.4 * columns), height=5.6, sharex=True, sharey="row"
         )
         for row, metric in enumerate(("train_loss", ranking.task.monitor)):
-            values = [
-                value for run in runs if run.status not in ENDED_EARLY for value in run.curve(metric)[1]
-            ]
             for axes, lr in zip(axes_of[row], lrs, strict=False):
                 for run in (run for run in runs if run.settings.get("lr") == lr):
                     x, y = run.curve(metric)
-                    colour = colours[dropouts.index(run.settings.get("dropout"))]
-                    group = variant_of[run.name]
-                    style = LINES[styles.index(group)] if group in styles else "-"
-                    axes.plot(x, y, marker="." if len(x) < 3 else None, color=colour, ls=style)
-                    if run.status in ENDED_EARLY and x:
-                        axes.plot(x[-1], y[-1], "x", color=colour, markersize=7, mew=2)
+                    look: Any = {"color": colours[run.settings.get("dropout")], "ls": style_of[run]}
+                    axes.plot(x, y, marker="." if len(x) < 3 else None, **look)
+                    if run.status in ENDED_EARLY:
+                        axes.plot(x[-1:], y[-1:], marker="x", markersize=7, mew=2, **look)
                 axes.set_title(f"lr {shown(lr)}" if row == 0 else "")
-                figures.epoch_axis(axes, max((int(run.history[-1]["epoch"]) for run in runs), default=1))
+                figures.epoch_axis(axes, last)
                 axes.set_xlabel("Epoch" if row else "")
-            if values:  # a run that diverged would squeeze all others
-                margin = 0.05 * max(max(values) - min(values), 1e-3)
-                axes_of[row, 0].set_ylim(min(values) - margin, max(values) + margin)
+            whole = [y for run in runs if run.status not in ENDED_EARLY for y in run.curve(metric)[1]]
+            if whole:  # a run that diverged would squeeze all others
+                margin = 0.05 * max(max(whole) - min(whole), 1e-3)
+                axes_of[row, 0].set_ylim(min(whole) - margin, max(whole) + margin)
         axes_of[0, 0].set_ylabel(f"{LOSS}\nmean since the first epoch")
         axes_of[1, 0].set_ylabel(ranking.task.heading)
-        lines = [
-            Line2D([], [], color=c, label=f"dropout {shown(p)}")
-            for p, c in zip(dropouts, colours, strict=False)
-        ]
-        if len(styles) > 1:
-            labels = [figures.wrapped(", ".join(group), 24) for group in styles]
-            lines += [
-                Line2D([], [], color=figures.DARK, ls=s, label=t) for s, t in zip(LINES, labels, strict=False)
-            ]
+        lines = [Line2D([], [], color=c, label=f"dropout {shown(p)}") for p, c in colours.items()]
+        for group, style in styles.items() if len(variants) > 1 else ():
+            text = figures.wrapped(", ".join(group), 24)
+            lines.append(Line2D([], [], color=figures.DARK, ls=style, label=text))
         if any(run.status in ENDED_EARLY for run in runs):
             lines.append(Line2D([], [], color=figures.DARK, marker="x", ls="", label="diverged or failed"))
         figure.legend(handles=lines, loc="outside right center", handlelength=2.6)

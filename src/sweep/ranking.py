@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from src.config.settings import Task
 from src.files import remove_leftovers, write_atomically
 from src.sweep.runs import STATUSES, RunRecord, differing, read_runs, sort_key
-from src.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,16 @@ class Ranking:
     @property
     def notes(self) -> list[str]:
         """What there is to know besides the table."""
-        counts = [(status, sum(run.status == status for _, run in self.rows)) for status in STATUSES]
+        counts = Counter(run.status for _, run in self.rows)
+        states = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
         found = [
-            f"{len(self.rows)} runs: " + ", ".join(f"{count} {status}" for status, count in counts if count)
+            f"{len(self.rows)} runs: {states}",
+            f"Ranked by {self.task.label} after the last epoch; train_loss is the running mean since the first epoch.",
+            *filter(None, [self.task.remark]),
         ]
-        found.append(
-            f"Ranked by {self.task.label} after the last epoch; train_loss is the running mean since the first epoch."
-        )
-        found += [self.task.remark] if self.task.remark else []
-        other = [run for _, run in self.rows if run.is_of_other_code]
-        if other:
-            commits = sorted({str(run.results.get("commit")) for run in other})
-            found.append(
-                f"Made by other code: {len(other)} runs, commit {', '.join(commits)}; force=true repeats them."
-            )
+        if commits := [str(run.results.get("commit")) for _, run in self.rows if run.is_of_other_code]:
+            named = ", ".join(sorted(set(commits)))
+            found.append(f"Made by other code: {len(commits)} runs, commit {named}; force=true repeats them.")
         return found + [f"{run.name}: {run.status}, {run.cause}" for _, run in self.rows if run.cause]
 
 
@@ -94,14 +91,14 @@ def rank(folder: Path) -> Ranking:
     def by_settings(run: RunRecord) -> Any:
         return [*(sort_key(run.settings.get(key)) for key in named), run.name]
 
-    done = [run for run in runs if run.status == "done" and run.number(task.monitor) is not None]
-    done.sort(key=lambda run: (-(run.number(task.monitor) or 0.0), by_settings(run)))
-    scores = [run.number(task.monitor) for run in done]
-    rest = sorted(
-        (run for run in runs if run not in done),
-        key=lambda run: (STATUSES.index(run.status), by_settings(run)),
+    scores = {run: run.number(task.monitor) for run in runs if run.status == "done"}
+    done = sorted(
+        (run for run, score in scores.items() if score is not None),
+        key=lambda run: (-(scores[run] or 0.0), by_settings(run)),
     )
-    rows = [(scores.index(run.number(task.monitor)) + 1, run) for run in done]
+    rest = sorted(set(runs) - set(done), key=lambda run: (STATUSES.index(run.status), by_settings(run)))
+    ordered = [scores[run] for run in done]
+    rows = [(ordered.index(scores[run]) + 1, run) for run in done]
     return Ranking(folder, task, (*rows, *((None, run) for run in rest)), named)
 
 
@@ -144,30 +141,18 @@ def escaped(text: str) -> str:
 
 
 def show(ranking: Ranking, console: Console | None = None) -> None:
-    """Print the ranking; in a narrow terminal without the columns that are worth least there."""
+    """Print the ranking, its headings broken at each `_`, so that it fits a terminal."""
     console = console or Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    hidden: list[str] = []
-    optional = [*reversed([*ranking.task.further]), ranking.task.test_best, "seconds", "train_loss"]
-    table = _table(ranking, hidden)
-    room = console.options.update(width=10_000)
-    while console.measure(table, options=room).maximum > console.width and optional:
-        hidden.append(optional.pop(0))
-        table = _table(ranking, hidden)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ranking.header:
+        justify: Any = "left" if column == "status" else "right"
+        table.add_column(Text(column.replace("_", "\n")), justify=justify, overflow="fold")
+    for place, run in ranking.rows:
+        style = "bold green" if place == 1 else "dim" if place is None else ""
+        table.add_row(*map(Text, ranking.texts(place, run)), style=style)
     console.print(table)
     for note in ranking.notes:
         console.print(Text(note))
-
-
-def _table(ranking: Ranking, hidden: list[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = [column for column in ranking.header if column not in hidden]
-    for column in columns:
-        table.add_column(Text(column), justify="left" if column == "status" else "right", overflow="fold")
-    for place, run in ranking.rows:
-        cells = dict(zip(ranking.header, ranking.texts(place, run), strict=True))
-        style = "bold green" if place == 1 else "dim" if place is None else ""
-        table.add_row(*(Text(cells[column]) for column in columns), style=style)
-    return table
 
 
 def report(folder: Path, plots: bool = True) -> list[Path]:

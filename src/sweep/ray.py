@@ -40,7 +40,9 @@ class RayLauncher(CheckedLauncher):
     def run(self, plans: Sequence[Plan], job_overrides: Sequence[Sequence[str]], first: int) -> None:
         """See `CheckedLauncher.run`."""
         # Workers import src from where this command runs.
-        environment = {"env_vars": {"PYTHONPATH": str(CONF.parent), "OMP_NUM_THREADS": str(int(self.cpus) or 1)}}
+        environment = {
+            "env_vars": {"PYTHONPATH": str(CONF.parent), "OMP_NUM_THREADS": str(int(self.cpus) or 1)}
+        }
         ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries)(train)
         threads = max(1, int(self.cpus))

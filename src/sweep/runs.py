@@ -15,34 +15,26 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from src.config.settings import TASKS, Task
 from src.entry_point import UserError
 from src.files import CHANGED, modified_files
 from src.run.environment import source_digest
 from src.run.folder import Run, settings_of
-from src.tasks import TASKS, Task
 
 STATUSES = ("done", "queued", "running", "pruned", "diverged", "failed", "unreadable")
 
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """One run, as far as its files can be trusted.
-
-    Attributes:
-        status: one of STATUSES.
-        cause: why it is not done; for a running one, how far it is.
-        settings: its fingerprint from results.json; while there is none, config.yaml, flat.
-        results: results.json, empty while there is none.
-        history: rows of metrics.csv, finite numbers only.
-    """
+    """One run, as far as its files can be trusted."""
 
     folder: Path
     task: Task
-    status: str
-    cause: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Any] = field(default_factory=dict)
-    history: tuple[dict[str, float], ...] = ()
+    status: str  # one of STATUSES
+    cause: str = ""  # why it is not done; for a running one, how far it is
+    settings: Mapping[str, Any] = field(default_factory=dict)  # from results.json, else config.yaml, flat
+    results: Mapping[str, Any] = field(default_factory=dict)  # results.json, empty while there is none
+    history: tuple[dict[str, float], ...] = ()  # rows of metrics.csv, finite numbers only
 
     @property
     def name(self) -> str:
@@ -73,15 +65,11 @@ def read_runs(folder: Path) -> list[RunRecord]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name the one that holds the runs")
-    places = sorted(place.parent for place in folder.glob("[!.]*/config.yaml"))
-    if not places:
-        what = (
-            "is a single run; give the folder that holds the runs"
-            if (folder / "config.yaml").exists()
-            else ("holds no runs (no subfolder with a config.yaml)")
-        )
-        raise UserError(f"{folder} {what}")
-    runs = [read_run(place) for place in places]
+    if (folder / "config.yaml").exists():
+        raise UserError(f"{folder} is a single run; give the folder that holds the runs")
+    runs = [read_run(path.parent) for path in sorted(folder.glob("[!.]*/config.yaml"))]
+    if not runs:
+        raise UserError(f"{folder} holds no runs (no subfolder with a config.yaml)")
     tasks = sorted({run.task.name for run in runs if run.status != "unreadable"})
     if len(tasks) > 1:
         raise UserError(f"{folder} holds runs of several tasks ({', '.join(tasks)}), which do not compare")
@@ -105,15 +93,7 @@ def read_run(folder: Path) -> RunRecord:
             raise ValueError("results.json: no status or no settings")
         if modified := modified_files(folder):
             raise ValueError(f"{', '.join(modified)} {CHANGED}; the same training command puts it right")
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        yaml.YAMLError,
-    ) as error:
+    except Exception as error:  # whatever damaged or foreign files lead to
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return RunRecord(folder, task, "unreadable", text)
     return RunRecord(folder, task, results["status"], results.get("cause") or "", settings, results, history)

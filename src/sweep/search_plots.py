@@ -29,10 +29,14 @@ def _slices(study: optuna.Study, done: list[FrozenTrial], folder: Path, objectiv
     columns = 2 + len(names)
     figure, (axes,) = figures.subplots(1, columns, width=3 * columns, height=3)
     numbers, values = np.array([(trial.number, trial.values[0]) for trial in done]).T
-    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
+    pruned = [
+        trial for trial in study.trials if trial.state == TrialState.PRUNED and trial.intermediate_values
+    ]
     ends = [list(trial.intermediate_values.values())[-1] for trial in pruned]
     axes[0].scatter(numbers, values, s=14, label="done")
-    axes[0].scatter([trial.number for trial in pruned], ends, s=14, marker="x", color="#999999", label="pruned")
+    axes[0].scatter(
+        [trial.number for trial in pruned], ends, s=14, marker="x", color="#999999", label="pruned"
+    )
     axes[0].step(numbers, np.maximum.accumulate(values), where="post", color=figures.PALETTE[1], label="best")
     axes[0].set(title="Trials", xlabel="Trial", ylabel=objective)
     axes[0].legend()
@@ -57,7 +61,9 @@ def _pareto(study: optuna.Study, done: list[FrozenTrial], folder: Path, objectiv
     figure, (axes,) = figures.subplots(1, len(objectives) - 1, width=6 * (len(objectives) - 1), height=4)
     front = sorted(study.best_trials, key=lambda trial: trial.values[1])
     for place, (column, name) in zip(axes, enumerate(objectives[1:], 1), strict=True):
-        place.scatter([trial.values[column] for trial in done], [trial.values[0] for trial in done], s=14, label="done")
+        place.scatter(
+            [trial.values[column] for trial in done], [trial.values[0] for trial in done], s=14, label="done"
+        )
         x, y = [trial.values[column] for trial in front], [trial.values[0] for trial in front]
         place.plot(x, y, "o-", color=figures.PALETTE[1], label="Pareto front")
         place.set(xlabel=name, ylabel=objectives[0], xscale="log")

@@ -13,12 +13,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.config import setting
+from src.config.settings import setting
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
     from src.findings import Section
-    from src.theory.counts import Network
+    from src.theory.parameters import Network
 
 TOPICS = ("parameters", "attention", "equivariance")
 
@@ -88,7 +88,7 @@ def _of_config(cfg: DictConfig) -> Network:
 
 def _of_run(path: str) -> Network:
     """A checkpoint's classifier, or its caption decoder."""
-    from src.captioning.position import POSITION_DIM
+    from src.captioning.encoder import POSITION_DIM
     from src.run.trained import load_trained
     from src.theory.parameters import REGIONS, count_decoder, count_network
 

@@ -44,7 +44,9 @@ def processes(*words: str) -> list[int]:
     return found
 
 
-def test_numbers_survive_a_lost_worker_and_a_lost_node(tmp_path: Path, on_idx: tuple[str, ...], address: str) -> None:
+def test_numbers_survive_a_lost_worker_and_a_lost_node(
+    tmp_path: Path, on_idx: tuple[str, ...], address: str
+) -> None:
     assert run_train("-m", *GRID, *on_idx, "name=local", f"output_dir={tmp_path}").status == 0
     ray = ("-m", "hydra/launcher=ray", f"hydra.launcher.address={address}")
     command = Command("train", *ray, *GRID, *on_idx, "name=ray", f"output_dir={tmp_path}")
@@ -59,7 +61,9 @@ def test_numbers_survive_a_lost_worker_and_a_lost_node(tmp_path: Path, on_idx: t
         same_numbers(tmp_path / "ray" / folder.name, folder)
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path, on_idx: tuple[str, ...], address: str) -> None:
+def test_a_run_that_fails_is_told_and_the_others_go_on(
+    tmp_path: Path, on_idx: tuple[str, ...], address: str
+) -> None:
     ray = ("-m", "hydra/launcher=ray", f"hydra.launcher.address={address}")
     settings = ("lr=0.1,1e30", "epochs=2", *on_idx, "name=ray", f"output_dir={tmp_path}")
     ended = Command("train", *ray, *settings).end(200)

@@ -42,7 +42,9 @@ def scontrol(*arguments: str) -> None:
 
 def states() -> dict[str, list[str]]:
     """State and node of the jobs in the queue, by number."""
-    done = subprocess.run(["squeue", "--noheader", "--array", "--format=%i %T %N"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["squeue", "--noheader", "--array", "--format=%i %T %N"], capture_output=True, text=True
+    )
     return {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines())}
 
 
@@ -53,7 +55,9 @@ def wait_for(found: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def test_numbers_survive_a_cancelled_job_and_a_lost_node(tmp_path: Path, on_idx: tuple[str, ...], local: Path) -> None:
+def test_numbers_survive_a_cancelled_job_and_a_lost_node(
+    tmp_path: Path, on_idx: tuple[str, ...], local: Path
+) -> None:
     arguments = (*SLURM, *GRID, *on_idx, "name=sweep", f"output_dir={tmp_path}")
     command = Command("train", *arguments)
     command.wait_for_rows(tmp_path / "sweep", 2)
@@ -90,7 +94,9 @@ def test_a_drained_node_and_a_time_limit(tmp_path: Path, on_idx: tuple[str, ...]
     assert "Job has timed out" in logs or "requeu" in logs.lower()
 
 
-def test_a_detached_sweep_is_ranked_while_it_waits_and_picked_up(tmp_path: Path, on_idx: tuple[str, ...]) -> None:
+def test_a_detached_sweep_is_ranked_while_it_waits_and_picked_up(
+    tmp_path: Path, on_idx: tuple[str, ...]
+) -> None:
     grid = ("dropout=0.1,0.2,0.3,0.4", "epochs=12", *on_idx, "name=sweep", f"output_dir={tmp_path}")
     assert run_train(*SLURM, "hydra.launcher.detach=true", *grid).status == 1  # not one run is done
     shown = run("rank", str(tmp_path / "sweep"), "plots=false").out

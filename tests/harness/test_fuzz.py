@@ -17,7 +17,7 @@ from src.captioning.captions_csv import read_captions_csv
 from src.captioning.coco import read_coco
 from src.captioning.karpathy import read_karpathy
 from src.captioning.vocabulary import Vocabulary, tokenize
-from src.classification.idx import find_idx, read_idx
+from src.classification.datasets import IDX_NAMES, find_idx, read_idx
 from src.entry_point import UserError
 from src.images import read_rgb
 from src.run.checkpoints import DamagedCheckpoint, read_checkpoint
@@ -129,7 +129,7 @@ def test_bytes_as_any_file(examples: int) -> None:
             ):
                 (root / name).write_bytes(data)
             for read in (
-                lambda: read_idx(find_idx(root)[0]),
+                lambda: read_idx(find_idx(root, None, IDX_NAMES[0])),
                 lambda: read_captions_csv(root),
                 lambda: read_checkpoint(root / "x.ckpt"),
                 lambda: read_rgb(root / "a.tif"),

@@ -73,7 +73,7 @@ def whole_files(output: Path) -> None:
             assert path.read_text().endswith("\n")
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_sweeps_end_with_the_same_numbers(
     on_idx: tuple[str, ...], undisturbed: Path, tmp_path: Path, kills: int
 ) -> None:
@@ -105,7 +105,7 @@ def test_killed_sweeps_end_with_the_same_numbers(
         shutil.rmtree(output)
 
 
-@pytest.mark.parametrize("rivals", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rivals", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_the_same_sweep_at_once_trains_each_run_once(
     on_idx: tuple[str, ...], undisturbed: Path, tmp_path: Path, rivals: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_the_same_sweep_at_once_trains_each_run_once(
     trained = context.Value("i", 0)
 
     def count_epochs() -> None:
-        from src.run.recorder import Recorder
+        from src.run.checkpoints import Recorder
 
         write = Recorder.on_train_epoch_end
 
@@ -150,7 +150,7 @@ def scramble(data: bytes, rand: random.Random) -> bytes:
     return data[:start] + rand.randbytes(min(100, len(data) - start)) + data[start + 100 :]
 
 
-@pytest.mark.parametrize("cases", [8, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [4, pytest.param(500, marks=pytest.mark.slow)])
 def test_no_damaged_file_makes_another_number(
     on_idx: tuple[str, ...], undisturbed: Path, tmp_path: Path, cases: int
 ) -> None:
