@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -36,19 +36,21 @@ class HalvingSweeper(Sweeper):
         self.first, self.factor, self.params = first, factor, params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        self.epochs = int(config.epochs)
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context, task_function, config
+        )
 
-    def sweep(self, arguments: list[str]) -> Any:
-        """Run all rungs; the jobs' returns of the last one."""
-        params = [f"{key}={value}" for key, value in (self.params or {}).items()]
+    def sweep(self, arguments: list[str]) -> None:
+        """Run all rungs."""
+        params = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         overrides = OverridesParser.create().parse_overrides([*params, *arguments])
         (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-        stop, returns = self.first, []
+        stop = self.first
         while jobs:
-            is_last = stop >= self.config.epochs
+            is_last = stop >= self.epochs
             asked = jobs if is_last else [[*job, f"stop_after={stop}"] for job in jobs]
-            returns = self.launcher.launch(asked, initial_job_idx=0)
+            self.launcher.launch(asked, initial_job_idx=0)
             if is_last:
                 break
             values = [value_at(plan, stop) for plan in launched[-len(jobs) :]]
@@ -57,7 +59,6 @@ class HalvingSweeper(Sweeper):
             jobs = [jobs[place] for place in kept if values[place] > -math.inf]
             logger.info("After epoch %s: %s of %s runs go on.", stop, len(jobs), len(values))
             stop *= self.factor
-        return returns
 
 
 def value_at(plan: Plan, epoch: int) -> float:

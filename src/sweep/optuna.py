@@ -1,6 +1,7 @@
-"""Search by Optuna: `hydra/sweeper=optuna` (the extra `optuna`).
+r"""Search by Optuna: `hydra/sweeper=optuna` (the extra `optuna`).
 
-    python -m src.train -m hydra/sweeper=optuna 'lr=tag(log,interval(1e-4,1e-1))' 'dropout=interval(0.1,0.8)' n_trials=40
+    python -m src.train -m hydra/sweeper=optuna n_trials=40 \
+        'lr=tag(log,interval(1e-4,1e-1))' 'dropout=interval(0.1,0.8)'
 
 The study is a journal in the sweep's folder, so the same command goes on, unfinished runs included.
 """
@@ -16,14 +17,16 @@ import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from src.config.validation import values_of
+from src.config.validation import rounded, values_of
 from src.entry_point import InvalidCommand
 from src.sweep.plan import launched
 
@@ -39,36 +42,40 @@ class OptunaSweeper(Sweeper):
         seed: of the proposals.
         prune: end runs that are worse than the median of the others at the same epoch.
         minimize: numbers of results.json, such as `parameters` or `seconds`, to lower while the metric rises.
-        spaces: further spaces under a condition: {network=resnet_small: {network.width: "choice(16,32)"}}.
+        spaces: further spaces under a condition: "network=resnet_small network.width=choice(16,32)".
     """
 
     def __init__(
         self,
+        *,
         n_trials: int,
         batch: int,
         seed: int,
         prune: bool,
         minimize: list[str],
-        spaces: DictConfig,
+        spaces: list[str],
         params: DictConfig | None,
     ) -> None:
         self.n_trials, self.batch, self.seed, self.prune = n_trials, batch, seed, prune
-        self.minimize, self.spaces, self.params = list(minimize), spaces, params
+        self.minimize, self.spaces, self.params = list(minimize), list(spaces), params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.folder = Path(config.hydra.sweep.dir).expanduser()
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context, task_function, config
+        )
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until there are enough, then draw what they tell."""
-        overrides = parsed(self.params or {}) + OverridesParser.create().parse_overrides(arguments)
+        params = [f"{key!s}={text}" for key, text in (self.params or {}).items()]
+        overrides = OverridesParser.create().parse_overrides([*params, *arguments])
         self.space = {one.get_key_element(): one for one in overrides if one.is_sweep_override()}
         if not self.space:
             raise InvalidCommand(
                 ["hydra/sweeper=optuna: nothing to search; give lr=interval(1e-4,1e-1) or a list"]
             )
         self.fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
-        study = self._study(str(sorted(str(one.input_line) for one in overrides)))
+        study = self._study(str(sorted([*(str(one.input_line) for one in overrides), *self.spaces])))
         jobs = 0
         while True:
             trials = [trial for trial in study.trials if not trial.state.is_finished()]  # of a killed command
@@ -100,7 +107,7 @@ class OptunaSweeper(Sweeper):
             storage=storage(self.folder / "optuna.journal"),
             study_name=name,
             load_if_exists=True,
-            directions=["maximize", *("minimize" for _ in self.minimize)],
+            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self.minimize)],
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
         )
         # The same seed alone would propose after a restart what it proposed at the start.
@@ -114,10 +121,11 @@ class OptunaSweeper(Sweeper):
     def _propose(self, study: optuna.Study) -> int:
         trial = study.ask()
         chosen = {f"{key}={suggest(trial, key, one)}" for key, one in self.space.items()}
-        for condition, space in self.spaces.items():
+        for text in self.spaces:
+            condition, space = text.split(maxsplit=1)
             if condition in chosen:
-                for one in parsed(space):
-                    suggest(trial, one.get_key_element(), one)
+                one = OverridesParser.create().parse_override(space)
+                suggest(trial, one.get_key_element(), one)
         return trial.number
 
     def _job(self, study: optuna.Study, number: int) -> list[str]:
@@ -126,29 +134,24 @@ class OptunaSweeper(Sweeper):
         return [*job, f"trial='{self.journal}:{number}'"] if self.prune and not self.minimize else job
 
     def _tell(self, study: optuna.Study, number: int, results: dict[str, Any], metric: float | None) -> None:
-        if results.get("status") == "done":
+        if results.get("status") == "done" and metric is not None:
             study.tell(number, [metric, *(results[name] for name in self.minimize)])
         else:  # one that diverged is the worst there is, not one that is not known
             ended = results.get("status") in ("pruned", "diverged") and not self.minimize
             study.tell(number, state=TrialState.PRUNED if ended else TrialState.FAIL)
 
 
-def parsed(params: Any) -> list[Override]:
-    """Overrides of a mapping from keys to their spaces' texts."""
-    return OverridesParser.create().parse_overrides([f"{key}={text}" for key, text in params.items()])
-
-
 def suggest(trial: optuna.Trial, key: str, override: Override) -> str:
     """A value of a space, as an override has it: an interval, a range, or a choice of anything."""
-    span = override.value()
+    span: Any = override.value()
     if isinstance(span, IntervalSweep):
-        low, high, log = span.start, span.end, "log" in span.tags
-        if isinstance(low, int) and isinstance(high, int):
-            return shown(trial.suggest_int(key, low, high, log=log))
-        return shown(trial.suggest_float(key, low, high, log=log))
+        bounds: Any = (span.start, span.end)
+        is_whole = all(isinstance(bound, int) for bound in bounds)
+        suggest_one: Any = trial.suggest_int if is_whole else trial.suggest_float
+        return shown(suggest_one(key, *bounds, log="log" in span.tags))
     values = values_of(override)
     if isinstance(span, RangeSweep) and len(values) > 1:
-        step = values[1] - values[0]
+        step = rounded(values[1] - values[0])
         suggest_number: Any = trial.suggest_int if isinstance(step, int) else trial.suggest_float
         return shown(suggest_number(key, values[0], values[-1], step=step))
     return shown(

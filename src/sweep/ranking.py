@@ -23,6 +23,8 @@ from src.config.settings import Task
 from src.files import remove_leftovers, write_atomically
 from src.sweep.runs import STATUSES, RunRecord, differing, read_runs, sort_key
 
+SHOWN = 100  # runs in the terminal
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -74,7 +76,8 @@ class Ranking:
         if commits := [str(run.results.get("commit")) for _, run in self.rows if run.is_of_other_code]:
             named = ", ".join(sorted(set(commits)))
             found.append(f"Made by other code: {len(commits)} runs, commit {named}; force=true repeats them.")
-        return found + [f"{run.name}: {run.status}, {run.cause}" for _, run in self.rows if run.cause]
+        told = [run for _, run in self.rows if run.cause and run.status not in ("pruned", "queued")]
+        return found + [f"{run.name}: {run.status}, {run.cause}" for run in told]
 
 
 def rank(folder: Path) -> Ranking:
@@ -97,8 +100,8 @@ def rank(folder: Path) -> Ranking:
         key=lambda run: (-(scores[run] or 0.0), by_settings(run)),
     )
     rest = sorted(set(runs) - set(done), key=lambda run: (STATUSES.index(run.status), by_settings(run)))
-    ordered = [scores[run] for run in done]
-    rows = [(ordered.index(scores[run]) + 1, run) for run in done]
+    ranks: dict[float | None, int] = {}  # of the first run with a score
+    rows = [(ranks.setdefault(scores[run], place), run) for place, run in enumerate(done, 1)]
     return Ranking(folder, task, (*rows, *((None, run) for run in rest)), named)
 
 
@@ -147,10 +150,12 @@ def show(ranking: Ranking, console: Console | None = None) -> None:
     for column in ranking.header:
         justify: Any = "left" if column == "status" else "right"
         table.add_column(Text(column.replace("_", "\n")), justify=justify, overflow="fold")
-    for place, run in ranking.rows:
+    for place, run in ranking.rows[:SHOWN]:
         style = "bold green" if place == 1 else "dim" if place is None else ""
         table.add_row(*map(Text, ranking.texts(place, run)), style=style)
     console.print(table)
+    if (more := len(ranking.rows) - SHOWN) > 0:
+        console.print(f"... and {more:,} more in the files")
     for note in ranking.notes:
         console.print(Text(note))
 

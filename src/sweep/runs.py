@@ -77,18 +77,18 @@ def read_runs(folder: Path) -> list[RunRecord]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """The run in `folder`, from its config.yaml, metrics.csv and results.json. Garbage never raises."""
+    """The run in `folder`, from its results.json, or config.yaml without one. Garbage never raises."""
     task = TASKS["classify"]
     try:
-        config = settings_of(_read_yaml(folder / "config.yaml"))
-        task = TASKS[config["task"]]
         history = tuple(Run(folder, {}).rows())
         if not (folder / "results.json").exists():  # it comes last: the run goes on or was interrupted
+            config = settings_of(_read_yaml(folder / "config.yaml"))
+            task = TASKS[config["task"]]
             cause = f"epoch {len(history)} of {config['epochs']}"
             status = "running" if (folder / "checkpoints").is_dir() else "queued"
             return RunRecord(folder, task, status, cause, config, {}, history)
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        settings = results["settings"]
+        task, settings = TASKS[results["task"]], results["settings"]
         if results["status"] not in STATUSES or not isinstance(settings, dict):
             raise ValueError("results.json: no status or no settings")
         if modified := modified_files(folder):
@@ -103,7 +103,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8-sig")
     if "&" in text and "*" in text:  # an alias may expand to gigabytes; ours have none
         raise ValueError(f"{path.name} holds YAML aliases")
-    return yaml.safe_load(text)
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def differing(runs: Sequence[RunRecord], besides: Sequence[str] = ()) -> list[str]:

@@ -48,6 +48,7 @@ class SlurmLauncher(CheckedLauncher):
 
     def __init__(
         self,
+        *,
         timeout_min: int,
         max_timeouts: int,
         signal_delay_s: int,

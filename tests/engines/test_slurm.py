@@ -43,7 +43,10 @@ def scontrol(*arguments: str) -> None:
 def states() -> dict[str, list[str]]:
     """State and node of the jobs in the queue, by number."""
     done = subprocess.run(
-        ["squeue", "--noheader", "--array", "--format=%i %T %N"], capture_output=True, text=True
+        check=False,
+        args=["squeue", "--noheader", "--array", "--format=%i %T %N"],
+        capture_output=True,
+        text=True,
     )
     return {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines())}
 

@@ -1,0 +1,67 @@
+"""Successive halving: the same decisions after a kill, the numbers of runs that were never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Command, results_of, rows_of, run_train, same_numbers
+
+HALVING = (
+    "-m",
+    "hydra/sweeper=halving",
+    "lr=0.1,0.03,0.001,0.0001",
+    "epochs=4",
+    "limit_train=240",
+)
+
+
+def statuses(sweep: Path) -> dict[str, str]:
+    return {folder.name: results_of(folder)["status"] for folder in sweep.glob("dropout=*")}
+
+
+@pytest.fixture(scope="module")
+def full_grid(on_idx: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("grid")
+    arguments = [text for text in HALVING if "sweeper" not in text]
+    assert run_train(*arguments, *on_idx, f"output_dir={output}").status == 0
+    return output / "idx"
+
+
+def test_halving_goes_on_with_the_best_and_ends_with_the_grids_numbers(
+    on_idx: tuple[str, ...], full_grid: Path, tmp_path: Path
+) -> None:
+    """Killed on the way, the same command decides as if it had not been."""
+    arguments = (*HALVING, *on_idx, f"output_dir={tmp_path}")
+    command = Command("train", *arguments)
+    command.wait_for_rows(tmp_path / "idx", 3)  # the second rung
+    command.send(9, to_group=True)
+    command.end()
+    ended = run_train(*arguments)
+    assert ended.status == 0, ended.err
+    sweep = tmp_path / "idx"
+    epochs = {name: len(rows_of(sweep / name)) for name in statuses(sweep)}
+    assert sorted(epochs.values()) == [1, 1, 3, 4]
+    first = {name: float(rows_of(full_grid / name)[0]["val_acc"]) for name in epochs}
+    assert min(first[name] for name in epochs if epochs[name] >= 3) >= max(
+        first[name] for name in epochs if epochs[name] == 1
+    )
+    (winner,) = (name for name, status in statuses(sweep).items() if status == "done")
+    same_numbers(sweep / winner, full_grid / winner)  # as if it had never been stopped
+    assert "1 done, 3 pruned" in ended.out
+    again = run_train(*arguments)
+    assert again.status == 0
+    assert "runs to go" not in again.err
+
+
+def test_a_pruned_run_is_finished_by_a_command_that_asks_for_it(
+    on_idx: tuple[str, ...], full_grid: Path, tmp_path: Path
+) -> None:
+    settings = ("lr=0.1", "epochs=4", "limit_train=240", *on_idx, f"output_dir={tmp_path}")
+    assert run_train(*settings, "stop_after=2").status == 0
+    (folder,) = (tmp_path / "idx").glob("dropout=*")
+    assert results_of(folder)["status"] == "pruned"
+    assert run_train(*settings).status == 0
+    (expected,) = (one for one in full_grid.glob("dropout=*") if results_of(one)["lr"] == 0.1)
+    same_numbers(folder, expected)
