@@ -1,7 +1,7 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
 .PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce
-.PHONY: test test-slow bench profile audit size lint format typecheck check clean
+.PHONY: test test-slow test-engines bench profile audit size lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -71,6 +71,10 @@ test: setup data ## run the tests
 
 test-slow: setup data ## the long forms: kills, corruption, concurrency, fuzzing
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-engines: setup data ## launchers and sweepers on a real SLURM, a Ray cluster, Optuna (root, Debian's slurm-wlm and munge)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[slurm,ray,optuna]'
+	@$(BIN)/python -m pytest -m engines -n 2 --dist=loadfile $(ARGS)
 
 bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=captions')
 	@$(BIN)/python -m src.bench $(ARGS)
