@@ -29,7 +29,7 @@ def full_grid(on_idx: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory)
     return output / "idx"
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 def test_halving_goes_on_with_the_best_and_ends_with_the_grids_numbers(
     on_idx: tuple[str, ...], full_grid: Path, tmp_path: Path
 ) -> None:
