@@ -37,7 +37,13 @@ def classifier_run(
     config = f"task: classify\ndropout: {dropout}\nlr: {lr}\nepochs: 2\nseed: 42\nbatch_size: 8\n{limits}\n"
     columns = {"train_loss": 0.5, "train_loss_epoch": 0.4, "val_loss": 0.4, "val_acc": 0.8}
     settings = {"dropout": dropout, "lr": lr, "seed": 42, "data.name": "idx" if data else "fashion_mnist"}
-    numbers = {"train_loss": 0.3, "val_acc": 0.9, "test_acc": 0.89, "test_acc_best_val": 0.89}
+    numbers = {
+        "task": "classify",
+        "train_loss": 0.3,
+        "val_acc": 0.9,
+        "test_acc": 0.89,
+        "test_acc_best_val": 0.89,
+    }
     folder = sweep / (name or f"dropout={dropout},lr={lr}")
     _write_run(folder, f"{config}data: {source}\n", columns, {"settings": settings, **numbers, **results})
     if data:
@@ -59,7 +65,7 @@ def caption_run(sweep: Path, decoder: str, seed: int, bleu4: float, name: str = 
     settings = {"decoder": decoder, "dropout": 0.5, "lr": 4e-4, "seed": seed, "beam": 1, "compare_beam": 5}
     scores = {f"test{beam}_{key}": bleu4 for beam in ("", "_beam5") for key in CAPTION_SCORES}
     config = f"task: caption\ndropout: 0.5\nlr: 0.0004\nepochs: 2\nseed: {seed}\n"
-    numbers = {"train_loss": 2.0, "val_bleu4": bleu4, **scores, **results}
+    numbers = {"task": "caption", "train_loss": 2.0, "val_bleu4": bleu4, **scores, **results}
     folder = sweep / (name or f"decoder={decoder},seed={seed}")
     _write_run(folder, config, columns, {"settings": settings, **numbers})
     Image.new("RGB", (60, 40), "green").save(folder / "gallery.png")

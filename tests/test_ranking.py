@@ -49,18 +49,25 @@ def test_ties_share_a_rank_and_runs_without_one_stand_below(tmp_path: Path) -> N
         make_run(tmp_path, dropout, val_acc=accuracy)
     make_run(tmp_path, 0.6, status="diverged", cause="nan at step 3", val_acc=None)
     make_run(tmp_path, 0.7, status="failed", cause="RuntimeError: x|y", val_acc=None)
-    make_run(tmp_path, 0.8, results=False)
+    (make_run(tmp_path, 0.8, results=False) / "checkpoints").mkdir()
+    make_run(tmp_path, 0.85, results=False)
     (make_run(tmp_path, 0.9) / "results.json").write_text("{")
     ranking = rank(tmp_path)
     places = [(place, run.settings.get("dropout"), run.status) for place, run in ranking.rows]
     assert places == [
         *((1, 0.5, "done"), (2, 0.1, "done"), (2, 0.3, "done")),
-        *((None, 0.8, "running"), (None, 0.6, "diverged"), (None, 0.7, "failed"), (None, None, "unreadable")),
+        *(
+            (None, 0.85, "queued"),
+            (None, 0.8, "running"),
+            (None, 0.6, "diverged"),
+            (None, 0.7, "failed"),
+            (None, None, "unreadable"),
+        ),
     ]
     text = to_markdown(ranking)
     assert "epoch 2 of 15" in text
     assert r"RuntimeError: x\|y" in text
-    assert "7 runs: 3 done, 1 running, 1 diverged, 1 failed, 1 unreadable" in text
+    assert "8 runs: 3 done, 1 queued, 1 running, 1 diverged, 1 failed, 1 unreadable" in text
 
 
 def test_altered_files_make_a_run_unreadable(tmp_path: Path) -> None:
