@@ -11,6 +11,7 @@ from tests.command_line import Command, results_of, rows_of, run_train, same_num
 HALVING = (
     "-m",
     "hydra/sweeper=halving",
+    "hydra.sweeper.first=1",
     "lr=0.1,0.03,0.001,0.0001",
     "epochs=4",
     "limit_train=240",

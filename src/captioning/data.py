@@ -27,6 +27,7 @@ from src.captioning.vocabulary import PAD, Vocabulary
 from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.run.environment import epoch_order
+from src.run.ranks import shard
 
 logger = logging.getLogger(__name__)
 EVALUATION_BATCH = 50  # images
@@ -242,15 +243,17 @@ class CaptionData(L.LightningDataModule):
         assert trainer is not None
         order = epoch_order(self.examples, self.seed, trainer.current_epoch).numpy()
         for first in range(0, len(order), self.batch_size):
-            pairs = order[first : first + self.batch_size]
+            pairs = shard(order[first : first + self.batch_size])
             yield PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs))
 
     def _images(self, split: Split) -> Loader:
+        mine = shard(np.arange(len(split.images)))
+
         def batches() -> Iterator[ImageBatch]:
-            for first in range(0, len(split.images), EVALUATION_BATCH):
-                rows = np.arange(first, min(first + EVALUATION_BATCH, len(split.images)))
-                pairs = np.arange(*np.searchsorted(split.owners, (first, first + EVALUATION_BATCH)))
-                owners = torch.from_numpy(split.owners[pairs] - first)
+            for first in range(0, len(mine), EVALUATION_BATCH):
+                rows = mine[first : first + EVALUATION_BATCH]
+                pairs = np.flatnonzero(np.isin(split.owners, rows))
+                owners = torch.from_numpy(np.searchsorted(rows, split.owners[pairs]))
                 yield ImageBatch(split.inputs_of(rows), rows.tolist(), split.captions(pairs), owners)
 
-        return Loader(math.ceil(len(split.images) / EVALUATION_BATCH), batches)
+        return Loader(math.ceil(len(mine) / EVALUATION_BATCH), batches)

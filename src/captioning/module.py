@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from src.build import build, configure_optimizers
 from src.captioning.data import ImageBatch, PairBatch
@@ -20,6 +21,7 @@ from src.captioning.metrics import score_captions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run.folder import Diverged
+from src.run.ranks import gathered, share
 
 Words = tuple[str, ...]
 
@@ -81,6 +83,7 @@ class Captioner(L.LightningModule):
                 encoder["config"], encoder["size"], train_norms=encoder["train_norms"], with_weights=False
             )
             self.encoder.fine_tune()
+        self.loss = MeanMetric()  # of validation, a word
         self.predictions: dict[str, Predictions] = {}
 
     def encode(self, inputs: Tensor) -> Tensor:
@@ -110,6 +113,7 @@ class Captioner(L.LightningModule):
         loss = F.cross_entropy(
             scores.flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing
         )
+        loss = loss * share(int((targets != PAD).sum()))
         losses = loss.detach()[None]
         penalty = self.hparams["attention_penalty"]
         if penalty and alphas is not None:
@@ -127,8 +131,8 @@ class Captioner(L.LightningModule):
         inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]
         scores, _ = self.decoder(regions[batch.owners], inputs)
         loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=PAD)
-        words = int((targets != PAD).sum())  # by which Lightning weighs the batches' means
-        self.log("val_loss", loss, logger=False, batch_size=words)
+        self.loss.update(loss, int((targets != PAD).sum()))
+        self.log("val_loss", self.loss, logger=False)
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val", split="val")
@@ -170,7 +174,9 @@ class Captioner(L.LightningModule):
                 self.predictions[name].alphas[row] = found.alphas[place].cpu()
 
     def _log_scores(self, name: str, split: str) -> None:
-        captions = self.predictions[name].captions
+        found = self.predictions[name]
+        found.captions, found.alphas = gathered(found.captions), gathered(found.alphas)
+        captions = found.captions
         images = self.trainer.datamodule.splits[split].images  # type: ignore[attr-defined]
         scores = score_captions(
             [captions[row] for row in sorted(captions)], [image.captions for image in images]

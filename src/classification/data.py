@@ -21,6 +21,7 @@ from torch import Tensor
 
 from src.entry_point import UserError
 from src.run.environment import epoch_order
+from src.run.ranks import shard
 
 EVALUATION_BATCH = 250
 MOST_UNUSED = 10  # classes without a training image, where the classes have no names
@@ -136,7 +137,8 @@ class Batches:
         size: int,
         order: Callable[[], Tensor] | None = None,
     ) -> None:
-        self.images, self.labels, self.indices = images, labels, indices
+        self.images, self.labels = images, labels
+        self.indices = shard(indices) if order is None else indices
         self.size, self.order = size, order
 
     def __len__(self) -> int:
@@ -144,7 +146,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         indices = self.indices if self.order is None else self.indices[self.order()]
-        for chosen in indices.split(self.size):
+        for batch in indices.split(self.size):
+            chosen = batch if self.order is None else shard(batch)
             images = self.images[chosen.to(self.images.device)]
             yield images.to(self.labels.device, non_blocking=True), self.labels[chosen]
 

@@ -11,10 +11,12 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.build import build, configure_optimizers
 from src.classification import augment as augmentations
+from src.run.ranks import share
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) uint8, labels (B,) int64
 
@@ -48,6 +50,7 @@ class Classifier(L.LightningModule):
         self.network = build(network)
         # Pooling runs 5 to 7 times as fast on a CPU, convolution needs no reordering.
         self.network.to(memory_format=torch.channels_last)
+        self.loss = MeanMetric()
         self.accuracy = MulticlassAccuracy(len(class_names or range(10)), average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -57,7 +60,8 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Any:
         images, labels = batch
         scores = self(augmentations.BY_NAME[self.hparams["augment"]](images))
-        return F.cross_entropy(scores, labels, label_smoothing=self.hparams["label_smoothing"])
+        loss = F.cross_entropy(scores, labels, label_smoothing=self.hparams["label_smoothing"])
+        return loss * share(len(labels))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         self._evaluate(batch, "val")
@@ -68,8 +72,9 @@ class Classifier(L.LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> None:
         images, labels = batch
         scores = self(images)
-        self.accuracy(scores, labels)
-        found: Any = {f"{split}_loss": F.cross_entropy(scores, labels), f"{split}_acc": self.accuracy}
+        self.accuracy.update(scores, labels)
+        self.loss.update(F.cross_entropy(scores, labels), len(labels))
+        found: Any = {f"{split}_loss": self.loss, f"{split}_acc": self.accuracy}
         self.log_dict(
             found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False
         )  # Recorder logs

@@ -29,7 +29,7 @@ from torch.nn import Module
 from src.config.settings import Task
 from src.entry_point import UserError
 from src.files import write_atomically
-from src.run import signals
+from src.run import ranks, signals
 from src.run.environment import epoch_seed
 from src.run.folder import Diverged, Run
 
@@ -151,6 +151,8 @@ class Recorder(Checkpoint):
 
     # Not on_train_start: a run that was killed after its last epoch is not trained any more.
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         for events in self.run.folder.glob("events.out.tfevents.*"):
             events.unlink()  # rewritten from the rows, so that no epoch stands in them twice
         self._write_metrics()
@@ -161,7 +163,7 @@ class Recorder(Checkpoint):
         trainer.should_stop = self.stopped
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, "dropout"))
+        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, "dropout" + "+" * ranks.rank()))
         self._epoch, self._unread = [0.0, 0], []
         self._epoch_began = self._validation_began = time.perf_counter()
 
@@ -182,7 +184,7 @@ class Recorder(Checkpoint):
         Raises:
             Diverged: one is NaN or infinite.
         """
-        values = torch.cat(self._unread).tolist() if self._unread else []
+        values = ranks.mean(torch.cat(self._unread)).tolist() if self._unread else []
         self._unread = []
         for value in values:
             if not math.isfinite(value):
@@ -218,8 +220,9 @@ class Recorder(Checkpoint):
             if not self.best or row[self.task.monitor] > self.best["value"]:
                 self.best = {"value": row[self.task.monitor], "epoch": epoch}
                 trainer.save_checkpoint(self.run.best)
-            self._write_metrics()
-            self._log(row, trainer.loggers)
+            if trainer.is_global_zero:
+                self._write_metrics()
+                self._log(row, trainer.loggers)
             trainer.save_checkpoint(self.run.last)
 
     def _write_metrics(self) -> None:

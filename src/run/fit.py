@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from src.build import build, complete, signature_errors
 from src.config.settings import TASKS
+from src.run import ranks
 from src.run.checkpoints import Recorder, SafeCheckpointIO, plain_numbers, read_checkpoint, resume_point
 from src.run.environment import device_name, device_of
 from src.run.folder import Run
@@ -35,9 +36,14 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     Raises:
         Diverged: the loss is no longer finite.
     """
+    with ranks.connected(cfg):
+        return _fit_and_test(cfg, run, recorder, show_bar)
+
+
+def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     task = TASKS[cfg.task]
     implementation = task.load()
-    torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(cfg.threads or 1)
     # The seed of the weights; order and dropout are seeded for each epoch (ImageData, Recorder).
     torch.manual_seed(cfg.seed)
     data = implementation.build_data(cfg)
@@ -52,7 +58,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     place = {"folder": str(run.folder), "save_dir": str(run.folder)}
     loggers: list[Logger] = [build(complete(node, **place)) for node in cfg.logger.values() if node]
     # The environment would change a Trainer in silence: its rank, and defaults of its arguments.
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
+    rank_zero_only.rank = ranks.rank()  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
     for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[name]
     trainer = L.Trainer(
@@ -61,18 +67,21 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         default_root_dir=run.folder,
         callbacks=callbacks,
         logger=loggers,
-        # A cluster's environment variables change nothing: a run is one process, and its files are in its folder.
-        plugins=[SafeCheckpointIO(), LightningEnvironment()],
+        # A cluster's environment variables change nothing: a run's ranks are known, its files are in its folder.
+        plugins=[
+            SafeCheckpointIO(),
+            TorchElasticEnvironment() if ranks.world() > 1 else LightningEnvironment(),
+        ],
     )
     for logger in trainer.loggers:
         if not isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(run.fingerprint)
     module = implementation.build_module(cfg, data, trainer)
-    resume = resume_point(run.last, run.best)
+    resume = ranks.agreed(None if ranks.rank() else resume_point(run.last, run.best))
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
 
     test_last = _test(trainer, module, data)
-    artifacts = implementation.log_artifacts(module, data, run.folder, trainer, cfg)
+    artifacts = {} if ranks.rank() else implementation.log_artifacts(module, data, run.folder, trainer, cfg)
     test_best = test_last
     if recorder.best["epoch"] != len(recorder.rows):
         last_weights = {name: value.clone() for name, value in module.state_dict().items()}

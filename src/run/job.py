@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import os
 import signal
 import statistics
 import traceback
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config.settings import TASKS
 from src.files import CHANGED, modified_files, write_atomically
-from src.run import signals
+from src.run import ranks, signals
 from src.run.environment import default_threads, processor, provenance, source_digest
 from src.run.folder import Diverged, Run, RunMismatch
 
@@ -39,6 +40,10 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
     Raises:
         KeyboardInterrupt: told to stop (src/run/signals.py); the same command goes on later.
     """
+    if ranks.started_outside(cfg) and int(os.environ["RANK"]):
+        if cfg.force or not run.is_finished():
+            ranks.follow(cfg, run)
+        raise SystemExit(0)  # rank 0 tells how the run ended
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(lock(run))
@@ -80,7 +85,7 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}
     try:
-        with signals.kept():
+        with signals.kept(), ranks.others(cfg, run):
             measured = fit_and_test(cfg, run, recorder, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)

@@ -12,6 +12,7 @@ writes that end an epoch are not cut short (`defer`). To requeue a job is its sc
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -135,3 +137,18 @@ def reset() -> None:
     """As if nobody had asked to stop: for a process forked from one that was told, and for tests."""
     global _pending, _deferred
     _pending, _deferred = None, 0
+
+
+def obey_parent() -> None:
+    """Leave Ctrl-C to the parent of this child process, and end when the parent is gone, however it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reset()
+    install_signal_handlers()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

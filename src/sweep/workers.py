@@ -11,8 +11,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -119,7 +117,8 @@ def stop_workers() -> None:
 
 def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
     """One run, in a process of its own."""
-    _obey_parent()
+    signals.obey_parent()
+    setup_logging()
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
@@ -129,7 +128,8 @@ def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
 
 def _check(plans: list[Plan], answer: Any) -> None:
     """Answer with the errors and the number of usable GPUs."""
-    _obey_parent()
+    signals.obey_parent()
+    setup_logging()
     from src.run.environment import gpu_count
 
     with _exit_when_told():
@@ -144,19 +144,3 @@ def _exit_when_told() -> Iterator[None]:
             yield
     except KeyboardInterrupt as error:
         raise SystemExit(signals.status_of(error)) from None
-
-
-def _obey_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signals.reset()
-    signals.install_signal_handlers()
-    setup_logging()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

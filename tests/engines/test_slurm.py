@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import Command, results_of, run, run_train, same_numbers
+from tests.command_line import NO_GPU, ROOT, Command, results_of, rows_of, run, run_train, same_numbers
 
 HERE = Path(__file__).parent
 GRID = ("dropout=0.1,0.2,0.3,0.4", "lr=0.1,0.01", "epochs=12")
@@ -118,3 +119,35 @@ def test_ctrl_c_takes_the_jobs_out_of_the_queue(tmp_path: Path, on_idx: tuple[st
     command.send(2)
     assert command.end().status == 130
     wait_for(lambda: not states())
+
+
+def test_srun_starts_the_ranks_of_one_run(tmp_path: Path, on_idx: tuple[str, ...]) -> None:
+    """A rank a node."""
+    settings = (*on_idx, "limit_train=64", "dropout=0", "lr=0.05", "epochs=3", f"output_dir={tmp_path}")
+    srun = [
+        "srun",
+        "--nodes=2",
+        "--ntasks=2",
+        sys.executable,
+        "-m",
+        "src.train",
+        *settings,
+        "trainer.num_nodes=2",
+    ]
+    loopback = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}  # the nodes' names are made up
+    environment = {**os.environ, **NO_GPU, **loopback}
+    done = subprocess.run(
+        [*srun, "name=two"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_train(*settings, "name=one").status == 0
+    (two, one) = (rows_of(next((tmp_path / name).glob("dropout=*"))) for name in ("two", "one"))
+    assert [float(row["val_loss"]) for row in two] == pytest.approx(
+        [float(row["val_loss"]) for row in one], abs=2e-5
+    )
