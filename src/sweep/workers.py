@@ -1,8 +1,8 @@
 """Run a sweep's jobs side by side: `hydra/launcher=workers`, the default.
 
-On a CPU a worker a core with one thread each, on GPUs a worker a GPU. Each run gets a process of its
-own, so one that dies takes no other with it, and its numbers are those of the same run started alone
-with as many threads. The processes are forked from a server that has imported torch and Lightning
+On a CPU a worker a core with one thread each, on GPUs a worker a GPU, or as many as `trainer.devices` says. Each
+run gets a process of its own, so one that dies takes no other with it, and its numbers are those of the same run
+started alone with as many threads. The processes are forked from a server that has imported torch and Lightning
 once: a fresh interpreter a run would spend seconds on imports.
 """
 
@@ -24,6 +24,7 @@ from src.entry_point import setup_logging
 from src.run import signals
 from src.run.environment import cores
 from src.run.job import cause_of_death, run_job
+from src.run.ranks import ranks_of
 from src.sweep.launcher import CheckedLauncher
 from src.sweep.plan import Plan, preflight
 
@@ -61,7 +62,8 @@ class WorkersLauncher(CheckedLauncher):
     def _run(self, plans: Sequence[Plan]) -> None:
         waiting, settings = list(plans), plans[0].cfg
         active: dict[int, tuple[Plan, ForkServerProcess]] = {}  # by slot
-        slots = min(settings.workers or self.gpus or cores(), len(waiting))
+        ranks = max(ranks_of(plan.cfg) for plan in plans)
+        slots = min(settings.workers or max(1, (self.gpus or cores()) // ranks), len(waiting))
         logger.info("%s runs to go, %s at a time, in %s", len(waiting), slots, plans[0].run.folder.parent)
         with progress_bar(plans) as bar:
             while waiting or active:
@@ -69,8 +71,8 @@ class WorkersLauncher(CheckedLauncher):
                     if waiting and slot not in active:
                         plan = waiting.pop(0)
                         threads = 1 if slots > 1 else None
-                        gpu = slot % self.gpus if self.gpus else None
-                        active[slot] = (plan, self._start(_work, plan, threads, gpu))
+                        gpus = [(slot * ranks + k) % self.gpus for k in range(ranks)] if self.gpus else []
+                        active[slot] = (plan, self._start(_work, plan, threads, gpus))
                 wait([process.sentinel for _, process in active.values()], timeout=POLL_S)
                 bar.n = epochs_done(plans)
                 bar.refresh()
@@ -115,13 +117,14 @@ def stop_workers() -> None:
         process.join()
 
 
-def _work(plan: Plan, threads: int | None, gpu: int | None) -> None:
-    """One run, in a process of its own."""
+def _work(plan: Plan, threads: int | None, gpus: list[int]) -> None:
+    """One run, in a process of its own, on these GPUs."""
     signals.obey_parent()
     setup_logging()
-    if gpu is not None:
+    if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
+        names = visible.split(",") if visible else list(map(str, range(max(gpus) + 1)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[gpu] for gpu in gpus)
     with _exit_when_told():
         run_job(plan.cfg, plan.run, show_bar=False, threads=threads)
 
