@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import optuna
 import pytest
 
-from src.sweep.optuna import storage
 from tests.command_line import Command, results_of, rows_of, run_train
 
 OPTUNA = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.batch=3", "epochs=3", "limit_train=240")
 pytestmark = pytest.mark.engines
+
+
+def study_of(sweep: Path) -> Any:
+    """The study of a sweep's folder; Optuna is there only where these tests run."""
+    import optuna
+
+    from src.sweep.optuna import storage
+
+    journal = storage(sweep / "optuna.journal")
+    (name,) = optuna.get_all_study_names(journal)
+    return optuna.load_study(study_name=name, storage=journal)
 
 
 def names_of(sweep: Path) -> list[str]:
@@ -27,9 +37,7 @@ def test_a_search_goes_on_where_it_was_killed(on_idx: tuple[str, ...], tmp_path:
     command.end()
     ended = run_train(*arguments)
     assert ended.status == 0, ended.err
-    journal = storage(tmp_path / "idx" / "optuna.journal")
-    (name,) = optuna.get_all_study_names(journal)
-    study = optuna.load_study(study_name=name, storage=journal)
+    study = study_of(tmp_path / "idx")
     assert len(study.trials) == 7
     assert all(trial.state.is_finished() for trial in study.trials)
     done = [results_of(folder) for folder in (tmp_path / "idx").glob("dropout=*")]
@@ -49,12 +57,12 @@ def test_the_pruner_ends_runs_that_are_worse_than_the_median(on_idx: tuple[str, 
         f"output_dir={tmp_path}",
     )
     assert run_train(*(text for text in good if text != "hydra.sweeper.batch=3"), "n_trials=6").status == 0
-    journal = storage(tmp_path / "idx" / "optuna.journal")
-    (name,) = optuna.get_all_study_names(journal)
-    study = optuna.load_study(study_name=name, storage=journal)
+    study = study_of(tmp_path / "idx")
     trial = study.ask()
     bad = ("lr=1e-6", "epochs=3", "limit_train=240", *on_idx, f"output_dir={tmp_path}")
-    ended = run_train(*bad, f"trial='{tmp_path / 'idx' / 'optuna.journal'}:{name}:{trial.number}'")
+    ended = run_train(
+        *bad, f"trial='{tmp_path / 'idx' / 'optuna.journal'}:{study.study_name}:{trial.number}'"
+    )
     assert ended.status == 0, ended.err
     (folder,) = (tmp_path / "idx").glob("dropout=*,lr=1e-06*")
     assert results_of(folder)["status"] == "pruned"
@@ -67,9 +75,7 @@ def test_two_objectives_and_spaces_under_a_condition(on_idx: tuple[str, ...], tm
     arguments = (*OPTUNA, "network=convnet,resnet_small", "lr=0.1", objectives, spaces, *on_idx, "n_trials=6")
     ended = run_train(*arguments, f"output_dir={tmp_path}")
     assert ended.status == 0, ended.err
-    journal = storage(tmp_path / "idx" / "optuna.journal")
-    (name,) = optuna.get_all_study_names(journal)
-    trials = optuna.load_study(study_name=name, storage=journal).trials
+    trials = study_of(tmp_path / "idx").trials
     for trial in trials:
         assert ("network.width" in trial.params) == (trial.params["network"] == "resnet_small")
         assert trial.values[1] > 0
