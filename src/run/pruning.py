@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+
+from src.run.ranks import agreed
 
 if TYPE_CHECKING:
     import optuna
@@ -46,8 +49,11 @@ class ReportToStudy(Callback):
         rows, monitor = self.recorder.rows, self.recorder.task.monitor
         if not rows:
             return
-        self.trial.report(rows[-1][monitor], len(rows))
-        if self.trial.should_prune():
+        ends = None
+        if trainer.is_global_zero:
+            self.trial.report(rows[-1][monitor], len(rows))
+            ends = self.trial.should_prune()
+        if agreed(ends):  # all ranks or none
             raise Pruned(
                 f"after epoch {len(rows)} of {trainer.max_epochs}, {monitor} {rows[-1][monitor]:.4f}"
             )
@@ -55,9 +61,29 @@ class ReportToStudy(Callback):
 
 def callbacks_of(cfg: Any, recorder: Recorder) -> Sequence[Callback]:
     """The callbacks that `stop_after` and `trial` ask for."""
-    found: list[Callback] = [StopAfter(cfg.stop_after)] if cfg.stop_after else []
-    if cfg.trial:
-        from src.sweep.optuna import trial_of
+    stops: list[Callback] = [StopAfter(cfg.stop_after)] if cfg.stop_after else []
+    return [*stops, ReportToStudy(trial_of(cfg.trial), recorder)] if cfg.trial else stops
 
-        found.append(ReportToStudy(trial_of(cfg.trial), recorder))
-    return found
+
+def trial_of(text: str) -> optuna.Trial:
+    """The trial of a run's setting `trial`: JOURNAL:STUDY:NUMBER."""
+    import optuna
+
+    journal, name, number = text.rsplit(":", 2)
+    study = optuna.load_study(study_name=name, storage=storage(Path(journal)), pruner=pruner())
+    return optuna.Trial(study, study.trials[int(number)]._trial_id)
+
+
+def storage(journal: Path) -> optuna.storages.JournalStorage:
+    """A study's storage: a file that many processes append to."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def pruner() -> optuna.pruners.BasePruner:
+    """Ends what is worse than the median of the others at the same epoch, once there are five."""
+    import optuna
+
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)

@@ -21,13 +21,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from src.config.validation import rounded, values_of
 from src.entry_point import InvalidCommand
+from src.run.pruning import pruner, storage
 from src.sweep.plan import launched
 
 logger = logging.getLogger(__name__)
@@ -108,7 +107,7 @@ class OptunaSweeper(Sweeper):
             study_name=name,
             load_if_exists=True,
             directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self.minimize)],
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            pruner=pruner(),
         )
         # The same seed alone would propose after a restart what it proposed at the start.
         seed = self.seed + len(study.trials)
@@ -162,19 +161,3 @@ def suggest(trial: optuna.Trial, key: str, override: Override) -> str:
 def shown(value: Any) -> str:
     """A value on the command line: four digits of a number tell two runs apart, and their folders have short names."""
     return f"{value:.4g}" if isinstance(value, float) else "null" if value is None else str(value)
-
-
-def storage(journal: Path) -> JournalStorage:
-    """A study's storage: a file that many processes append to."""
-    return JournalStorage(JournalFileBackend(str(journal)))
-
-
-def trial_of(text: str) -> optuna.Trial:
-    """The trial of a run's setting `trial`: JOURNAL:STUDY:NUMBER."""
-    journal, name, number = text.rsplit(":", 2)
-    study = optuna.load_study(
-        study_name=name,
-        storage=storage(Path(journal)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
-    )
-    return optuna.Trial(study, study.trials[int(number)]._trial_id)

@@ -17,7 +17,7 @@ def study_of(sweep: Path) -> Any:
     """The study of a sweep's folder; Optuna is there only where these tests run."""
     import optuna
 
-    from src.sweep.optuna import storage
+    from src.run.pruning import storage
 
     journal = storage(sweep / "optuna.journal")
     (name,) = optuna.get_all_study_names(journal)
