@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from src.sweep.halving import forecast
 from tests.command_line import Command, results_of, rows_of, run_train, same_numbers
 
 HALVING = (
@@ -67,3 +71,22 @@ def test_a_pruned_run_is_finished_by_a_command_that_asks_for_it(
     assert run_train(*settings).status == 0
     (expected,) = (one for one in full_grid.glob("dropout=*") if results_of(one)["lr"] == 0.1)
     same_numbers(folder, expected)
+
+
+def test_a_steady_curve_is_forecast_above_a_fast_start() -> None:
+    def run(values: list[float], status: str = "pruned") -> Any:
+        rows = [{"val_acc": value} for value in values]
+        cfg = SimpleNamespace(task="classify", epochs=15)
+        return SimpleNamespace(
+            cfg=cfg, run=SimpleNamespace(rows=lambda: rows), results=lambda: {"status": status}
+        )
+
+    # Exact where the curve is a line over the epoch's logarithm.
+    line = [0.5 + 0.1 * math.log(epoch) for epoch in range(1, 10)]
+    assert forecast(run(line), 9) == pytest.approx(0.5 + 0.1 * math.log(15))
+    assert forecast(run(line), 4) == pytest.approx(0.5 + 0.1 * math.log(15))  # later epochs are not looked at
+    fast, steady = [0.86, 0.89, 0.90], [0.79, 0.83, 0.86]
+    assert fast[-1] > steady[-1]
+    assert forecast(run(steady), 3) > forecast(run(fast), 3)
+    assert forecast(run([0.7]), 1) == 0.7
+    assert forecast(run([0.7, 0.8], "diverged"), 3) == -math.inf

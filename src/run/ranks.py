@@ -91,9 +91,10 @@ def others(cfg: DictConfig, run: Run) -> Iterator[None]:
             process.start()
         try:
             yield
-        finally:
             for process in processes:
                 process.join(signals.GRACE_S)
+        finally:
+            for process in processes:
                 process.kill()  # rank 0 writes, and has written
                 process.join()
 

@@ -84,7 +84,7 @@ class SlurmLauncher(CheckedLauncher):
         logger.info("%s jobs are queued, in %s", len(jobs), folder)
         if self.detach:
             logger.info("They go on by themselves; `python -m src.rank %s` shows how far they are.", folder)
-            return
+            raise SystemExit(0)
         try:
             self._wait(list(plans), jobs)
         except KeyboardInterrupt:
@@ -93,8 +93,6 @@ class SlurmLauncher(CheckedLauncher):
 
     def _submit(self, folder: Path, plans: Sequence[Plan]) -> dict[str, str]:
         """The jobs' numbers by the runs' names."""
-        for plan in plans:
-            plan.run.queue(plan.cfg)
         executor = submitit.AutoExecutor(folder / ".slurm", "slurm", slurm_max_num_timeout=self.max_timeouts)
         given = {name: value for name, value in self.parameters.items() if value is not None}
         try:
@@ -102,6 +100,8 @@ class SlurmLauncher(CheckedLauncher):
             submitted = executor.map_array(Job(self.cpus), plans)
         except (submitit.core.utils.FailedJobError, OSError) as error:
             raise InvalidCommand([f"hydra/launcher=slurm: {error}"]) from error
+        for plan in plans:
+            plan.run.queue(plan.cfg)
         return {plan.run.name: job.job_id for plan, job in zip(plans, submitted, strict=True)}
 
     def _wait(self, plans: list[Plan], jobs: dict[str, str]) -> None:
