@@ -264,6 +264,21 @@ def test_an_infinite_weight_is_divergence_where_no_loss_shows_it(
     assert asked.run.is_finished()
 
 
+def test_scores_that_are_nan_on_the_test_images_are_divergence(
+    on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_scores(module: Classifier, *_: Any) -> None:
+        module.network.dense3.bias.data.fill_(float("nan"))
+
+    monkeypatch.setattr("src.classification.data.EVALUATION_BATCH", 20)
+    monkeypatch.setattr(
+        Classifier, "on_test_batch_end", lose_scores, raising=False
+    )  # all but the first batch
+    limits = ("epochs=1", "limit_train=40", "limit_val=40", "limit_test=40")
+    results = train_here(plan(*on_idx, *limits, f"output_dir={tmp_path}"), "diverged")
+    assert results["cause"] == "test_loss became nan on the test images at step 5, in epoch 1"
+
+
 class FullDisk:
     """No file reaches the disk after the first `room` ones."""
 

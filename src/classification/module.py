@@ -50,7 +50,7 @@ class Classifier(L.LightningModule):
         self.network = build(network)
         # Pooling runs 5 to 7 times as fast on a CPU, convolution needs no reordering.
         self.network.to(memory_format=torch.channels_last)
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy="disable")  # by default it would leave out a NaN
         self.accuracy = MulticlassAccuracy(len(class_names or range(10)), average="micro")
 
     def forward(self, images: Tensor) -> Tensor:

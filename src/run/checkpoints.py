@@ -199,6 +199,14 @@ class Recorder(Checkpoint):
         # Before they are used: a decoder whose scores are NaN would die of another error.
         refuse_infinite_weights(pl_module, trainer.current_epoch + 1, trainer.global_step)
 
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # NaN scores have a highest one, too: the accuracy alone would look like a number.
+        for name, value in plain_numbers(trainer.callback_metrics).items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise Diverged(
+                    f"{name} became {value} on the test images", len(self.rows), trainer.global_step
+                )
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = plain_numbers(trainer.callback_metrics)
         epoch, now = trainer.current_epoch + 1, time.perf_counter()
