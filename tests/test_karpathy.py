@@ -179,3 +179,13 @@ def test_the_real_sets() -> None:
     assert all(image.path.is_file() for image in ucm)
     with pytest.raises(BrokenImage, match="607 of 613 images"):
         digests_of([image.path for image in sydney])
+
+
+def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    """Python would take the last one: the image would change its split unnoticed."""
+    text = (
+        '{"images": [{"filename": "1.png", "split": "train", "split": "test", "sentences": [{"raw": "a"}]}]}'
+    )
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(CaptionDataError, match="key 'split' twice"):
+        read_karpathy(tmp_path)

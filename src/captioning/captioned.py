@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import repr as shown  # of values in messages: one line, shortened
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +98,15 @@ def read_text(source: Path, layout: str) -> str:
         raise CaptionDataError(f"there is no caption file {source}: data.root names a folder with {layout}")
     with reading(str(source), "text in UTF-8"):
         return source.read_text(encoding="utf-8-sig")
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python would take the last of two equal keys, an image change its split unnoticed."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"an object has the key {shown(twice)} twice")
+    return found
 
 
 def split_of(name: str) -> str:

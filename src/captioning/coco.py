@@ -24,6 +24,7 @@ from src.captioning.captioned import (
     read_text,
     reading,
     split_of,
+    unique_keys,
 )
 from src.captioning.vocabulary import tokenize
 
@@ -64,7 +65,7 @@ def _annotated(source: Path, root: Path, split: str) -> list[CaptionedImage]:
     """The images of one annotation file, each with its captions in the file's order."""
     text = read_text(source, LAYOUT)
     with reading(str(source), FORMAT):
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=unique_keys)
         entries, annotations = list(content["images"]), list(content["annotations"])
     captions: dict[int, list[tuple[str, ...]]] = defaultdict(list)
     for row, annotation in enumerate(annotations):

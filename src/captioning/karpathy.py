@@ -22,6 +22,7 @@ from src.captioning.captioned import (
     reading,
     shown,
     split_of,
+    unique_keys,
 )
 from src.captioning.vocabulary import clean, tokenize
 
@@ -46,7 +47,7 @@ def read_karpathy(root: str | Path, captions: str | None = None) -> list[Caption
     source = root / (captions or "dataset.json")
     text = read_text(source, LAYOUT)
     with reading(str(source), FORMAT):
-        entries = _list(json.loads(text)["images"])
+        entries = _list(json.loads(text, object_pairs_hook=unique_keys)["images"])
     images = []
     for row, entry in enumerate(entries):
         with reading(f"{source}, images[{row}]", FORMAT):
