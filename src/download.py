@@ -18,12 +18,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.files import file_digest, write_atomically
+from src.locks import lock_at
 
 FILES = {  # SHA-256, uncompressed
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -51,7 +51,7 @@ def fetch_fashion_mnist(root: Path | str) -> Path:
         return raw
     raw.mkdir(parents=True, exist_ok=True)
     causes = []
-    with FileLock(raw.parents[1] / ".fashion-mnist.lock"):
+    with lock_at(raw.parents[1] / ".fashion-mnist.lock"):
         for source, fetch in SOURCES.items():
             if not missing(raw):
                 break

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -32,6 +31,7 @@ from src.captioning.folding import fold
 from src.config.settings import AUTO
 from src.files import file_digest, remove_leftovers, replacing, write_atomically
 from src.images import BrokenImage, read_image, read_rgb
+from src.locks import lock_at
 from src.pixels import sentences
 from src.run.environment import cores
 
@@ -88,7 +88,7 @@ def features_of(
     if _is_whole(target):  # the way of nearly every run: no lock, so a read-only folder will do
         return np.load(target, mmap_mode="r")
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):  # the kernel drops it when its holder dies
+    with lock_at(target.with_name(f".{target.name}.lock")):
         if not _is_whole(target):  # another process may have made it meanwhile
             logger.info("%s of %s images: computed once, kept in %s", label, f"{count:,}", cache)
             remove_leftovers(cache)  # of killed processes

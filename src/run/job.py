@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import AcquireReturnProxy, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.settings import TASKS
 from src.files import CHANGED, modified_files, write_atomically
+from src.locks import lock_at
 from src.run import ranks, signals
 from src.run.environment import default_threads, processor, provenance, source_digest
 from src.run.folder import Diverged, Run, RunMismatch
@@ -132,9 +133,8 @@ def cause_of_death(cfg: DictConfig, exit_code: int) -> str:
 def record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:
     """Record a run that left no results; not where its folder is another command's, or another process's, by now."""
     with contextlib.suppress(OSError, Timeout):
-        run.lock_file.parent.mkdir(parents=True, exist_ok=True)
         if not run.mismatch():
-            with FileLock(run.lock_file, timeout=0):
+            with lock_at(run.lock_file).acquire(timeout=0):
                 return _record(cfg, run, status="failed", cause=cause)
     return results_of(cfg, run, status="failed", cause=run.mismatch() or cause)
 
@@ -182,13 +182,12 @@ def results_of(
 
 
 def lock(run: Run) -> AcquireReturnProxy:
-    """Take the run's lock, which the kernel drops when its holder dies; says so when it has to wait."""
-    run.lock_file.parent.mkdir(parents=True, exist_ok=True)
+    """Take the run's lock; says so when it has to wait."""
     try:
-        return FileLock(run.lock_file).acquire(timeout=0.2)
+        return lock_at(run.lock_file).acquire(timeout=0.2)
     except Timeout:
         logger.info("%s: another process works on it; waiting", run.name)
-        return FileLock(run.lock_file).acquire()
+        return lock_at(run.lock_file).acquire()
 
 
 def quiet_lightning() -> None:

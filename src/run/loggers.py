@@ -11,10 +11,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
 from src.files import write_atomically
+from src.locks import lock_at
 
 SQLITE = "sqlite:///"
 
@@ -50,7 +50,8 @@ class RunMLFlowLogger(MLFlowLogger):
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells of its tables
         tags = {**options.pop("tags", {}), "run_folder_id": folder_id(save_dir)}
         is_file = tracking_uri.startswith(SQLITE)  # whose tables two processes must not make at once
-        with FileLock(f"{tracking_uri.removeprefix(SQLITE)}.lock") if is_file else contextlib.nullcontext():
+        lock = Path(f"{tracking_uri.removeprefix(SQLITE)}.lock")
+        with lock_at(lock) if is_file else contextlib.nullcontext():
             client = MlflowClient(tracking_uri)
             with contextlib.suppress(MlflowException):  # it is there
                 client.create_experiment(experiment_name, options.get("artifact_location"))

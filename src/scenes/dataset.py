@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
 from src.entry_point import UserError
 from src.files import modified_files, write_atomically, write_sums
+from src.locks import lock_at
 from src.scenes.captions import boxes_of, describe
 from src.scenes.draw import paint
 from src.scenes.layouts import sample_scene
@@ -47,8 +47,7 @@ def make_scenes(folder: Path, count: int = 2000, size: int = 256, seed: int = 0)
     if _damaged(folder, generator) == []:  # needs no lock, so a read-only folder will do
         return
     lock = folder.parent / ".locks" / f"{folder.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with lock_at(lock):
         damaged = _damaged(folder, generator)
         if damaged == []:
             return
