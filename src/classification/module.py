@@ -75,9 +75,8 @@ class Classifier(L.LightningModule):
         self.accuracy.update(scores, labels)
         self.loss.update(F.cross_entropy(scores, labels), len(labels))
         found: Any = {f"{split}_loss": self.loss, f"{split}_acc": self.accuracy}
-        self.log_dict(
-            found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False
-        )  # Recorder logs
+        # The Recorder logs them.
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False)
 
     def configure_optimizers(self) -> Any:
         return configure_optimizers(self, self.hparams["optimizer"], self.hparams["schedule"])
