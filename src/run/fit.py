@@ -30,17 +30,14 @@ OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enab
 def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     """Train from the last checkpoint, or from nothing, to the last epoch; test; let the task log its artifacts.
 
+    Inside `ranks.connected`.
+
     Returns:
         The measured part of results.json.
 
     Raises:
         Diverged: the loss is no longer finite.
     """
-    with ranks.connected(cfg):
-        return _fit_and_test(cfg, run, recorder, show_bar)
-
-
-def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     task = TASKS[cfg.task]
     implementation = task.load()
     torch.set_num_threads(cfg.threads or 1)
@@ -50,14 +47,13 @@ def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool)
     data.prepare_data()
     data.setup()
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks += [
-        *callbacks_of(cfg, recorder),
-        recorder,
-        *([RunBar(run.name, task.monitor)] if show_bar else []),
-    ]
+    callbacks += [*callbacks_of(cfg, recorder), recorder]
+    if show_bar:
+        callbacks.append(RunBar(run.name, task.monitor))
     place = {"folder": str(run.folder), "save_dir": str(run.folder)}
     loggers: list[Logger] = [build(complete(node, **place)) for node in cfg.logger.values() if node]
     # The environment would change a Trainer in silence: its rank, and defaults of its arguments.
+    environment = TorchElasticEnvironment if ranks.world() > 1 else LightningEnvironment
     rank_zero_only.rank = ranks.rank()  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
     for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[name]
@@ -68,10 +64,7 @@ def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool)
         callbacks=callbacks,
         logger=loggers,
         # A cluster's environment variables change nothing: a run's ranks are known, its files are in its folder.
-        plugins=[
-            SafeCheckpointIO(),
-            TorchElasticEnvironment() if ranks.world() > 1 else LightningEnvironment(),
-        ],
+        plugins=[SafeCheckpointIO(), environment()],
     )
     for logger in trainer.loggers:
         if not isinstance(logger, TensorBoardLogger):
