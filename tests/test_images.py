@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from src.entry_point import UserError
-from src.images import BrokenImage, find_images, read_rgb
+from src.images import BrokenImage, find_images, read_rgb, suffixes
 
 GREY = np.array([[0, 10, 200], [255, 90, 30]], dtype=np.uint8)
 COLOURS = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)  # (2, 3, 3)
@@ -149,6 +149,15 @@ def test_files_and_folders(tmp_path: Path) -> None:
     # in the order given, each file once; a file named itself counts whatever its suffix
     notes = tmp_path / "notes.txt"
     assert find_images([folder[1], notes, tmp_path])[:3] == [folder[1], notes, folder[0]]
+
+
+def test_images_that_cannot_be_read_are_counted_in_a_line(tmp_path: Path, messages: list[str]) -> None:
+    for name in ("a.png", "b.heic", "c.HEIC", "d.svg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_images([tmp_path]) == [tmp_path / "a.png"]
+    (said,) = messages
+    assert said.startswith("Left out, since their format cannot be read here: 2 .heic, 1 .svg;")
+    assert {".jfif", ".jpe", ".tiff", ".webp"} < suffixes()
 
 
 def test_links_to_files_are_followed_and_circles_are_not(tmp_path: Path) -> None:
