@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.config.settings import TASKS
-from tests.command_line import ROOT, Ended, results_of, rows_of, run_train, same_numbers
+from tests.command_line import ROOT, Ended, plan, results_of, rows_of, run_train, same_numbers, train_here
 from tests.made_up_data import write_data_set
 
 EPOCHS = 3
@@ -184,6 +184,18 @@ def test_what_cannot_be_used_is_found_before_anything_is_run(tmp_path: Path, kin
     ended = run_train(*kind, "data=idx", f"data.root={data}", f"output_dir={tmp_path}/file/inner")
     assert (ended.status, f"{tmp_path}/file is not a folder; name another one" in ended.err) == (2, True)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_loss_is_the_mean_over_the_images_whatever_their_batches(
+    on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = ("epochs=1", "limit_train=40", "limit_val=40", "limit_test=40", "threads=1")
+    found = []
+    for size in (40, 30):
+        monkeypatch.setattr("src.classification.data.EVALUATION_BATCH", size)
+        results = train_here(plan(*on_idx, *limits, f"output_dir={tmp_path / str(size)}"))
+        found.append((results["val_loss"], results["test_loss"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def test_the_entry_point_is_found_by_its_path_from_any_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Dimension letters: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -50,7 +51,8 @@ class Classifier(L.LightningModule):
         self.network = build(network)
         # Pooling runs 5 to 7 times as fast on a CPU, convolution needs no reordering.
         self.network.to(memory_format=torch.channels_last)
-        self.loss = MeanMetric(nan_strategy="disable")  # by default it would leave out a NaN
+        # By default it would leave out a NaN, "disable" leaves out the weights.
+        self.loss = MeanMetric(nan_strategy=math.nan)
         self.accuracy = MulticlassAccuracy(len(class_names or range(10)), average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
