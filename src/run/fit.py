@@ -19,7 +19,7 @@ from src.build import build, complete, signature_errors
 from src.config.settings import TASKS
 from src.run import ranks
 from src.run.checkpoints import Recorder, SafeCheckpointIO, plain_numbers, read_checkpoint, resume_point
-from src.run.environment import device_name, device_of
+from src.run.environment import device_of
 from src.run.folder import Run
 from src.run.pruning import callbacks_of
 
@@ -91,11 +91,12 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
         else:
             logger.log_metrics(figures, step=len(recorder.rows))
         logger.finalize("finished")
+    device = trainer.strategy.root_device
     return {
         **measured,
         "parameters": sum(weight.numel() for weight in module.parameters()),
         "data_digest": data.digest,
-        "device": device_name(trainer.strategy.root_device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
     }
 

@@ -145,7 +145,8 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write results.json and, last, the checksums of all text files."""
-        write_atomically(self.folder / "results.json", to_json(results))
+        strict = json.loads(json.dumps(results), parse_constant=lambda name: None)  # no NaN
+        write_atomically(self.folder / "results.json", json.dumps(strict, indent=2) + "\n")
         write_sums(self.folder, SUMMED)
 
     def rows(self) -> list[dict[str, float]]:
@@ -164,12 +165,6 @@ class Run:
             return max(0, self.metrics_file.read_bytes().count(b"\n") - 1)
         except OSError:
             return 0
-
-
-def to_json(content: Any) -> str:
-    """Readable, strict JSON: a number that is not finite becomes null."""
-    plain = json.loads(json.dumps(content), parse_constant=lambda name: None)
-    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
 
 MAX_NAME = 200  # bytes of a folder's name: the file system's limit is 255, with room for suffixes
