@@ -123,11 +123,9 @@ def test_frozen_encoder_gives_what_the_decoder_learned_from(
     captioned: Path, captioners: dict[str, Path], tmp_path: Path
 ) -> None:
     paths = sorted((captioned / "images").iterdir())[:5]
-    predictor = CaptionPredictor(load_trained(str(captioners["mean"])), torch.device("cpu"))
-    frozen: Any = predictor.encode
+    predictor: Any = CaptionPredictor(load_trained(str(captioners["mean"])), torch.device("cpu"))
     images = torch.stack([preprocess(read_rgb(path), 64) for path in paths])
-    encoded = frozen(images)[:, 0]
-    known = predictor.known
+    encoded, known = predictor.encode(images)[:, 0], predictor.known
     stored = np.array(features_of(paths, build_encoder(known["config"], known["size"]), tmp_path))
     assert np.array_equal(encoded.numpy(), stored.mean(1, dtype=np.float32))
 
@@ -146,7 +144,6 @@ def test_folder_is_labelled_in_small_batches(
         found = [float(row[f"probability{place}"]) for place in ("", "_2", "_3")]
         assert found == sorted(found, reverse=True)
     assert (tmp_path / "gallery.html").read_text().count("<article>") == len(labels)
-    assert "01.png" in ended.out
 
 
 def test_namesakes_are_told_by_their_folders_and_no_image_at_all_is_an_error(
@@ -268,10 +265,7 @@ def test_all_errors_of_a_command_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_checkpoints_and_settings_that_do_not_fit(
-    classifier: Path,
-    captioners: dict[str, Path],
-    squares: tuple[Path, dict[str, str]],
-    tmp_path: Path,
+    classifier: Path, captioners: dict[str, Path], squares: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     data = bytearray((classifier / "checkpoints" / "best.ckpt").read_bytes())
     data[len(data) // 2] ^= 1

@@ -151,12 +151,10 @@ def test_missing_values_and_devices_are_named(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trainer.acumulate=2"], "trainer.acumulate: "),
         (["trainer.devices=[x"], "cannot be read"),
         (["trainer.max_epochs=3"], "trainer.max_epochs: is set by the run itself"),
         (["trainer.fast_dev_run=abc"], "trainer.fast_dev_run=abc: must be"),
         (["network._target_=nowhere.Net"], "network._target_=nowhere.Net: cannot be imported"),
-        (["network.wdth=3"], "network.wdth: ConvNet has no argument 'wdth'"),
         (
             ["network=resnet_small", "network.wdth=3"],
             "ResNetSmall has no argument 'wdth'; did you mean 'width'?",
