@@ -83,9 +83,8 @@ def refuse_untrusted(config: Any, trust: Sequence[str] = ()) -> None:
                 raise UserError(f"{target} cannot be imported ({type(error).__name__}: {error})") from error
         if not f"{home}.".startswith(allowed):
             package = target.split(".", maxsplit=1)[0]
-            raise UserError(
-                f"this file asks to run {target}, code of the package {package!r}: trust=[{package}] allows it"
-            )
+            asked = f"this file asks to run {target}, code of the package {package!r}"
+            raise UserError(f"{asked}: trust=[{package}] allows it")
     inner = config.values() if isinstance(config, Mapping) else config
     for value in inner if isinstance(config, Mapping | list | tuple) else ():
         refuse_untrusted(value, trust)
@@ -109,10 +108,8 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
             target = pkgutil.resolve_name(name)
         except Exception as error:  # whatever an import of somebody's module raises
             return [f"{prefix}_target_={name}: cannot be imported ({type(error).__name__}: {error})"]
-        given = {str(key): value for key, value in cfg.items() if str(key) not in besides}
-        found += signature_errors(
-            target, {key: value for key, value in given.items() if not key.startswith("_")}, prefix
-        )
+        given = [key for key in map(str, cfg) if key not in besides and not key.startswith("_")]
+        found += signature_errors(target, {key: cfg[key] for key in given}, prefix)
     for key in map(str, cfg):
         if isinstance(node := cfg._get_node(key), DictConfig) and not node._is_none():
             found += target_errors(node, f"{prefix}{key}.")

@@ -103,9 +103,8 @@ def from_debian(raw: Path) -> None:
             places = {"State": work, "State::Lists": f"{work}/lists", "Cache": f"{work}/cache"}
             options = [f"-oDir::{key}={place}" for key, place in places.items()]
             apt = ["apt-get", "-oAPT::Sandbox::User=root", *options]
-            _run(
-                [*apt, "update"], work, check=False
-            )  # may fail in part and still serve: the download decides
+            # The update may fail in part and still serve: the download decides.
+            _run([*apt, "update"], work, check=False)
             _run([*apt, "download", PACKAGE], work)
             _run(["dpkg-deb", "-x", *map(str, Path(work).glob("*.deb")), "unpacked"], work)
             folder = Path(work) / "unpacked" / PACKAGE_FOLDER.relative_to("/")

@@ -67,15 +67,13 @@ def entry_point(
     def decorate(function: Callable[[DictConfig], int | None]) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
-            with error_boundary(
-                f"Stopped; `python -m src.{config_name}` with the same settings does it again."
-            ):
+            again = f"`python -m src.{config_name}` with the same settings does it again."
+            with error_boundary(f"Stopped; {again}"):
                 setup_logging()
                 own = (CONF / f"{config_name}.yaml").exists()  # it names the schema in its defaults list
                 ConfigStore.instance().store(config_name + "_settings" * own, schema)
-                options, words = split_arguments(
-                    sys.argv[1:], OPTIONS_WITH_VALUE, ("--help", "-h", "--traceback")
-                )
+                flags = ("--help", "-h", "--traceback")
+                options, words = split_arguments(sys.argv[1:], OPTIONS_WITH_VALUE, flags)
                 if {"--help", "-h"} & {name for name, _ in options}:
                     sys.stdout.write(help_text(function.__doc__ or "", config_name, schema))
                     return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -28,12 +27,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write what shall stand at `path`, which holds it once the block has ended without an error.
-
-    Args:
-        temporary: where to write until then, beside `path`; by default a name of its own. A given one is
-            written over, so that its user can find, under a lock, what a killed process left.
 
     Raises:
         OSError: as `write_atomically`.
@@ -41,39 +36,31 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside its target, since a rename is atomic within one file system only. The name stays short: the
     # target's own may already be as long as the file system allows.
-    mode = "xb" if temporary is None else "wb"
-    temporary = temporary or path.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         # "x" takes the umask's permissions, which tempfile's 0600 would not.
-        with temporary.open(mode) as file:
-            yield file  # type: ignore[misc]
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if (
-            isinstance(error, OSError)
-            and error.errno is not None
-            and error.filename in (None, str(temporary))
-        ):
-            raise OSError(
-                error.errno, os.strerror(error.errno), str(path)
-            ) from error  # which file, in its name
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
         raise
     flush_folder(path.parent)
 
 
-LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what a process that is killed while it writes leaves
 OLD_S = 600.0  # nobody has been writing a file for that long
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed process left in `folder`, but none that may still be written."""
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > OLD_S:
+        for path in folder.glob(".*.tmp"):
+            if time.time() - path.stat().st_mtime > OLD_S:
                 path.unlink(missing_ok=True)
 
 

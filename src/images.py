@@ -41,21 +41,18 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in known if name in (*FORMATS, "MPO"))  # MPO: JPEGs in a row
 
 
-def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO) -> Image.Image:
+def read_rgb(path: str | Path, value_range: str = AUTO) -> Image.Image:
     """`read_image` without its remarks."""
-    return read_image(path, max_pixels, value_range)[0]
+    return read_image(path, value_range)[0]
 
 
-def read_image(
-    path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
-) -> tuple[Image.Image, list[str]]:
+def read_image(path: str | Path, value_range: str = AUTO) -> tuple[Image.Image, list[str]]:
     """Read one image file wholly, as RGB and turned the way its EXIF orientation says.
 
     Transparent parts lie on white; of several frames the first is taken, of a TIFF's four and more bands the
     first three. Grey values of more than 8 bits become 8: see `value_range`.
 
     Args:
-        max_pixels: larger images are refused by their header, before anything is decoded.
         value_range: what becomes black and white in grey of 16 bits, 32 bits and floats. "auto": 0 and the
             highest number of the fewest bits (8, 10, 12, 14 or 16) that hold the image's values, or 0 and 1
             for floats up to 1; "full": 0 and 65,535 in files of 16 bits; or "MIN,MAX".
@@ -72,11 +69,9 @@ def read_image(
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ValueError("it is a folder, a pipe or a device, not a file")
         with Image.open(path, formats=FORMATS) as image:
-            if (pixels := image.width * image.height) > max_pixels:
-                raise ValueError(
-                    f"it has {image.width}x{image.height} = {pixels:,} pixels, more than the limit of "
-                    f"{max_pixels:,}: make it smaller"
-                )
+            if (pixels := image.width * image.height) > MAX_PIXELS:  # refused before anything is decoded
+                size = f"{image.width}x{image.height} = {pixels:,} pixels"
+                raise ValueError(f"it has {size}, more than the limit of {MAX_PIXELS:,}: make it smaller")
             return rgb_of(image, value_range)
     except Image.UnidentifiedImageError as error:
         problem = f"it is not one of {', '.join(FORMATS)}, or its bands are unusual: save it as RGB or grey"

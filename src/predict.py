@@ -137,9 +137,8 @@ def load_predictor(cfg: DictConfig, trained: Trained) -> Predictor:
     is_captioner = trained.task == "caption"
     foreign = ("invert",) if is_captioner else CAPTIONS_ONLY
     if given := [name for name in foreign if cfg[name] not in (None, False)]:
-        raise InvalidCommand(
-            [f"{name}: task={trained.task} of {trained.path} has no such setting" for name in given]
-        )
+        lacking = f"task={trained.task} of {trained.path} has no such setting"
+        raise InvalidCommand([f"{name}: {lacking}" for name in given])
     device = device_of(cfg.accelerator)
     if is_captioner:
         from src.captioning.predict import CaptionPredictor

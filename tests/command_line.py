@@ -24,7 +24,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import src.train  # noqa: F401  makes the launchers known to Hydra
 from src.config.settings import register
-from src.entry_point import CONF
+from src.entry_point import CONF, InvalidCommand
 from src.run import signals
 from src.run.checkpoints import read_checkpoint
 from src.run.job import run_job
@@ -134,6 +134,16 @@ def run(name: str, *arguments: str, **options: Any) -> Ended:
 
 def run_train(*arguments: str, **options: Any) -> Ended:
     return run("train", *arguments, **options)
+
+
+def errors_of(*arguments: str) -> list[str]:
+    """What is wrong with a command line of `src.train`, read in this process."""
+    register()
+    try:
+        read_command(arguments)
+    except InvalidCommand as error:
+        return error.errors
+    return []
 
 
 def plan(*overrides: str) -> Plan:

@@ -34,11 +34,6 @@ def test_shape_and_type_stay_and_the_original_is_left_alone(
     assert torch.equal(images, before)
 
 
-def test_none_changes_nothing() -> None:
-    images = numbered((3, 1, 5, 5))
-    assert torch.equal(augment.none(images), images)
-
-
 @settings(max_examples=40, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 1000))
 def test_flip_gives_each_image_or_its_mirror(shape: tuple[int, int, int, int], seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Command lines, read in this process: every error at once, and what is accepted."""
+"""Command lines, read in this process: what is accepted, and what a run is called."""
 
 import shlex
 from pathlib import Path
@@ -8,57 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.config.settings import register
 from src.config.validation import parse as parsed
 from src.config.validation import quoted, values_of, with_listed_ranges
-from src.entry_point import InvalidCommand
 from src.run.environment import cores, default_threads
 from src.run.folder import Run
-from src.sweep.command import read_command
-from tests.command_line import plan, run
-
-register()
-
-
-def errors_of(*arguments: str) -> list[str]:
-    try:
-        read_command(arguments)
-    except InvalidCommand as error:
-        return error.errors
-    return []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "errors"),
-    [
-        (
-            ["dropout=1.5", "lr=abc", "epoch=3", "network=convent", "seed=-1", "precision=8"],
-            [
-                "network=convent: must be one of convnet, resnet_small, timm; did you mean 'convnet'?",
-                "dropout=1.5: must be at least 0 and below 1",
-                "lr=abc: must be a number",
-                "epoch=3: there is no setting 'epoch'; did you mean 'epochs'?",
-                "seed=-1: must be at least 0 and at most 4294967295",
-                "precision=8: must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true",
-            ],
-        ),
-        (["lr=0"], ["lr=0: must be above 0"]),
-        (["lr=nan"], ["lr=nan: must be above 0"]),
-        (["lr=null"], ["lr=null: must be a number"]),
-        (["batch_size=8.5"], ["batch_size=8.5: must be a whole number"]),
-        (["-m", "lr=0.1,x"], ["lr=x: must be a number"]),
-        (["-m", "lr=range(0,1,0)"], ["lr=range(0,1,0): a range has a step and at most 10,000 values"]),
-        (["hydra.run.dir=x"], ["hydra.run.dir=x: runs go to OUTPUT_DIR/NAME/<run>; give output_dir=... and name=..."]),
-        (["hydra.job.chdir=true"], ["hydra.job.chdir=True: runs go to OUTPUT_DIR/NAME/<run>; give output_dir=... and name=..."]),  # noqa: E501
-        (["--colour"], ["--colour: there is no such option; --help lists all settings"]),
-        (["table2"], ["table2: settings are given as key=value"]),
-        (["experiment=table2"], ["experiment=table2: its sweep over dropout, lr needs -m (python -m src.train -m experiment=table2)"]),  # noqa: E501
-        (["data.root=/a b(c)"], ["""data.root=/a b(c): cannot be read; quote the value: 'data.root="/a b(c)"'"""]),
-        (["task=caption", "images.range=4095,0"], ["images.range=4095,0: must be auto, full, or MIN,MAX with MIN below MAX, such as 0,4095"]),  # noqa: E501
-    ],
-)  # fmt: skip
-def test_every_error_of_a_command_is_named_at_once(arguments: list[str], errors: list[str]) -> None:
-    assert errors_of(*arguments) == errors
+from tests.command_line import errors_of, plan
 
 
 @pytest.mark.parametrize(
@@ -156,20 +110,3 @@ def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [default_threads(plan(*overrides).cfg) for overrides in short] == [1, 1, 1]
     for overrides in (("batch_size=128",), ("task=caption", "encoder=tiny")):
         assert default_threads(plan(*overrides).cfg) == cores()
-
-
-def test_help_and_composition_are_printed_and_a_data_set_is_checked_first(tmp_path: Path) -> None:
-    shown = run("train", "--help")
-    assert (shown.status, "label_smoothing" in shown.out, "decoder=lstm" in shown.out) == (0, True, True)
-    composed = run("train", "--cfg", "job", "network=resnet_small")
-    assert (composed.status, "ResNetSmall" in composed.out) == (0, True)
-    ended = run(
-        "train",
-        "-m",
-        "lr=0.1,0.01",
-        "data=idx",
-        f"data.root={tmp_path / 'none'}",
-        f"output_dir={tmp_path / 'out'}",
-    )
-    assert (ended.status, "must hold one file *train-images-idx3-ubyte" in ended.err) == (2, True)
-    assert not (tmp_path / "out" / "idx").exists()

@@ -129,7 +129,7 @@ def test_one_of_many_computes_and_a_killed_one_leaves_nothing(
         with log.open("a") as file:
             file.write("read\n")
         time.sleep(0.03)
-        return read_rgb(path, **options)  # type: ignore[arg-type]
+        return read_rgb(path, **options)
 
     monkeypatch.setattr(features, "read_rgb", read_slowly)
     begin = [FORK.Process(target=images_of, args=(paths, cache)) for _ in range(5)]

@@ -72,22 +72,6 @@ def test_emnists_images_are_turned(folder: Path) -> None:
         assert np.array_equal(turned[split], plain[split].swapaxes(1, 2))
 
 
-@pytest.mark.parametrize(
-    ("file", "label", "words"),
-    [
-        (3, 255, "the test label 255 of image 7 is none of the classes 0 to 9"),
-        (3, 10, "the test label 10 of image 7 is none of the classes 0 to 9"),
-        (1, 255, "the train labels go up to 255, but only 11 numbers occur"),
-    ],
-)
-def test_a_label_that_cannot_be_meant_is_refused(folder: Path, file: int, label: int, words: str) -> None:
-    labels = read_idx(folder / NAMES[file]).copy()
-    labels[7] = label
-    write_idx(folder / NAMES[file], labels)
-    with pytest.raises(UserError, match=words):
-        arrays(folder)
-
-
 def test_labels_need_not_begin_at_0_nor_be_without_gaps(folder: Path) -> None:
     for file in (1, 3):
         write_idx(folder / NAMES[file], read_idx(folder / NAMES[file]) + 1)  # as EMNIST's letters
@@ -97,66 +81,30 @@ def test_labels_need_not_begin_at_0_nor_be_without_gaps(folder: Path) -> None:
     assert len(idx(str(folder)).class_names) == 10
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def lengthen(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\0")
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def signed(path: Path) -> None:
-    path.write_bytes(b"\0\0\x09" + path.read_bytes()[3:])
-
-
-def only_a_header(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:6])
-
-
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def cut_gz(path: Path) -> None:
-    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
-    path.unlink()
-
-
-def huge(path: Path) -> None:
-    path.write_bytes(b"\0\0\x08\x04" + b"\xff" * 16 + b"\0")
-
-
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (remove, "must hold one file .*; it holds none"),
-        (cut, r"is damaged: its header says \([\d, ]+\), it holds \d+ values"),
-        (lengthen, "is damaged"),
-        (empty, "cannot be read: error: unpack requires"),
-        (signed, "is no IDX file of unsigned bytes"),
-        (only_a_header, "cannot be read: error: unpack requires"),
-        (a_folder, "it holds none"),
-        (cut_gz, "cannot be read: EOFError"),
-        (huge, "cannot be read: OverflowError"),
+        (lambda data: data[:-1], r"is damaged: its header says \([\d, ]+\), it holds \d+ values"),
+        (lambda data: data + b"\0", "is damaged"),
+        (lambda data: b"", "cannot be read: error: unpack requires"),
+        (lambda data: b"\0\0\x09" + data[3:], "is no IDX file of unsigned bytes"),
+        (lambda data: data[:6], "cannot be read: error: unpack requires"),
+        (lambda data: gzip.compress(data)[:-20], "cannot be read: EOFError"),
+        (lambda data: b"\0\0\x08\x04" + b"\xff" * 16 + b"\0", "cannot be read: OverflowError"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(
-    folder: Path, name: str, damage: Callable[[Path], None], words: str
+    folder: Path, name: str, damage: Callable[[bytes], bytes], words: str
 ) -> None:
-    damage(folder / name)
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
     with pytest.raises(UserError, match=words) as caught:
         arrays(folder)
     assert str(folder) in str(caught.value)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(UserError, match=r"must hold one file .*; it holds none"):
+        arrays(folder)
 
 
 def test_a_gz_file_with_a_changed_byte_is_damaged(folder: Path) -> None:

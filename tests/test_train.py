@@ -1,13 +1,8 @@
-"""`python -m src.train` on small data: what it writes, how it ends, that it repeats itself."""
+"""`python -m src.train` on small data: what runs and sweeps write, and that they repeat themselves."""
 
 import csv
-import json
-import os
-import signal
-import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src import files
-from src.classification.module import Classifier
 from src.config.settings import TASKS
-from src.run.checkpoints import read_checkpoint
-from tests.command_line import (
-    ROOT,
-    Ended,
-    plan,
-    results_of,
-    rows_of,
-    run,
-    run_train,
-    same_numbers,
-    train_here,
-)
+from tests.command_line import ROOT, Ended, plan, results_of, rows_of, run_train, same_numbers, train_here
 from tests.made_up_data import write_data_set
 
 EPOCHS = 3
@@ -204,6 +186,18 @@ def test_what_cannot_be_used_is_found_before_anything_is_run(tmp_path: Path, kin
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_a_loss_is_the_mean_over_the_images_whatever_their_batches(
+    on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = ("epochs=1", "limit_train=40", "limit_val=40", "limit_test=40", "threads=1")
+    found = []
+    for size in (40, 30):
+        monkeypatch.setattr("src.classification.data.EVALUATION_BATCH", size)
+        results = train_here(plan(*on_idx, *limits, f"output_dir={tmp_path / str(size)}"))
+        found.append((results["val_loss"], results["test_loss"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_the_entry_point_is_found_by_its_path_from_any_folder(tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "src" / "train.py"), "lr=-1"]
     ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -222,195 +216,3 @@ def test_a_reader_that_leaves_or_closed_streams_lose_no_file(on_idx: tuple[str, 
     with (tmp_path / "sweep" / "ranking.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["done", "done"]
     assert (tmp_path / "sweep" / "plots" / "all_runs.png").exists()
-
-
-def test_a_failure_is_one_line_and_its_traceback_is_kept(on_idx: tuple[str, ...], tmp_path: Path) -> None:
-    def break_training() -> None:
-        Classifier.training_step = lambda *_: torch.zeros(10**16)  # type: ignore[method-assign]
-
-    asked = (*on_idx, *SETTINGS, "epochs=1", "fast=false", f"output_dir={tmp_path}")
-    ended = run_train(*asked, prepare=break_training)
-    assert ended.status == 1
-    assert "Traceback" not in ended.err
-    assert "memory ran out: try batch_size=4 trainer.accumulate_grad_batches=2" in ended.err
-    (folder,) = (path.parent for path in tmp_path.glob("idx/*/config.yaml"))
-    assert "Traceback" in (folder / "failure.txt").read_text()
-    ended = run_train(*asked)
-    assert (ended.status, (folder / "failure.txt").exists()) == (0, False)
-
-
-def test_an_infinite_weight_is_divergence_where_no_loss_shows_it(
-    on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = (
-        *on_idx,
-        "epochs=2",
-        "limit_train=40",
-        "limit_val=40",
-        "limit_test=40",
-        "threads=1",
-        "fast=false",
-    )
-
-    def lose_a_filter(module: Classifier, *_: Any) -> None:
-        if module.current_epoch == 1:  # a ReLU hides it from every loss
-            module.network.conv1.bias.data[3] = -float("inf")
-
-    monkeypatch.setattr(Classifier, "on_train_batch_end", lose_a_filter, raising=False)
-    asked = plan(*small, f"output_dir={tmp_path}")
-    results = train_here(asked, "diverged")
-    assert results["cause"] == "network.conv1.bias holds -inf at step 10, in epoch 2"
-    assert (results["val_acc"] is None, "test_acc" in results) == (False, False)
-    assert asked.run.is_finished()
-
-
-def test_scores_that_are_nan_on_the_test_images_are_divergence(
-    on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lose_scores(module: Classifier, *_: Any) -> None:
-        module.network.dense3.bias.data.fill_(float("nan"))
-
-    monkeypatch.setattr("src.classification.data.EVALUATION_BATCH", 20)
-    monkeypatch.setattr(
-        Classifier, "on_test_batch_end", lose_scores, raising=False
-    )  # all but the first batch
-    limits = ("epochs=1", "limit_train=40", "limit_val=40", "limit_test=40")
-    results = train_here(plan(*on_idx, *limits, f"output_dir={tmp_path}"), "diverged")
-    assert results["cause"] == "test_loss became nan on the test images at step 5, in epoch 1"
-
-
-class FullDisk:
-    """No file reaches the disk after the first `room` ones."""
-
-    def __init__(self, room: int) -> None:
-        self.room, self.fsync = room, os.fsync
-
-    def __call__(self, descriptor: int) -> None:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            self.room -= 1
-            if self.room < 0:
-                raise OSError(28, "No space left on device")
-        self.fsync(descriptor)
-
-
-def test_a_disk_that_is_full_at_any_write(
-    on_idx: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = (*on_idx, "epochs=2", "limit_train=80", "limit_val=40", "limit_test=40", "threads=1")
-    reference = plan(*few, f"output_dir={tmp_path}/reference")
-    train_here(reference)
-    for room in range(0, 30, 2):
-        asked = plan(*few, f"output_dir={tmp_path}/{room}")
-        folder = asked.run.folder
-        with monkeypatch.context() as patch:
-            patch.setattr(files.os, "fsync", FullDisk(room))
-            try:
-                cause = str(train_here(asked, "failed")["cause"])
-            except AssertionError:  # it is done
-                break
-        assert "No space left on device" in cause
-        assert str(folder) in cause  # which file
-        for path in folder.glob("checkpoints/*.ckpt"):
-            read_checkpoint(path)
-        for path in folder.glob("*.json"):
-            json.loads(path.read_text())
-        assert not list(folder.rglob("*.tmp"))
-        train_here(asked)
-        same_numbers(folder, reference.run.folder)
-    assert room >= 8  # settings, metrics, then best, metrics, last an epoch, results, sums
-
-
-IN_PYTHON = (
-    "import os, signal, sys, time\nfrom src.run import signals\nfrom src.entry_point import error_boundary\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "out", "err"),
-    [
-        *(
-            (
-                "with error_boundary('Stopped.'):\n"
-                "    signals.install_signal_handlers()\n"
-                f"    try:\n        os.kill(os.getpid(), signal.{name}); time.sleep(30)\n"
-                "    finally:\n        print('cleaned')\n",
-                128 + getattr(signal, name),
-                "cleaned\n",
-                "Stopped.\n",
-            )
-            for name in ("SIGINT", "SIGUSR1")
-        ),
-        (  # deferred writes end first; a second signal, as make passes it on, changes nothing
-            "with error_boundary('Stopped.'):\n"
-            "    signals.install_signal_handlers()\n"
-            "    with signals.defer():\n"
-            "        os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM)\n"
-            "        print('written')\n"
-            "    print('never')\n",
-            143,
-            "written\n",
-            "Stopped.\n",
-        ),
-        (  # Python drops what a finalizer raises
-            "class Dropping:\n"
-            "    def __del__(self):\n"
-            "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.5)\n"
-            "with error_boundary('Stopped.'):\n"
-            "    signals.install_signal_handlers()\n"
-            "    thing = Dropping(); del thing\n"
-            "    time.sleep(30)\n",
-            143,
-            "",
-            "Stopped.\n",
-        ),
-        (  # nohup, and a closed terminal
-            "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-            "with error_boundary('Stopped.'):\n"
-            "    signals.install_signal_handlers()\n"
-            "    os.kill(os.getpid(), signal.SIGHUP); os.close(2)\n"
-            "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n",
-            143,
-            "",
-            "",
-        ),
-    ],
-    ids=["ctrl-c", "usr1", "deferred", "finalizer", "ignored"],
-)
-def test_a_signal_cleans_up_and_gives_its_status(
-    code: str, status: int, out: str, err: str, tmp_path: Path
-) -> None:
-    def program() -> None:
-        exec(compile(IN_PYTHON + code, "program", "exec"), {})
-
-    def fake() -> None:
-        import src.train
-
-        src.train.main = program
-
-    assert run("train", prepare=fake) == Ended(status, out, err)
-
-
-def test_a_wait_for_another_process_is_said(on_idx: tuple[str, ...], tmp_path: Path) -> None:
-    from filelock import FileLock
-
-    asked = plan(*on_idx, *SETTINGS, "epochs=1", f"output_dir={tmp_path}")
-    asked.run.lock_file.parent.mkdir(parents=True)
-
-    def hold() -> None:
-        import src.train
-
-        def main() -> None:
-            with FileLock(asked.run.lock_file):
-                (tmp_path / "held").touch()
-                time.sleep(1.5)
-
-        src.train.main = main
-
-    from tests.command_line import Command
-
-    holding = Command("train", prepare=hold)
-    while not (tmp_path / "held").exists():
-        time.sleep(0.01)
-    ended = run_train(*on_idx, *SETTINGS, "epochs=1", f"output_dir={tmp_path}")
-    assert (ended.status, f"{asked.run.name}: another process works on it; waiting" in ended.err) == (0, True)
-    assert holding.end().status == 0

@@ -5,21 +5,10 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from src.config.settings import CaptionSettings, ClassifySettings, fields_of, register
+from src.config.settings import CaptionSettings, ClassifySettings, fields_of
 from src.config.validation import config_errors
-from src.entry_point import InvalidCommand
-from src.sweep.command import read_command
 from src.sweep.plan import preflight
-from tests.command_line import plan, run, run_train
-
-
-def errors_of(*arguments: str) -> list[str]:
-    register()
-    try:
-        read_command(list(arguments))
-    except InvalidCommand as error:
-        return error.errors
-    return []
+from tests.command_line import errors_of, plan, run, run_train
 
 
 @pytest.mark.parametrize(
@@ -31,6 +20,7 @@ def errors_of(*arguments: str) -> list[str]:
         ("lr=inf", "must be above 0"),
         ("lr=abc", "must be a number"),
         ("lr=[0.1]", "must be a number"),
+        ("lr=null", "must be a number"),
         ("lr=true", "must be a number"),
         ("epochs=0", "must be at least 1"),
         ("epochs=1.5", "must be a whole number"),
@@ -45,12 +35,17 @@ def errors_of(*arguments: str) -> list[str]:
         ("augment=rotate", "must be one of none, flip, flip_crop"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
         ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
-        ("data=cifar", "must be one of "),
-        ("task=draw", "must be one of caption, classify"),
+        ("network=convent", "must be one of convnet, resnet_small, timm; did you mean 'convnet'?"),
         ("experiment=table3", "must be one of "),
         ("dropuot=0.1", "there is no setting 'dropuot'; did you mean 'dropout'?"),
         ("batchsize=8", "there is no setting 'batchsize'; did you mean 'batch_size'?"),
         ("zzzzzz=1", "there is no setting 'zzzzzz'"),
+        ("table2", "settings are given as key=value"),
+        ("--colour", "there is no such option; --help lists all settings"),
+        (
+            "experiment=table2",
+            "its sweep over dropout, lr needs -m (python -m src.train -m experiment=table2)",
+        ),
         ("lr=(", "cannot be read; quote the value: "),
         ("lr=0.1,0.2", "several values need -m"),
         ("seed=" + "9" * 5000, "cannot be read"),
@@ -67,10 +62,10 @@ def test_a_wrong_value_key_or_form_is_named(argument: str, error: str) -> None:
 
 def test_all_errors_are_named_at_once_in_one_message_and_nothing_is_written(tmp_path: Path) -> None:
     words = ("dropout=0.1,1.5,abc", "lr=0.1,-1", "label_smoothing=choice(0.1,nan)", "epochs=0", "sede=1")
-    ended = run_train(f"output_dir={tmp_path}/out", "-m", *words, "accelerator=x")
+    ended = run_train(f"output_dir={tmp_path}/out", "-m", *words, "accelerator=x", "seed=range(0,1,0)")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.splitlines() == [
-        "Nothing was run: 7 errors in this command.",
+        "Nothing was run: 8 errors in this command.",
         "  dropout=1.5: must be at least 0 and below 1",
         "  dropout=abc: must be a number",
         "  lr=-1: must be above 0",
@@ -78,17 +73,16 @@ def test_all_errors_are_named_at_once_in_one_message_and_nothing_is_written(tmp_
         "  epochs=0: must be at least 1 and at most 1000000",
         "  sede=1: there is no setting 'sede'; did you mean 'seed'?",
         "  accelerator=x: must be one of auto, cpu, gpu, cuda, mps",
+        "  seed=range(0,1,0): a range has a step and at most 10,000 values",
     ]
     assert not (tmp_path / "out").exists()
 
 
 def test_a_value_of_any_length_makes_a_short_message(tmp_path: Path) -> None:
-    for argument in ("epochs=" + "9" * 3000, "lr=" + "7" * 5000):
-        ended = run_train(argument, f"output_dir={tmp_path}")
-        assert (ended.status, len(ended.err) < 1000) == (2, True)
-        assert argument[:60] in ended.err
-    refused = run("rank", "some folder", "plots=3")
-    assert (refused.status, "plots=3: must be true or false" in refused.err) == (2, True)
+    argument = "epochs=" + "9" * 3000
+    ended = run_train(argument, f"output_dir={tmp_path}")
+    assert (ended.status, len(ended.err) < 1000) == (2, True)
+    assert argument[:60] in ended.err
 
 
 @pytest.mark.parametrize(
@@ -157,12 +151,10 @@ def test_missing_values_and_devices_are_named(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trainer.acumulate=2"], "trainer.acumulate: "),
         (["trainer.devices=[x"], "cannot be read"),
         (["trainer.max_epochs=3"], "trainer.max_epochs: is set by the run itself"),
         (["trainer.fast_dev_run=abc"], "trainer.fast_dev_run=abc: must be"),
         (["network._target_=nowhere.Net"], "network._target_=nowhere.Net: cannot be imported"),
-        (["network.wdth=3"], "network.wdth: ConvNet has no argument 'wdth'"),
         (
             ["network=resnet_small", "network.wdth=3"],
             "ResNetSmall has no argument 'wdth'; did you mean 'width'?",
@@ -187,6 +179,8 @@ def test_help_explains_every_setting_and_cfg_shows_them() -> None:
         for name, _ in fields_of(schema):
             assert f"\n  {name} " in ended.out
     assert ended.status == 0
+    composed = run_train("--cfg", "job", "network=resnet_small")
+    assert (composed.status, "ResNetSmall" in composed.out) == (0, True)
     shown = run("rank", "some folder", "--cfg", "job")
     assert (shown.status, shown.out.splitlines()[0]) == (0, "folder: some folder")
     wrong = ((["a", "tabel=x"], "did you mean 'table'"), (["a", "plots=perhaps"], "must be true or false"))

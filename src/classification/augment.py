@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Augmentation = Callable[[Tensor], Tensor]
-
 
 def none(images: Tensor) -> Tensor:
     """The images as they are."""
@@ -43,4 +41,4 @@ def flip_crop(images: Tensor) -> Tensor:
     return crop(flip(images))
 
 
-BY_NAME: dict[str, Augmentation] = {"none": none, "flip": flip, "flip_crop": flip_crop}
+BY_NAME: dict[str, Callable[[Tensor], Tensor]] = {"none": none, "flip": flip, "flip_crop": flip_crop}

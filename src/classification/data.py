@@ -9,6 +9,7 @@ Dimension letters: N images, B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,17 +54,9 @@ class ImageArrays:
         Raises:
             UserError: they do not; the sentence names the part, the value and the limit.
         """
-        parts = {
-            "train": (self.train_images, self.train_labels),
-            "test": (self.test_images, self.test_labels),
-        }
-        if self.val_images is not None and self.val_labels is not None:
-            parts["val"] = (self.val_images, self.val_labels)
-        sides = self.train_images.shape[1:]
-        known = len(self.class_names)
-        for name, (images, labels) in parts.items():
-            is_image = images.ndim in (3, 4) and images.shape[3:] in ((), (1,), (3,))
-            if images.dtype != np.uint8 or not is_image:
+        sides, known = self.train_images.shape[1:], len(self.class_names)
+        for name, (images, labels) in self.parts.items():
+            if images.dtype != np.uint8 or images.ndim < 3 or images.shape[3:] not in ((), (1,), (3,)):
                 raise UserError(
                     f"the {name} images are {images.dtype} of shape {images.shape}: uint8 of (N, H, W) or "
                     "(N, H, W, 3) is read"
@@ -87,6 +80,17 @@ class ImageArrays:
             )
 
     @property
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Images and labels of train, test and, where it has images of its own, val."""
+        parts = {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
+        if self.val_images is not None and self.val_labels is not None:
+            parts["val"] = (self.val_images, self.val_labels)
+        return parts
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names; their numbers where there are none."""
         return self.classes or tuple(map(str, range(int(self.train_labels.max(initial=0)) + 1)))
@@ -95,11 +99,9 @@ class ImageArrays:
     def digest(self) -> str:
         """A short hash of all images and labels."""
         found = hashlib.sha256()
-        arrays = (self.train_images, self.train_labels, self.test_images, self.test_labels)
-        for array in (*arrays, self.val_images, self.val_labels):
-            if array is not None:
-                found.update(f"{array.dtype}{array.shape}".encode())
-                found.update(np.ascontiguousarray(array).data)
+        for array in itertools.chain(*self.parts.values()):
+            found.update(f"{array.dtype}{array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()[:16]
 
 
@@ -178,7 +180,7 @@ class ImageData(L.LightningDataModule):
         self.load, self.batch_size, self.seed = load, batch_size, seed
         self.val_size, self.split_seed, self.limits = val_size, split_seed, limits
         self.chunk = 1  # batches that are handed out at a time (src/classification/fast.py)
-        self.arrays: ImageArrays | None = None
+        self.arrays: ImageArrays  # from `setup` on
         self.splits: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # images, labels, indices
 
     def setup(self, stage: str | None = None) -> None:
@@ -189,21 +191,15 @@ class ImageData(L.LightningDataModule):
         """
         if self.splits:
             return
-        arrays = self.arrays = self.load()
-        train = _tensors(arrays.train_images, arrays.train_labels)
-        test = _tensors(arrays.test_images, arrays.test_labels)
-        if arrays.val_images is not None and arrays.val_labels is not None:
-            val = _tensors(arrays.val_images, arrays.val_labels)
-            train_indices, val_indices = np.arange(len(train[1])), np.arange(len(val[1]))
-        else:
-            val = train
-            train_indices, val_indices = train_val_split(len(train[1]), self.val_size, self.split_seed)
-        test_indices = np.arange(len(test[1]))
-        self.splits = {
-            "train": (*train, torch.from_numpy(train_indices[: self.limits[0]])),
-            "val": (*val, torch.from_numpy(val_indices[: self.limits[1]])),
-            "test": (*test, torch.from_numpy(test_indices[: self.limits[2]])),
-        }
+        self.arrays = self.load()
+        tensors = {part: _tensors(*arrays) for part, arrays in self.arrays.parts.items()}
+        indices = {part: np.arange(len(labels)) for part, (_, labels) in tensors.items()}
+        if "val" not in tensors:
+            tensors["val"] = tensors["train"]
+            size = len(indices["train"])
+            indices["train"], indices["val"] = train_val_split(size, self.val_size, self.split_seed)
+        for part, limit in zip(("train", "val", "test"), self.limits, strict=True):
+            self.splits[part] = (*tensors[part], torch.from_numpy(indices[part][:limit]))
 
     @property
     def image_size(self) -> tuple[int, int, int]:
@@ -214,7 +210,6 @@ class ImageData(L.LightningDataModule):
     @property
     def digest(self) -> str:
         """A short hash of the data set."""
-        assert self.arrays is not None
         return self.arrays.digest
 
     def state_dict(self) -> dict[str, str]:
@@ -234,7 +229,6 @@ class ImageData(L.LightningDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        assert self.arrays is not None
         return self.arrays.class_names
 
     @property
@@ -255,8 +249,8 @@ class ImageData(L.LightningDataModule):
         images, labels, indices = self.splits[split]
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
-            mapped = self.arrays is not None and isinstance(self.arrays.train_images, np.memmap)
-            images = images if mapped else images.to(device)
+            is_mapped = isinstance(self.arrays.train_images, np.memmap)
+            images = images if is_mapped else images.to(device)
             self.splits[split] = (images, labels.to(device), indices.to(device))
         return self.splits[split]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torchvision.datasets import FashionMNIST
 
 from src.classification.data import ImageArrays
 from src.download import FILES, fetch_fashion_mnist
@@ -25,18 +26,7 @@ IDX_NAMES = (
     ("t10k-labels-idx1-ubyte", "test-labels-idx1-ubyte"),
 )
 MAPPED_BYTES = 2**30  # larger image folders are memory-mapped
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+FASHION_MNIST_CLASSES = tuple(FashionMNIST.classes)
 logger = logging.getLogger(__name__)
 
 
@@ -171,9 +161,8 @@ def image_folder(
         if part == "val" and not (folder / part).is_dir():
             continue
         if unknown := set(find_classes(folder / part)[0]) - set(classes):
-            raise UserError(
-                f"{folder / part} has the classes {', '.join(sorted(unknown))}, which train has not"
-            )
+            names = ", ".join(sorted(unknown))
+            raise UserError(f"{folder / part} has the classes {names}, which train has not")
         samples = make_dataset(folder / part, label_of, tuple(suffixes()), allow_empty=True)
         paths, labels = [Path(path) for path, _ in samples], [label for _, label in samples]
         parts[part] = (_resized(paths, size, grey, Path(cache)), np.array(labels))

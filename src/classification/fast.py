@@ -23,12 +23,8 @@ from src.classification.module import Batch, Classifier, scaled
 
 CHUNK_IMAGES = 512  # large enough that Lightning's work for a chunk vanishes, small enough for the cache
 BATCH_HOOKS = (
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_before_zero_grad",
-    "on_train_batch_start",
-    "on_train_batch_end",
+    *("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad"),
+    *("on_train_batch_start", "on_train_batch_end"),
 )
 
 
@@ -52,9 +48,8 @@ class ChunkedClassifier(Classifier):
         pixels = scaled(augmentations.BY_NAME[self.hparams["augment"]](images), self.dtype)
         smoothing = self.hparams["label_smoothing"]
         if not smoothing and sgd.applies(self.network, optimizer.optimizer, self.batch_size):
-            losses = sgd.sgd_steps(
-                self.network, pixels, labels, self.batch_size, optimizer.param_groups[0]["lr"]
-            )
+            lr = optimizer.param_groups[0]["lr"]
+            losses = sgd.sgd_steps(self.network, pixels, labels, self.batch_size, lr)
             for _ in losses:
                 self._count(optimizer)
             return {"losses": losses}

@@ -5,6 +5,7 @@ Dimension letters: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -50,7 +51,8 @@ class Classifier(L.LightningModule):
         self.network = build(network)
         # Pooling runs 5 to 7 times as fast on a CPU, convolution needs no reordering.
         self.network.to(memory_format=torch.channels_last)
-        self.loss = MeanMetric(nan_strategy="disable")  # by default it would leave out a NaN
+        # By default it would leave out a NaN, "disable" leaves out the weights.
+        self.loss = MeanMetric(nan_strategy=math.nan)
         self.accuracy = MulticlassAccuracy(len(class_names or range(10)), average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -75,9 +77,8 @@ class Classifier(L.LightningModule):
         self.accuracy.update(scores, labels)
         self.loss.update(F.cross_entropy(scores, labels), len(labels))
         found: Any = {f"{split}_loss": self.loss, f"{split}_acc": self.accuracy}
-        self.log_dict(
-            found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False
-        )  # Recorder logs
+        # The Recorder logs them.
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(labels), logger=False)
 
     def configure_optimizers(self) -> Any:
         return configure_optimizers(self, self.hparams["optimizer"], self.hparams["schedule"])

@@ -28,11 +28,7 @@ class ConvNet(nn.Module):
         self, dropout: float, image_size: tuple[int, int, int] = (1, 28, 28), classes: int = 10
     ) -> None:
         super().__init__()
-        self.arguments = (
-            dropout,
-            image_size,
-            classes,
-        )  # src/classification/sgd.py builds another one by them
+        self.arguments = (dropout, image_size, classes)  # of another one, which sgd.py builds
         channels, height, width = image_size
         if min(height, width) < 8:
             raise ValueError(f"images of {height}x{width} are too small for this network: at least 8x8")
@@ -71,9 +67,8 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""

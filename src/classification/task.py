@@ -105,9 +105,8 @@ def check_module(cfg: DictConfig, data: ImageData) -> None:
         text = f"{name} fails on images {tuple(images.shape)}: {type(error).__name__}: {error}"
         raise UserError(text) from error
     if tuple(scores.shape) != shape:
-        raise UserError(
-            f"{name} gives scores {tuple(scores.shape)} where {shape} (images, classes) are needed"
-        )
+        needed = f"{shape} (images, classes) are needed"
+        raise UserError(f"{name} gives scores {tuple(scores.shape)} where {needed}")
 
 
 def log_artifacts(

@@ -48,9 +48,8 @@ def parse(argument: str) -> Override:
     texts = [argument]
     if ("~" in value or not value.isascii()) and UNQUOTED.fullmatch(value):
         texts.append(f"{key}{sign}" + ",".join(f'"{item}"' for item in value.split(",")))
-    for (
-        text
-    ) in texts:  # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
+    for text in texts:
+        # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
         with contextlib.suppress(HydraException, ValueError, RecursionError):
             return OverridesParser.create().parse_override(text)
     hint = f"quote the value: {quoted(argument)}" if sign else "settings are given as key=value"
@@ -155,9 +154,8 @@ class Overrides:
                 self.errors.append(f"{text}: {str(error).splitlines()[0]}")
                 continue
             if len(values) > 1 and not multirun:
-                self.errors.append(
-                    f"{text}: several values need -m; one text with a comma is quoted: {quoted(text)}"
-                )
+                hint = f"one text with a comma is quoted: {quoted(text)}"
+                self.errors.append(f"{text}: several values need -m; {hint}")
                 continue
             holder, name = _holder(self.bases[0], key)
             is_list = typing.get_origin(schema_of(holder).get(name, (None,))[0]) is list

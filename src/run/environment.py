@@ -78,20 +78,12 @@ def gpu_count(accelerator: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else int(kind == "mps")
 
 
-def device_name(device: torch.device) -> str:
-    """As results.json has it."""
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def device_error(accelerator: str, precision: str = "32-true") -> str | None:
     """Why this machine cannot compute on `accelerator` in `precision`, or None."""
     device = device_of(accelerator)
     if accelerator not in ("auto", "cpu") and device.type == "cpu":
-        return (
-            f"accelerator={accelerator}: torch finds none on this machine; accelerator=cpu works everywhere"
-        )
+        hint = "accelerator=cpu works everywhere"
+        return f"accelerator={accelerator}: torch finds none on this machine; {hint}"
     if precision == "16-mixed" and device.type != "cuda":  # Lightning would take bf16 in silence
         return f"precision={precision}: {device} cannot compute in it; take precision=bf16-mixed"
     return None

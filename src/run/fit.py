@@ -19,7 +19,7 @@ from src.build import build, complete, signature_errors
 from src.config.settings import TASKS
 from src.run import ranks
 from src.run.checkpoints import Recorder, SafeCheckpointIO, plain_numbers, read_checkpoint, resume_point
-from src.run.environment import device_name, device_of
+from src.run.environment import device_of
 from src.run.folder import Run
 from src.run.pruning import callbacks_of
 
@@ -30,17 +30,14 @@ OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enab
 def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     """Train from the last checkpoint, or from nothing, to the last epoch; test; let the task log its artifacts.
 
+    Inside `ranks.connected`.
+
     Returns:
         The measured part of results.json.
 
     Raises:
         Diverged: the loss is no longer finite.
     """
-    with ranks.connected(cfg):
-        return _fit_and_test(cfg, run, recorder, show_bar)
-
-
-def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     task = TASKS[cfg.task]
     implementation = task.load()
     torch.set_num_threads(cfg.threads or 1)
@@ -50,14 +47,13 @@ def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool)
     data.prepare_data()
     data.setup()
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks += [
-        *callbacks_of(cfg, recorder),
-        recorder,
-        *([RunBar(run.name, task.monitor)] if show_bar else []),
-    ]
+    callbacks += [*callbacks_of(cfg, recorder), recorder]
+    if show_bar:
+        callbacks.append(RunBar(run.name, task.monitor))
     place = {"folder": str(run.folder), "save_dir": str(run.folder)}
     loggers: list[Logger] = [build(complete(node, **place)) for node in cfg.logger.values() if node]
     # The environment would change a Trainer in silence: its rank, and defaults of its arguments.
+    environment = TorchElasticEnvironment if ranks.world() > 1 else LightningEnvironment
     rank_zero_only.rank = ranks.rank()  # type: ignore[attr-defined]  # else one with SLURM_PROCID=1 logs nothing
     for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[name]
@@ -68,10 +64,7 @@ def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool)
         callbacks=callbacks,
         logger=loggers,
         # A cluster's environment variables change nothing: a run's ranks are known, its files are in its folder.
-        plugins=[
-            SafeCheckpointIO(),
-            TorchElasticEnvironment() if ranks.world() > 1 else LightningEnvironment(),
-        ],
+        plugins=[SafeCheckpointIO(), environment()],
     )
     for logger in trainer.loggers:
         if not isinstance(logger, TensorBoardLogger):
@@ -98,11 +91,12 @@ def _fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool)
         else:
             logger.log_metrics(figures, step=len(recorder.rows))
         logger.finalize("finished")
+    device = trainer.strategy.root_device
     return {
         **measured,
         "parameters": sum(weight.numel() for weight in module.parameters()),
         "data_digest": data.digest,
-        "device": device_name(trainer.strategy.root_device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
     }
 

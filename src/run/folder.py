@@ -37,10 +37,6 @@ SUMMED = ("config.yaml", "metrics.csv", "results.json", "captions.json")
 FINISHED = ("done", "diverged")  # both are final: the same settings would end the same way again
 
 
-class RunMismatch(UserError):
-    """A run's folder holds a run of other settings."""
-
-
 class Diverged(RuntimeError):
     """The loss is no longer a finite number.
 
@@ -52,7 +48,6 @@ class Diverged(RuntimeError):
 
     def __init__(self, cause: str, epoch: int, step: int) -> None:
         super().__init__(f"{cause} at step {step}, in epoch {epoch}")
-        self.epoch, self.step = epoch, step
 
 
 @dataclass(frozen=True)
@@ -129,12 +124,12 @@ class Run:
         """Make the folder, or ready it for going on; `force` empties it first.
 
         Raises:
-            RunMismatch: the folder holds something else (see `mismatch`).
+            UserError: the folder holds something else (see `mismatch`).
         """
         if cfg.force and self.folder.exists():
             shutil.rmtree(self.folder)
         if mismatch := self.mismatch():
-            raise RunMismatch(mismatch)
+            raise UserError(mismatch)
         self.last.parent.mkdir(parents=True, exist_ok=True)
         for left in self.folder.rglob(".*.tmp"):  # by a process that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -150,18 +145,17 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write results.json and, last, the checksums of all text files."""
-        write_atomically(self.folder / "results.json", to_json(results))
+        strict = json.loads(json.dumps(results), parse_constant=lambda name: None)  # no NaN
+        write_atomically(self.folder / "results.json", json.dumps(strict, indent=2) + "\n")
         write_sums(self.folder, SUMMED)
 
     def rows(self) -> list[dict[str, float]]:
         """The finite numbers of metrics.csv, a dictionary an epoch."""
         try:
-            text = self.metrics_file.read_text(encoding="utf-8")
+            text = self.metrics_file.read_text(encoding="utf-8")  # whole: it is replaced, not appended to
         except OSError:
             return []
-        rows = csv.DictReader(
-            text[: text.rfind("\n") + 1].splitlines()
-        )  # a line without its end is being written
+        rows = csv.DictReader(text.splitlines())
         numbers = ({str(key): float(value) for key, value in row.items() if value} for row in rows)
         return [{key: value for key, value in row.items() if math.isfinite(value)} for row in numbers]
 
@@ -171,12 +165,6 @@ class Run:
             return max(0, self.metrics_file.read_bytes().count(b"\n") - 1)
         except OSError:
             return 0
-
-
-def to_json(content: Any) -> str:
-    """Readable, strict JSON: a number that is not finite becomes null."""
-    plain = json.loads(json.dumps(content), parse_constant=lambda name: None)
-    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
 
 MAX_NAME = 200  # bytes of a folder's name: the file system's limit is 255, with room for suffixes
@@ -235,9 +223,7 @@ def run_name(cfg: DictConfig, recipe: DictConfig, usual: DictConfig) -> str:
     """
     mine, theirs = fingerprint(cfg), fingerprint(recipe)
     named = {key: mine[key] for key in TASKS[cfg.task].always_named if mine.get(key, "own") != "own"}
-    named |= {
-        key: choice for key, choice in cfg.choices.items() if choice not in (usual.get(key), "own", "none")
-    }
+    named |= {key: name for key, name in cfg.choices.items() if name not in (usual.get(key), "own", "none")}
     named |= {key: mine[key] for key in sorted(mine) if key not in named and mine[key] != theirs.get(key)}
     name = ",".join(f"{key}={_as_text(value)}" for key, value in named.items())
     if len(name.encode()) <= MAX_NAME:

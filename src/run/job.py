@@ -18,11 +18,12 @@ from filelock import AcquireReturnProxy, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.settings import TASKS
+from src.entry_point import UserError
 from src.files import CHANGED, modified_files, write_atomically
 from src.locks import lock_at
 from src.run import ranks, signals
 from src.run.environment import default_threads, processor, provenance, source_digest
-from src.run.folder import Diverged, Run, RunMismatch
+from src.run.folder import Diverged, Run
 
 # 2: an error in the command; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP
 EXIT = {"done": 0, "failed": 1, "diverged": 3}
@@ -60,7 +61,7 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
                 files = ", ".join(modified)
                 logger.info("%s: %s %s; made again from the last checkpoint", run.name, files, CHANGED)
             run.start(cfg)
-        except RunMismatch as error:  # of another command, since this one was checked
+        except UserError as error:  # the folder is another command's, since this one was checked
             return results_of(cfg, run, status="failed", cause=str(error))
         except OSError as error:  # a full disk, a folder that cannot be written
             return _record(cfg, run, status="failed", cause=f"its folder cannot be used: {error}")
@@ -86,7 +87,7 @@ def _train(cfg: DictConfig, run: Run, show_bar: bool) -> dict[str, Any]:
     recorder = Recorder(run, TASKS[cfg.task], cfg.seed)
     status, cause, measured = "done", None, {}
     try:
-        with signals.kept(), ranks.others(cfg, run):
+        with signals.kept(), ranks.others(cfg, run), ranks.connected(cfg):
             measured = fit_and_test(cfg, run, recorder, show_bar)
     except Diverged as error:
         status, cause = "diverged", str(error)
@@ -116,18 +117,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def oom_hint(cfg: DictConfig) -> str:
     """What to try when memory runs out."""
-    half = max(1, cfg.batch_size // 2)
-    return (
-        f"try batch_size={half} trainer.accumulate_grad_batches=2, which keeps the total batch, or workers=1"
-    )
+    half = f"batch_size={max(1, cfg.batch_size // 2)} trainer.accumulate_grad_batches=2"
+    return f"try {half}, which keeps the total batch, or workers=1"
 
 
 def cause_of_death(cfg: DictConfig, exit_code: int) -> str:
     """Why a run's process ended without a word of its own; a negative code is a signal."""
-    hint = (
-        f" (the machine's memory may have run out: {oom_hint(cfg)})" if exit_code == -signal.SIGKILL else ""
-    )
-    return f"its process ended with status {exit_code}{hint}"
+    killed = f" (the machine's memory may have run out: {oom_hint(cfg)})" * (exit_code == -signal.SIGKILL)
+    return f"its process ended with status {exit_code}{killed}"
 
 
 def record_failure(cfg: DictConfig, run: Run, cause: str) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import datetime
 import multiprocessing
 import os
 import socket
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from omegaconf import DictConfig, ListConfig
 
@@ -29,10 +30,9 @@ PATIENCE = datetime.timedelta(days=1)  # of ranks for each other; one that dies 
 def ranks_of(cfg: DictConfig) -> int:
     """How many processes share a run: `trainer.devices` times `trainer.num_nodes`."""
     devices = cfg.trainer.get("devices", 1)
-    count = (
-        len(devices) if isinstance(devices, ListConfig) else int(devices) if str(devices).isdecimal() else 1
-    )
-    return count * int(cfg.trainer.get("num_nodes", 1))
+    if isinstance(devices, ListConfig):
+        devices = len(devices)
+    return (int(devices) if str(devices).isdecimal() else 1) * int(cfg.trainer.get("num_nodes", 1))
 
 
 def started_outside(cfg: DictConfig) -> bool:
@@ -42,16 +42,11 @@ def started_outside(cfg: DictConfig) -> bool:
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
         given = os.environ
-        found = {
-            "RANK": given["SLURM_PROCID"],
-            "LOCAL_RANK": given["SLURM_LOCALID"],
-            "WORLD_SIZE": str(ranks),
-        }
-        address = given.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(
-            given["SLURM_NODELIST"]
-        )
-        port = given.get("MASTER_PORT", str(10_000 + int(given["SLURM_JOB_ID"]) % 50_000))
-        os.environ.update(found | {"MASTER_ADDR": address, "MASTER_PORT": port})
+        address = SLURMEnvironment.resolve_root_node_address(given["SLURM_NODELIST"])
+        given.setdefault("MASTER_ADDR", address)
+        given.setdefault("MASTER_PORT", str(10_000 + int(given["SLURM_JOB_ID"]) % 50_000))
+        place = {"RANK": given["SLURM_PROCID"], "LOCAL_RANK": given["SLURM_LOCALID"]}
+        given.update(place | {"WORLD_SIZE": str(ranks)})
     return ranks > 1 and os.environ.get("WORLD_SIZE") == str(ranks)
 
 
@@ -78,15 +73,11 @@ def others(cfg: DictConfig, run: Run) -> Iterator[None]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"WORLD_SIZE": str(ranks_of(cfg)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common = {"WORLD_SIZE": str(ranks_of(cfg)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    own, *rest = (common | dict.fromkeys(("RANK", "LOCAL_RANK"), str(n)) for n in range(ranks_of(cfg)))
     context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(
-            target=_follow, args=(cfg, run, place | {"RANK": str(number), "LOCAL_RANK": str(number)})
-        )
-        for number in range(1, ranks_of(cfg))
-    ]
-    with _environment(os.environ, place | {"RANK": "0", "LOCAL_RANK": "0"}):
+    processes = [context.Process(target=_follow, args=(cfg, run, place)) for place in rest]
+    with mock.patch.dict(os.environ, own):  # Lightning asks there; gone before the next run
         for process in processes:
             process.start()
         try:
@@ -97,18 +88,6 @@ def others(cfg: DictConfig, run: Run) -> Iterator[None]:
             for process in processes:
                 process.kill()  # rank 0 writes, and has written
                 process.join()
-
-
-@contextlib.contextmanager
-def _environment(variables: MutableMapping[str, str], place: dict[str, str]) -> Iterator[None]:
-    before = {name: variables.pop(name, None) for name in place}
-    variables.update(place)
-    try:
-        yield
-    finally:
-        variables.update({name: value for name, value in before.items() if value is not None})
-        for name in [name for name, value in before.items() if value is None]:
-            del variables[name]
 
 
 def _follow(cfg: DictConfig, run: Run, place: dict[str, str]) -> None:
@@ -131,7 +110,7 @@ def follow(cfg: DictConfig, run: Run) -> None:
     from src.run.pruning import Pruned
 
     quiet_lightning()
-    with contextlib.suppress(Diverged, Pruned):  # rank 0 records it
+    with connected(cfg), contextlib.suppress(Diverged, Pruned):  # rank 0 records it
         fit_and_test(cfg, run, Recorder(run, TASKS[cfg.task], cfg.seed), show_bar=False)
 
 

@@ -24,9 +24,8 @@ from multiprocessing.connection import wait
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-GRACE_S = (
-    5.0  # a second signal within it changes nothing (make and a shell both pass theirs on); then it kills
-)
+# A second signal within it changes nothing (make and a shell both pass theirs on); after it, it kills.
+GRACE_S = 5.0
 
 
 class Stop(KeyboardInterrupt):

@@ -62,10 +62,8 @@ def find_checkpoint(given: str) -> Path:
 
 
 def _of_run(folder: Path) -> Path | None:
-    places = (
-        place / f"{name}.ckpt" for place in (folder / "checkpoints", folder) for name in ("best", "last")
-    )
-    return next((place for place in places if place.is_file()), None)
+    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
