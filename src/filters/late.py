@@ -20,7 +20,7 @@ from src import figures
 from src.filters.activations import convolutions, layer_outputs
 from src.filters.pictures import FRAME, image_grid, show_image
 from src.scenes.draw import paint
-from src.scenes.groups import RECIPES
+from src.scenes.groups import SAMPLED, colours_of
 from src.scenes.scene import Item, Scene, group_of
 
 KINDS = ("houses", "buildings", "tanks", "courts", "planes")
@@ -49,10 +49,9 @@ def object_images(side: int, seed: int) -> Tensor:
     """One object of each kind at each place of a meadow, (K, P, 3, S, S) uint8; the seed gives the meadow."""
     pictures = []
     for kind in KINDS:
-        recipe = RECIPES[kind]
-        length = sum(recipe.length) / 2
+        length, width = (sum(SAMPLED[kind][side]) / 2 for side in ("length", "width"))
         for x, y in PLACES:
-            item = Item(x, y, length, sum(recipe.width) / 2 or length, colour=recipe.colours[0])
+            item = Item(x, y, length, width or length, colour=colours_of(kind)[0])
             scene = Scene("meadow", 45.0, groups=(group_of(kind, [item], item.colour),))
             pictures.append(paint(scene, side, np.random.default_rng([seed, side])))
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
