@@ -11,7 +11,7 @@ from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
 from src.report.published import CAPTIONS, SYDNEY, published_captions, sydney_solutions
 from src.report.sources import Sources, ranking_of, unfinished
-from src.sweep.comparison import captions, pointing
+from src.sweep.comparison import by_settings, captions, pointing
 from src.sweep.plots import all_runs
 from src.sweep.ranking import Ranking
 from src.sweep.runs import RunRecord
@@ -44,7 +44,7 @@ def section(sources: Sources) -> Section:
             found = replace(found, missing=(*found.missing, str(error)))
             continue
         data = next((name for name in CAPTIONS if name in folder.name.lower()), "")
-        runs = runs_by_decoder(ranking)
+        runs = {decoder: of for (decoder,), of in by_settings(ranking, ("decoder",)).items()}
         sydney = runs if data == "sydney" else sydney
         found = _with_sweep(found, ranking, runs, data)
     ours = [_greedy(sydney, attends) for attends in (False, True)]
@@ -59,15 +59,6 @@ def command_of(folder: Path) -> str:
     """What trains the sweep of that folder's name."""
     general = f"python -m src.train -m task=caption data=karpathy data.root=FOLDER name={folder.name}"
     return COMMANDS.get(folder.name, f"{general} decoder=lstm,attention")
-
-
-def runs_by_decoder(ranking: Ranking) -> dict[str, list[RunRecord]]:
-    """The runs that are done, by decoder, the best first."""
-    found: dict[str, list[RunRecord]] = {}
-    for place, run in ranking.rows:
-        if place is not None:
-            found.setdefault(str(run.settings.get("decoder")), []).append(run)
-    return found
 
 
 def _with_sweep(found: Section, ranking: Ranking, runs: dict[str, list[RunRecord]], data: str) -> Section:

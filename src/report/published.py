@@ -69,7 +69,7 @@ def other_solutions(cells: Mapping[Cell, RunRecord]) -> Table:
         row = [f"{name}, dropout {cell[0]:g}, lr {cell[1]:g}"]
         for key, their in zip(("train_loss", "val_acc", "test_acc"), theirs, strict=True):
             ours = run.number(key) if run and their is not None else None
-            row += ["" if value is None else f"{value:.4f}" for value in (their, ours)]
+            row += [mean_text([their]), mean_text([ours])]
         rows.append(tuple(row))
     columns = ("solution", "train loss", "ours", "val acc", "ours", "test acc", "ours")
     note = (
@@ -95,7 +95,7 @@ def published_classifiers(best: RunRecord) -> Table:
 def sydney_solutions(ours: Sequence[float | None]) -> Table:
     """The task's own score on Sydney-Captions; `ours` without and with attention."""
     rows = {**SYDNEY, "ours": ours}
-    cells = [(name, *("" if v is None else f"{v:.4f}" for v in values)) for name, values in rows.items()]
+    cells = [(name, *(mean_text([value]) for value in values)) for name, values in rows.items()]
     columns = ("test BLEU-4, mean of the images", "no attention", "attention")
     note = "Arithmetic mean of the images' own BLEU-4, greedy decoding; a corpus BLEU-4 does not compare."
     return Table("The task's scores on Sydney-Captions", columns, tuple(cells), note)

@@ -13,7 +13,6 @@ from src.report.published import KEY_CELL, KEY_CURVE, other_solutions, published
 from src.report.sources import SWEEP, Sources, ranking_of, unfinished
 from src.sweep.comparison import REPORT, TOLERANCE, over_seeds, table2
 from src.sweep.plots import all_runs, best_run, heat_map
-from src.sweep.ranking import Ranking
 from src.sweep.runs import RunRecord
 
 Cell = tuple[float, float]  # dropout, lr
@@ -35,7 +34,10 @@ def section(sources: Sources) -> Section:
         ranking = sources.ranking
     except UserError as error:
         return replace(SECTION, comparisons=_comparisons({}), missing=(str(error),))
-    cells = cells_of(ranking)
+    cells: dict[Cell, RunRecord] = {}  # the best run that is done of each, the best first
+    for place, run in ranking.rows:
+        if place is not None and None not in run.cell:
+            cells.setdefault(run.cell, run)
     absent = len(REPORT.keys() - cells.keys())
     missing = [f"{absent} of the report's 13 cells are not trained yet: {SWEEP}"] if absent else []
     try:
@@ -69,15 +71,6 @@ def section(sources: Sources) -> Section:
         command=f"{SWEEP}\nmake seeds" if noise else SWEEP,
         missing=(*missing, *unfinished(ranking, SWEEP)),
     )
-
-
-def cells_of(ranking: Ranking) -> dict[Cell, RunRecord]:
-    """The best run that is done of each dropout and learning rate, the best first."""
-    found: dict[Cell, RunRecord] = {}
-    for place, run in ranking.rows:
-        if place is not None:
-            found.setdefault((run.settings.get("dropout", 0.0), run.settings.get("lr", 0.0)), run)
-    return found
 
 
 def _comparisons(cells: dict[Cell, RunRecord]) -> tuple[Comparison, ...]:
