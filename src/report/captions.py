@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
-from src.report.published import CAPTIONS, SYDNEY, published_captions, sydney_solutions
+from src.report.published import PUBLISHED, published_captions, sydney_solutions
 from src.report.sources import Sources, ranking_of, unfinished
 from src.sweep.comparison import by_settings, captions, pointing
 from src.sweep.plots import all_runs
@@ -43,14 +43,16 @@ def section(sources: Sources) -> Section:
         except UserError as error:
             found = replace(found, missing=(*found.missing, str(error)))
             continue
-        data = next((name for name in CAPTIONS if name in folder.name.lower()), "")
+        data = next((name for name in PUBLISHED["captioners"] if name in folder.name.lower()), "")
         runs = {decoder: of for (decoder,), of in by_settings(ranking, ("decoder",)).items()}
         sydney = runs if data == "sydney" else sydney
         found = _with_sweep(found, ranking, runs, data)
     ours = [_greedy(sydney, attends) for attends in (False, True)]
     comparisons = [
         Comparison(f"Sydney-Captions, {name}: test BLEU-4, mean of the images", theirs, score)
-        for name, theirs, score in zip(("no attention", "attention"), SYDNEY["the report"], ours, strict=True)
+        for name, theirs, score in zip(
+            ("no attention", "attention"), PUBLISHED["sydney_solutions"]["the report"], ours, strict=True
+        )
     ]
     return replace(found, comparisons=tuple(comparisons), tables=(sydney_solutions(ours), *found.tables))
 

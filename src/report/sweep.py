@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from src import figures
 from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
-from src.report.published import KEY_CELL, KEY_CURVE, other_solutions, published_classifiers
+from src.report.published import KEY_CELL, PUBLISHED, other_solutions, published_classifiers
 from src.report.sources import SWEEP, Sources, ranking_of, unfinished
 from src.sweep.comparison import REPORT, TOLERANCE, over_seeds, table2
 from src.sweep.plots import all_runs, best_run, heat_map
@@ -106,12 +106,12 @@ def _statements(cells: dict[Cell, RunRecord]) -> list[Statement]:
 
 
 def _course_curve(run: RunRecord, title: str) -> Figure:
-    epochs, ours = run.curve("val_acc")
+    (epochs, ours), theirs = run.curve("val_acc"), PUBLISHED["course_curve"]
     with figures.look():
         figure, ((axes,),) = figures.subplots(height=3.4)
         axes.plot(epochs, ours, "-", marker=".", label="ours")
-        axes.plot(range(1, len(KEY_CURVE) + 1), KEY_CURVE, "--", marker=".", label="the course's solution")
-        figures.epoch_axis(axes, max(len(KEY_CURVE), *map(int, epochs)) if epochs else len(KEY_CURVE))
+        axes.plot(range(1, len(theirs) + 1), theirs, "--", marker=".", label="the course's solution")
+        figures.epoch_axis(axes, int(max(len(theirs), *epochs)) if epochs else len(theirs))
         axes.set_ylabel("Validation accuracy\n(fraction correct)")
         axes.legend(loc="lower right")
         figures.title(figure, title)
