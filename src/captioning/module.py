@@ -83,9 +83,8 @@ class Captioner(L.LightningModule):
                 encoder["config"], encoder["size"], train_norms=encoder["train_norms"], with_weights=False
             )
             self.encoder.fine_tune()
-        self.loss = MeanMetric(
-            nan_strategy="disable"
-        )  # of validation, a word; by default it would leave out a NaN
+        # Of validation, a word; by default it would leave out a NaN.
+        self.loss = MeanMetric(nan_strategy="disable")
         self.predictions: dict[str, Predictions] = {}
 
     def encode(self, inputs: Tensor) -> Tensor:

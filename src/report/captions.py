@@ -48,11 +48,10 @@ def section(sources: Sources) -> Section:
         sydney = runs if data == "sydney" else sydney
         found = _with_sweep(found, ranking, runs, data)
     ours = [_greedy(sydney, attends) for attends in (False, True)]
+    report = PUBLISHED["sydney_solutions"]["the report"]
     comparisons = [
         Comparison(f"Sydney-Captions, {name}: test BLEU-4, mean of the images", theirs, score)
-        for name, theirs, score in zip(
-            ("no attention", "attention"), PUBLISHED["sydney_solutions"]["the report"], ours, strict=True
-        )
+        for name, theirs, score in zip(("no attention", "attention"), report, ours, strict=True)
     ]
     return replace(found, comparisons=tuple(comparisons), tables=(sydney_solutions(ours), *found.tables))
 
