@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale, upsampled
+from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale
 from src.captioning.captioned import NamedObject
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
 
@@ -114,23 +112,6 @@ def test_a_page_of_sixty_images_is_small(tmp_path: Path) -> None:
         many.append(GalleryItem(f"{number}.tif", rough, ["word"] * 12, [["word"] * 12] * 5, alphas, (8, 8)))
     write_gallery(tmp_path / "page.html", "Many", many)
     assert (tmp_path / "page.html").stat().st_size < 5e6
-
-
-@settings(max_examples=25, deadline=None)
-@given(data=st.data(), rows=st.integers(1, 9), columns=st.integers(1, 9))
-def test_light_falls_where_the_attention_is(data: st.DataObject, rows: int, columns: int) -> None:
-    if rows * columns == 1:
-        return
-    row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
-    (alphas,) = peaked((rows, columns), (row, column))
-    size = (columns * 20, rows * 12)  # not square, so that swapped axes show
-    smooth = upsampled(alphas, (rows, columns), size)
-    assert smooth.shape == (rows * 12, columns * 20)
-    assert smooth[row * 12 + 6, column * 20 + 10] > 0.9 * alphas.max()
-    assert alphas.min() - 1e-6 <= smooth.min() < smooth.max() <= alphas.max() + 1e-6
-    seen = overlay(picture(*size), alphas, (rows, columns), alphas.max(), frame=False)
-    y, x = np.unravel_index(np.asarray(seen.convert("L"), dtype=int).argmax(), smooth.shape)
-    assert (y // 12, x // 20) == (row, column)
 
 
 def test_more_attention_is_never_darker_and_the_frame_is_at_the_peak() -> None:
