@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,40 +17,16 @@ from pycocotools.coco import COCO
 from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale
 from src.captioning.captioned import NamedObject
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
+from tests.pages import Page
 
 NASTY = "<script>alert('x')</script> & \"q\"\x00\ud800.jpg"
-VOID = {"meta", "img"}
 
 
-class Page(HTMLParser):
-    """Reads a page, and refuses tags that are not closed in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style" and data.strip():
-            self.texts.append(data.strip())
-
-    @property
-    def images(self) -> list[Image.Image]:
-        sources = [str(attributes["src"]) for tag, attributes in self.tags if tag == "img"]
-        assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
-        return [Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) for source in sources]
+def images_of(page: Page) -> list[Image.Image]:
+    """The images that lie within a page."""
+    sources = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    return [Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) for source in sources]
 
 
 def picture(width: int = 640, height: int = 480, grey: int = 128) -> Image.Image:
@@ -80,7 +55,7 @@ def items() -> list[GalleryItem]:
 def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
     write_gallery(path, "A & B <c>", items(), ("note <1>",), {"bleu4": 0.5, "x<y": 1.25})
-    page = Page(path)
+    page = Page(path.read_text("utf-8"))
     assert [tag for tag, _ in page.tags if tag in ("script", "b", "link", "iframe", "a")] == ["b"]  # a box's
     assert {"A & B <c>", "note <1>", "bleu4", "0.5000", "x<y", "1.2500"} <= set(page.texts)
     assert {"a <b> plane", "one &amp;", "two", "a road", "(no words)", "<i>court", "road"} <= set(page.texts)
@@ -92,11 +67,11 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     one = GalleryItem("grey.png", picture(50, 40), ("grey",))
     write_gallery(tmp_path / "page.html", "Title", [*items(), one])
-    page = Page(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    page = Page(text)
     # The second item has a map for each of its two words; images shrink, but never grow.
-    sizes = [image.size for image in page.images]
+    sizes = [image.size for image in images_of(page)]
     assert sizes == [(300, 225), (100, 300), (33, 100), (33, 100), (20, 20), (50, 40)]
-    text = (tmp_path / "page.html").read_text()
     bare = re.sub(r'src="data:[^"]*"', "", text)
     assert not any(words in bare for words in ("http:", "https:", "//", "url(", "@import", "srcset"))
     policy = next(found["content"] for _, found in page.tags if found.get("http-equiv"))
