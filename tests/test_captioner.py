@@ -140,20 +140,6 @@ def batch_and_module(*overrides: str) -> tuple[PairBatch, Captioner]:
     return PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs)), module
 
 
-def test_the_loss_is_the_mean_over_the_words_without_padding(on_squares: tuple[str, ...]) -> None:
-    (regions, tokens), module = batch_and_module(*on_squares, *LITE, "attention=true", "dropout=0")
-    loss = module.training_step(PairBatch(regions, tokens), 0)["loss"]
-    words, total = 0, 0.0
-    for row in range(len(tokens)):
-        length = int((tokens[row] != 0).sum())
-        caption = tokens[row, :length]
-        scores, _ = module.decoder(regions[row : row + 1], caption[:-1].unsqueeze(0))
-        log_probabilities = scores[0].log_softmax(1)
-        total -= float(log_probabilities[torch.arange(length - 1), caption[1:]].sum())
-        words += length - 1
-    assert float(loss) == pytest.approx(total / words, rel=1e-5)
-
-
 def test_smoothing_and_penalty_join_the_loss_as_defined(on_squares: tuple[str, ...]) -> None:
     settings = ("attention=true", "dropout=0", "label_smoothing=0.2", "attention_penalty=0.5")
     (regions, tokens), module = batch_and_module(*on_squares, *LITE, *settings)

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from src.captioning.decoders import AttentionDecoder, Decoder, LSTMDecoder
-from src.captioning.decoders.recurrence import AttentionLSTM
 from src.captioning.decoders.transformer import Layer
 from src.captioning.vocabulary import PAD
 from tests.decoders_of_tests import KINDS, small_decoder
@@ -94,16 +93,6 @@ def test_half_precision_regions_and_autocast(kind: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = decoder(regions, tokens)[0].float()
     assert torch.allclose(found, scores, atol=0 if kind in ("lstm", "attention", "deep") else 0.5)
-
-
-@pytest.mark.parametrize("gated", [False, True])
-def test_the_hand_written_backward_pass(gated: bool) -> None:
-    batch, length, steps, dim, state, size = 2, 3, 3, 4, 2, 3
-    shapes = [(batch, length, dim), (batch, length, size), (steps, batch, 4 * state), (batch, state)]
-    hidden = 4 * state + size + (dim if gated else 0)
-    shapes += [(batch, state), (hidden, state), (hidden,), (size,), (1,), (4 * state, dim)]
-    inputs = [torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(AttentionLSTM.apply, inputs)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from src.report import captions, sweep
 from src.report.page import Entry
 from src.report.page import page as report_page
 from src.report.sources import Sources
-from tests.report_runs import caption_run, classifier_run
+from tests.made_up_runs import caption_run, classifier_run
 from tests.test_report_browser import browser  # noqa: F401  a fixture
 
 if TYPE_CHECKING:

@@ -22,13 +22,9 @@ from src.filters.activations import (
 from src.filters.late import KINDS, PLACES, object_images
 from src.filters.synthesis import gradient_ascent, unit
 from src.run.checkpoints import write_checkpoint
+from tests.made_up_runs import NETWORK, classifier_run
 
-CONVNET = {
-    "_target_": "src.classification.networks.ConvNet",
-    "dropout": 0.5,
-    "image_size": [1, 28, 28],
-    "classes": 10,
-}
+CONVNET = {**NETWORK, "dropout": 0.5}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 
 
@@ -36,12 +32,6 @@ def classifier(network: dict[str, object] = CONVNET, size: tuple[int, int, int] 
     torch.manual_seed(3)
     names = [f"class {k}" for k in range(10)]
     return Classifier(network=network, optimizer=SGD, image_size=list(size), class_names=names).eval()
-
-
-def write_classifier(path: Path, module: Classifier) -> None:
-    """A checkpoint of the module."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_checkpoint(path, {"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()})
 
 
 def images(count: int, size: tuple[int, int, int] = (1, 28, 28)) -> Tensor:
@@ -157,11 +147,7 @@ def test_command_line(
 
     monkeypatch.setattr(figures, "save", save)  # in full and as SVG it takes seconds
     monkeypatch.setattr(pictures, "TOP", 2)
-    run = tmp_path / "sweep" / "run"
-    write_classifier(run / "checkpoints" / "best.ckpt", classifier())
-    data = f"_target_: src.classification.datasets.idx, root: {idx_data}, name: idx, val_size: 100"
-    limits = "\n".join(f"limit_{split}: null" for split in ("train", "val", "test"))
-    (run / "config.yaml").write_text(f"data: {{{data}}}\nbatch_size: 8\nseed: 1\n{limits}\n")
+    run = classifier_run(tmp_path / "sweep", data=idx_data, name="run")
     Image.new("RGB", (50, 40), "white").save(tmp_path / "photo.png")
     out = f"out={tmp_path / 'out'}"
     assert draw(monkeypatch, str(run), out, f"image={tmp_path / 'photo.png'}") == 0
@@ -171,7 +157,9 @@ def test_command_line(
 
     assert draw(monkeypatch, str(run), out, "layer=conv9") == 1
     assert "layer=conv9: the network's convolutions are conv1, conv2" in capsys.readouterr().err
-    write_classifier(tmp_path / "dense.ckpt", classifier({"_target_": "torch.nn.Flatten"}))
+    dense = classifier({"_target_": "torch.nn.Flatten"})
+    content = {"hyper_parameters": dict(dense.hparams), "state_dict": dense.state_dict()}
+    write_checkpoint(tmp_path / "dense.ckpt", content)
     assert draw(monkeypatch, str(tmp_path / "dense.ckpt"), out) == 1
     assert "no classifier with 2-d convolutions" in capsys.readouterr().err
     assert draw(monkeypatch, str(tmp_path / "nothing"), out) == 1

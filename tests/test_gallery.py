@@ -7,53 +7,26 @@ import contextlib
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale, upsampled
+from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale
 from src.captioning.captioned import NamedObject
 from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
+from tests.pages import Page
 
 NASTY = "<script>alert('x')</script> & \"q\"\x00\ud800.jpg"
-VOID = {"meta", "img"}
 
 
-class Page(HTMLParser):
-    """Reads a page, and refuses tags that are not closed in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style" and data.strip():
-            self.texts.append(data.strip())
-
-    @property
-    def images(self) -> list[Image.Image]:
-        sources = [str(attributes["src"]) for tag, attributes in self.tags if tag == "img"]
-        assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
-        return [Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) for source in sources]
+def images_of(page: Page) -> list[Image.Image]:
+    """The images that lie within a page."""
+    sources = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    return [Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) for source in sources]
 
 
 def picture(width: int = 640, height: int = 480, grey: int = 128) -> Image.Image:
@@ -82,7 +55,7 @@ def items() -> list[GalleryItem]:
 def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
     write_gallery(path, "A & B <c>", items(), ("note <1>",), {"bleu4": 0.5, "x<y": 1.25})
-    page = Page(path)
+    page = Page(path.read_text("utf-8"))
     assert [tag for tag, _ in page.tags if tag in ("script", "b", "link", "iframe", "a")] == ["b"]  # a box's
     assert {"A & B <c>", "note <1>", "bleu4", "0.5000", "x<y", "1.2500"} <= set(page.texts)
     assert {"a <b> plane", "one &amp;", "two", "a road", "(no words)", "<i>court", "road"} <= set(page.texts)
@@ -94,11 +67,11 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     one = GalleryItem("grey.png", picture(50, 40), ("grey",))
     write_gallery(tmp_path / "page.html", "Title", [*items(), one])
-    page = Page(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    page = Page(text)
     # The second item has a map for each of its two words; images shrink, but never grow.
-    sizes = [image.size for image in page.images]
+    sizes = [image.size for image in images_of(page)]
     assert sizes == [(300, 225), (100, 300), (33, 100), (33, 100), (20, 20), (50, 40)]
-    text = (tmp_path / "page.html").read_text()
     bare = re.sub(r'src="data:[^"]*"', "", text)
     assert not any(words in bare for words in ("http:", "https:", "//", "url(", "@import", "srcset"))
     policy = next(found["content"] for _, found in page.tags if found.get("http-equiv"))
@@ -114,23 +87,6 @@ def test_a_page_of_sixty_images_is_small(tmp_path: Path) -> None:
         many.append(GalleryItem(f"{number}.tif", rough, ["word"] * 12, [["word"] * 12] * 5, alphas, (8, 8)))
     write_gallery(tmp_path / "page.html", "Many", many)
     assert (tmp_path / "page.html").stat().st_size < 5e6
-
-
-@settings(max_examples=25, deadline=None)
-@given(data=st.data(), rows=st.integers(1, 9), columns=st.integers(1, 9))
-def test_light_falls_where_the_attention_is(data: st.DataObject, rows: int, columns: int) -> None:
-    if rows * columns == 1:
-        return
-    row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
-    (alphas,) = peaked((rows, columns), (row, column))
-    size = (columns * 20, rows * 12)  # not square, so that swapped axes show
-    smooth = upsampled(alphas, (rows, columns), size)
-    assert smooth.shape == (rows * 12, columns * 20)
-    assert smooth[row * 12 + 6, column * 20 + 10] > 0.9 * alphas.max()
-    assert alphas.min() - 1e-6 <= smooth.min() < smooth.max() <= alphas.max() + 1e-6
-    seen = overlay(picture(*size), alphas, (rows, columns), alphas.max(), frame=False)
-    y, x = np.unravel_index(np.asarray(seen.convert("L"), dtype=int).argmax(), smooth.shape)
-    assert (y // 12, x // 20) == (row, column)
 
 
 def test_more_attention_is_never_darker_and_the_frame_is_at_the_peak() -> None:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import random
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from src.sweep import comparison
 from src.sweep.plots import draw
 from src.sweep.ranking import Ranking, rank, report, show, to_csv, to_markdown
 from tests.command_line import run
-from tests.sweep_folders import TABLE_2, make_caption_run, make_run, make_table_2
+from tests.made_up_runs import caption_run, classifier_run, table_2_runs
 
 COLUMNS = ["rank", "dropout", "lr", "train_loss", "val_acc", "test_acc", "test_acc_best_val", "status"]
 
@@ -29,7 +28,7 @@ def parsed(ranking: Ranking) -> list[dict[str, str]]:
 
 @pytest.fixture
 def table_2(tmp_path: Path) -> Path:
-    return make_table_2(tmp_path)
+    return table_2_runs(tmp_path)
 
 
 def test_table_2_of_the_report(table_2: Path) -> None:
@@ -37,21 +36,18 @@ def test_table_2_of_the_report(table_2: Path) -> None:
     rows = parsed(ranking)
     assert [*rows[0]] == [*COLUMNS, "seconds", "run", "cause"]
     done = [row for row in rows if row["status"] == "done"]
-    assert [(float(row["dropout"]), float(row["lr"])) for row in done] == [cell[:2] for cell in TABLE_2]
-    assert [row["rank"] for row in done] == [str(place) for place in range(1, 14)]
-    table = comparison.table2(ranking)
-    assert [row[7] for row in table.rows[:13]] == [str(place) for place in range(1, 14)]
-    assert {row[-1] for row in table.rows[:13]} == {"yes"}
+    assert [(float(row["dropout"]), float(row["lr"])) for row in done] == list(comparison.REPORT)
+    assert {row[-1] for row in comparison.table2(ranking).rows} == {"yes"}
 
 
 def test_ties_share_a_rank_and_runs_without_one_stand_below(tmp_path: Path) -> None:
     for dropout, accuracy in ((0.1, 0.91), (0.5, 0.92), (0.3, 0.91)):
-        make_run(tmp_path, dropout, val_acc=accuracy)
-    make_run(tmp_path, 0.6, status="diverged", cause="nan at step 3", val_acc=None)
-    make_run(tmp_path, 0.7, status="failed", cause="RuntimeError: x|y", val_acc=None)
-    (make_run(tmp_path, 0.8, results=False) / "checkpoints").mkdir()
-    make_run(tmp_path, 0.85, results=False)
-    (make_run(tmp_path, 0.9) / "results.json").write_text("{")
+        classifier_run(tmp_path, dropout, val_acc=accuracy)
+    classifier_run(tmp_path, 0.6, status="diverged", cause="nan at step 3", val_acc=None)
+    classifier_run(tmp_path, 0.7, status="failed", cause="RuntimeError: x|y", val_acc=None)
+    (classifier_run(tmp_path, 0.8, is_finished=False) / "checkpoints").mkdir()
+    classifier_run(tmp_path, 0.85, is_finished=False)
+    (classifier_run(tmp_path, 0.9) / "results.json").write_text("{")
     ranking = rank(tmp_path)
     places = [(place, run.settings.get("dropout"), run.status) for place, run in ranking.rows]
     assert places == [
@@ -71,10 +67,10 @@ def test_ties_share_a_rank_and_runs_without_one_stand_below(tmp_path: Path) -> N
 
 
 def test_altered_files_make_a_run_unreadable(tmp_path: Path) -> None:
-    make_run(tmp_path, 0.1)
-    folder = make_run(tmp_path, 0.5)
+    classifier_run(tmp_path, 0.1)
+    folder = classifier_run(tmp_path, 0.5)
     text = (folder / "metrics.csv").read_text()
-    (folder / "metrics.csv").write_text(text.replace("813.0", "913.0"))
+    (folder / "metrics.csv").write_text(text.replace("61.5", "71.5"))
     (_, good), (place, altered) = rank(tmp_path).rows
     assert (good.status, place, altered.status) == ("done", None, "unreadable")
     assert "metrics.csv was changed after it was written" in altered.cause
@@ -84,7 +80,7 @@ def test_settings_that_differ_are_columns_and_seeds_are_averaged(tmp_path: Path)
     for network, scores in (("convnet", (0.90, 0.92)), ("resnet_small", (0.93, 0.95))):
         for seed, accuracy in enumerate(scores):
             own = {"dropout": 0.5, "lr": 0.01, "seed": seed, "network": network, "network._target_": network}
-            make_run(tmp_path, name=f"{network}{seed}", seed=seed, val_acc=accuracy, settings=own)
+            classifier_run(tmp_path, name=f"{network}{seed}", seed=seed, val_acc=accuracy, settings=own)
     ranking = rank(tmp_path)
     assert ranking.named == ("dropout", "lr", "network", "seed")
     table = comparison.over_seeds(ranking, ["val_acc"])
@@ -95,14 +91,18 @@ def test_settings_that_differ_are_columns_and_seeds_are_averaged(tmp_path: Path)
 
 
 def test_runs_of_other_code_are_named(tmp_path: Path) -> None:
-    make_run(tmp_path, 0.1, code="0123456789ab", commit="feedbeef0123")
+    classifier_run(tmp_path, 0.1, code="0123456789ab", commit="feedbeef0123")
     assert "Made by other code: 1 runs, commit feedbeef0123; force=true repeats them." in rank(tmp_path).notes
 
 
 def test_captioners_stand_beside_their_baselines(tmp_path: Path) -> None:
-    for attention, seed, bleu in ((False, 42, 0.40), (False, 43, 0.42), (True, 42, 0.55), (True, 43, 0.57)):
-        baselines = {"human": {"bleu4": 0.56}}
-        make_caption_run(tmp_path, attention, seed=seed, val_bleu4=bleu, test_bleu4=bleu, baselines=baselines)
+    for decoder, seed, bleu in (
+        ("lstm", 42, 0.40),
+        ("lstm", 43, 0.42),
+        ("attention", 42, 0.55),
+        ("attention", 43, 0.57),
+    ):
+        caption_run(tmp_path, decoder, seed, bleu, baselines={"human": {"bleu4": 0.56}})
     ranking = rank(tmp_path)
     assert [run.number("val_bleu4") for _, run in ranking.rows] == [0.57, 0.55, 0.42, 0.40]
     rows = comparison.captions(ranking).rows
@@ -114,9 +114,9 @@ def test_captioners_stand_beside_their_baselines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["none", "single", "tasks"])
 def test_folders_that_are_no_sweep_are_refused(tmp_path: Path, kind: str) -> None:
     if kind == "tasks":
-        make_run(tmp_path)
-        make_caption_run(tmp_path, True)
-    folder = make_run(tmp_path / "sweep") if kind == "single" else tmp_path
+        classifier_run(tmp_path)
+        caption_run(tmp_path)
+    folder = classifier_run(tmp_path / "sweep") if kind == "single" else tmp_path
     words = {"none": "holds no runs", "single": "is a single run", "tasks": "runs of several tasks"}
     with pytest.raises(UserError, match=words[kind]):
         rank(folder)
@@ -132,11 +132,11 @@ def test_the_table_fits_the_console(table_2: Path, width: int) -> None:
 
 def test_plots_of_every_kind_of_sweep(tmp_path: Path) -> None:
     kinds = {name: tmp_path / name for name in ("single", "running", "diverged", "seeds")}
-    make_run(kinds["single"])
-    make_run(kinds["running"], results=False, epochs=0)
-    make_run(kinds["diverged"], status="diverged", val_acc=None)
+    classifier_run(kinds["single"])
+    classifier_run(kinds["running"], is_finished=False, epochs=0)
+    classifier_run(kinds["diverged"], status="diverged", val_acc=None)
     for seed in (1, 2):
-        make_run(kinds["seeds"], name=str(seed), seed=seed, val_acc=0.9 + seed / 100)
+        classifier_run(kinds["seeds"], name=str(seed), seed=seed, val_acc=0.9 + seed / 100)
     for folder in kinds.values():
         paths = draw(folder / "plots", rank(folder))
         assert [path.name for path in paths if path.suffix == ".png"] == [
@@ -158,26 +158,14 @@ values = (
 )
 def test_any_json_is_read_or_refused(changes: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        make_run(Path(folder), 0.3)
-        sealed = make_run(Path(folder), 0.5)
+        classifier_run(Path(folder), 0.3)
+        sealed = classifier_run(Path(folder), 0.5)
         content = json.loads((sealed / "results.json").read_text())
         (sealed / "results.json").write_text(json.dumps({**content, **changes}))
         (sealed / "SHA256SUMS").unlink()
         ranking = rank(Path(folder))
         to_csv(ranking), to_markdown(ranking)
         assert len(ranking.rows) == 2
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.randoms())
-def test_the_order_is_by_validation_whatever_the_folders_order(
-    scores: list[float], rand: random.Random
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for number, score in enumerate(scores):
-            make_run(Path(folder), round(number / 10, 1), name=f"{rand.random()}-{number}", val_acc=score)
-        found = [run.number("val_acc") for _, run in rank(Path(folder)).rows]
-        assert found == sorted(scores, reverse=True)
 
 
 def test_the_command(table_2: Path) -> None:

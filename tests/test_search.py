@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -120,41 +121,22 @@ class Scripted(LSTMDecoder):
         return self.table[tokens].log(), state, None
 
 
-def test_an_ended_hypothesis_stays_and_can_still_win() -> None:
-    """4 ends at once with 0.36; 5 leads at first and then loses more and more."""
-    script = Scripted(
-        {
-            START: {4: 0.4, 5: 0.6},
-            4: {END: 0.9, 6: 0.1},
-            5: {6: 0.55, 7: 0.45},
-            6: {END: 0.6, 7: 0.4},
-            7: {END: 1.0},
-        }
-    )
-    regions = torch.zeros(2, L, D)
-    assert decode(script, regions).tokens == [[5, 6]] * 2  # greedy: 0.198
-    for beam in (2, 3, 5):
-        decoded = decode(script, regions, beam=beam)
-        assert decoded.tokens == [[4]] * 2
-        assert decoded.scores == pytest.approx([torch.tensor(0.36).log().item()] * 2, abs=1e-5)
-    # 5 7 END has 0.27: a word, log 0.27 / 3 = -0.44 against log 0.36 / 2 = -0.51
-    assert decode(script, regions, beam=3, length_penalty=1.0).tokens == [[5, 7]] * 2
-
-
-def test_an_ended_hypothesis_keeps_its_length() -> None:
-    """4 END has -0.51 a word, so of two hypotheses the third step keeps 5 6 7 (-0.44) and 5 6 4 (-0.47)."""
+@pytest.mark.parametrize(("share", "caption"), [(0.45, [5, 6, 4]), (0.35, [4])])
+def test_an_ended_hypothesis_keeps_its_length_and_its_place(share: float, caption: list[int]) -> None:
+    """4 END has -0.51 a word; the third step keeps 5 6 7 (-0.44), and 5 6 4 if that has -0.47, not -0.56."""
     script = Scripted(
         {
             START: {4: 0.4, 5: 0.6},
             4: {END: 0.9, PAD: 0.1},  # what goes to padding is written by no one
             5: {6: 0.9, PAD: 0.1},
-            6: {7: 0.5, 4: 0.45, PAD: 0.05},
+            6: {7: 0.5, 4: share, PAD: 0.5 - share},
             7: {END: 0.3, PAD: 0.7},
         }
     )
     decoded = decode(script, torch.zeros(1, L, D), beam=2, length_penalty=1.0)
-    assert decoded.tokens == [[5, 6, 4]]
-    assert decoded.scores == pytest.approx([torch.tensor(0.6 * 0.9 * 0.45 * 0.9).log().item()], abs=1e-5)
+    assert decoded.tokens == [caption]
+    probability = 0.6 * 0.9 * share * 0.9 if len(caption) > 1 else 0.4 * 0.9
+    assert decoded.scores == pytest.approx([math.log(probability)], abs=1e-5)
 
 
 def test_stops_as_soon_as_nothing_can_overtake() -> None:

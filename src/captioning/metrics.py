@@ -39,8 +39,8 @@ def score_captions(candidates: Sequence[Caption], references: References) -> dic
     }
 
 
-def signature(metric: str, references: References, beam: int, length_penalty: float = 0.0) -> str:
-    """What a score depends on besides the captions, for any key of `score_captions`.
+def signatures(references: References, beam: int, length_penalty: float = 0.0) -> dict[str, str]:
+    """What each of the scores of `score_captions` depends on besides the captions.
 
     For instance `bleu4|agg:corpus|smooth:none|tok:lower,nopunct|refs:4-6|beam:5|v:1`.
     """
@@ -53,7 +53,8 @@ def signature(metric: str, references: References, beam: int, length_penalty: fl
     numbers = sorted(map(len, references))
     count = "-".join(map(str, sorted({numbers[0], numbers[-1]})))
     penalty = f"|lp:{length_penalty:g}" if length_penalty else ""
-    return f"{metric}|{details[metric]}|tok:lower,nopunct|refs:{count}|beam:{beam}{penalty}|v:{VERSION}"
+    search = f"tok:lower,nopunct|refs:{count}|beam:{beam}{penalty}|v:{VERSION}"
+    return {metric: f"{metric}|{detail}|{search}" for metric, detail in details.items()}
 
 
 def corpus_bleu(candidates: Sequence[Caption], references: References) -> list[float]:

@@ -15,12 +15,11 @@ from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
 from src.captioning.encoder import build_encoder
 from src.captioning.gallery import show_captions
-from src.captioning.metrics import pointing_game, signature
+from src.captioning.metrics import pointing_game, signatures
 from src.captioning.module import Captioner
 from src.entry_point import UserError
 from src.run.environment import device_of
 
-SCORES = ("bleu1", "bleu2", "bleu3", "bleu4", "bleu4_sentence", "cider_d", "rouge_l")
 # Keys of the nodes that their targets are not given.
 NOT_ARGUMENTS = {
     "data": ("name", "min_count", "split_seed"),
@@ -134,10 +133,9 @@ def log_artifacts(
     captions = [predicted.captions[row] for row in range(len(images))]
     training = {caption for image in data.splits["train"].images for caption in image.captions}
     references = [image.captions for image in images]
-    beam, penalty = module.hparams["beam"], module.hparams["length_penalty"]
     means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
-        "signatures": {score: signature(score, references, beam, penalty) for score in SCORES},
+        "signatures": signatures(references, module.hparams["beam"], module.hparams["length_penalty"]),
         "distinct_captions": len(set(captions)),
         "share_seen_in_training": sum(caption in training for caption in captions) / len(captions),
         "baselines": score_baselines(data.splits["train"].images, images, **means),

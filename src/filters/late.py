@@ -9,7 +9,8 @@ Dimension letters: K kinds, P places, F filters, h, w a layer's map, S an image'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from src import figures
 from src.filters.activations import convolutions, layer_outputs
 from src.filters.pictures import FRAME, image_grid, show_image
 from src.scenes.draw import paint
-from src.scenes.groups import RECIPES
+from src.scenes.groups import SAMPLED, colours_of
 from src.scenes.scene import Item, Scene, group_of
 
 KINDS = ("houses", "buildings", "tanks", "courts", "planes")
@@ -28,31 +29,23 @@ PLACES = [(x, y) for y in (0.2, 0.5, 0.8) for x in (0.2, 0.5, 0.8)]
 CHOOSING, JUDGING = 0, 1  # seeds of the backgrounds
 
 
-@dataclass(frozen=True, eq=False)
-class Selectivity:
-    """How the filters chosen for each kind do on images that chose none.
+class Choice(NamedTuple):
+    """The filter chosen for a kind of object, judged on images that chose none."""
 
-    Attributes:
-        filters: the one chosen for each kind.
-        share: for each kind, of the P images that excite its filter most, those that show the kind.
-        maps: of each kind's filter on the kind's own images, (K, P, h, w).
-        distance: for each kind, mean distance from the object's centre to the filter's peak, in pixels.
-    """
-
-    filters: list[int]
-    share: list[float]
-    maps: Tensor
-    distance: list[float]
+    kind: str
+    filter: int
+    share: float  # of the P images that excite it most, those that show the kind
+    maps: Tensor  # on the kind's own images, (P, h, w)
+    distance: float  # from the object's centre to the map's peak, in pixels, the mean
 
 
 def object_images(side: int, seed: int) -> Tensor:
     """One object of each kind at each place of a meadow, (K, P, 3, S, S) uint8; the seed gives the meadow."""
     pictures = []
     for kind in KINDS:
-        recipe = RECIPES[kind]
-        length = sum(recipe.length) / 2
+        length, width = (sum(SAMPLED[kind][side]) / 2 for side in ("length", "width"))
         for x, y in PLACES:
-            item = Item(x, y, length, sum(recipe.width) / 2 or length, colour=recipe.colours[0])
+            item = Item(x, y, length, width or length, colour=colours_of(kind)[0])
             scene = Scene("meadow", 45.0, groups=(group_of(kind, [item], item.colour),))
             pictures.append(paint(scene, side, np.random.default_rng([seed, side])))
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
@@ -60,7 +53,7 @@ def object_images(side: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def selectivity(network: nn.Module, side: int) -> tuple[Selectivity, Selectivity]:
+def selectivity(network: nn.Module, side: int) -> tuple[list[Choice], list[Choice]]:
     """Of the network's first and of its last convolution; it takes images (B, 3, S, S) in uint8."""
     layers = list(convolutions(network))
     choosing, judging = (
@@ -74,40 +67,38 @@ def selectivity(network: nn.Module, side: int) -> tuple[Selectivity, Selectivity
     return first, last
 
 
-def _judge(choosing: Tensor, judging: Tensor, side: int) -> Selectivity:
+def _judge(choosing: Tensor, judging: Tensor, side: int) -> list[Choice]:
     """Choose on maps (K, P, F, h, w), judge on others."""
     heights = choosing.amax((3, 4))  # (K, P, F)
-    filters = []
-    for kind in range(len(KINDS)):
-        own, others = heights[kind], torch.cat([*heights[:kind], *heights[kind + 1 :]])
-        spread = ((own.var(0) + others.var(0)) / 2).sqrt().clamp_min(1e-6)
-        filters.append(int(((own.mean(0) - others.mean(0)) / spread).argmax()))  # d' of signal detection
-    share, maps, distance = [], [], []
     centres = torch.tensor(PLACES)  # (P, 2) x, y
-    for kind, chosen in enumerate(filters):
+    found = []
+    for k, kind in enumerate(KINDS):
+        own, others = heights[k], torch.cat([*heights[:k], *heights[k + 1 :]])
+        spread = ((own.var(0) + others.var(0)) / 2).sqrt().clamp_min(1e-6)
+        chosen = int(((own.mean(0) - others.mean(0)) / spread).argmax())  # d' of signal detection
         best = judging[:, :, chosen].amax((2, 3)).flatten().topk(len(PLACES)).indices
-        share.append(float((best // len(PLACES) == kind).double().mean()))
-        own = judging[kind, :, chosen]  # (P, h, w)
-        maps.append(own)
-        place, (high, wide) = own.flatten(1).argmax(1), own.shape[1:]
+        share = float((best // len(PLACES) == k).double().mean())
+        maps = judging[k, :, chosen]  # (P, h, w)
+        place, (high, wide) = maps.flatten(1).argmax(1), maps.shape[1:]
         peaks = torch.stack([(place % wide + 0.5) / wide, (place // wide + 0.5) / high], 1)
-        distance.append(float((peaks - centres).norm(dim=1).mean()) * side)
-    return Selectivity(filters, share, torch.stack(maps), distance)
+        distance = float((peaks - centres).norm(dim=1).mean()) * side
+        found.append(Choice(kind, chosen, share, maps, distance))
+    return found
 
 
-def late_figure(late: Selectivity, side: int, title: str) -> Figure:
+def late_figure(late: Sequence[Choice], side: int, title: str) -> Figure:
     """A row for each of the three kinds told best: objects at five places under the filter's map as heat."""
     images, reach = object_images(side, JUDGING), (-0.5, side - 0.5, side - 0.5, -0.5)
-    order = sorted(range(len(KINDS)), key=lambda kind: -late.share[kind])[:3]
+    best = sorted(late, key=lambda choice: -choice.share)[:3]
     with figures.look():
-        figure, axes_of = image_grid(len(order), 5, 1.75)
-        for line, kind in zip(axes_of, order, strict=True):
+        figure, axes_of = image_grid(len(best), 5, 1.75)
+        for line, choice in zip(axes_of, best, strict=True):
             for axes, place in zip(line, (0, 2, 4, 6, 8), strict=True):
-                show_image(axes, images[kind, place].float().mean(0, keepdim=True))
-                heat = late.maps[kind, place].clamp_min(0).numpy()
+                show_image(axes, images[KINDS.index(choice.kind), place].float().mean(0, keepdim=True))
+                heat = choice.maps[place].clamp_min(0).numpy()
                 axes.imshow(heat, cmap=figures.HEAT, alpha=0.55, extent=reach)
                 x, y = PLACES[place]
                 axes.plot(side * x, side * y, "o", ms=15, mfc="none", mec=FRAME, mew=1.4)
-            line[0].set_title(f"{KINDS[kind]}, filter {late.filters[kind]}", fontsize=8)
+            line[0].set_title(f"{choice.kind}, filter {choice.filter}", fontsize=8)
         figures.title(figure, title)
     return figure

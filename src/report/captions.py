@@ -9,9 +9,9 @@ from statistics import fmean, stdev
 
 from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
-from src.report.published import CAPTIONS, SYDNEY, published_captions, sydney_solutions
+from src.report.published import PUBLISHED, published_captions, sydney_solutions
 from src.report.sources import Sources, ranking_of, unfinished
-from src.sweep.comparison import captions, pointing
+from src.sweep.comparison import by_settings, captions, pointing
 from src.sweep.plots import all_runs
 from src.sweep.ranking import Ranking
 from src.sweep.runs import RunRecord
@@ -43,14 +43,15 @@ def section(sources: Sources) -> Section:
         except UserError as error:
             found = replace(found, missing=(*found.missing, str(error)))
             continue
-        data = next((name for name in CAPTIONS if name in folder.name.lower()), "")
-        runs = runs_by_decoder(ranking)
+        data = next((name for name in PUBLISHED["captioners"] if name in folder.name.lower()), "")
+        runs = {decoder: of for (decoder,), of in by_settings(ranking, ("decoder",)).items()}
         sydney = runs if data == "sydney" else sydney
         found = _with_sweep(found, ranking, runs, data)
     ours = [_greedy(sydney, attends) for attends in (False, True)]
+    report = PUBLISHED["sydney_solutions"]["the report"]
     comparisons = [
         Comparison(f"Sydney-Captions, {name}: test BLEU-4, mean of the images", theirs, score)
-        for name, theirs, score in zip(("no attention", "attention"), SYDNEY["the report"], ours, strict=True)
+        for name, theirs, score in zip(("no attention", "attention"), report, ours, strict=True)
     ]
     return replace(found, comparisons=tuple(comparisons), tables=(sydney_solutions(ours), *found.tables))
 
@@ -59,15 +60,6 @@ def command_of(folder: Path) -> str:
     """What trains the sweep of that folder's name."""
     general = f"python -m src.train -m task=caption data=karpathy data.root=FOLDER name={folder.name}"
     return COMMANDS.get(folder.name, f"{general} decoder=lstm,attention")
-
-
-def runs_by_decoder(ranking: Ranking) -> dict[str, list[RunRecord]]:
-    """The runs that are done, by decoder, the best first."""
-    found: dict[str, list[RunRecord]] = {}
-    for place, run in ranking.rows:
-        if place is not None:
-            found.setdefault(str(run.settings.get("decoder")), []).append(run)
-    return found
 
 
 def _with_sweep(found: Section, ranking: Ranking, runs: dict[str, list[RunRecord]], data: str) -> Section:

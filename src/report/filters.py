@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 from src.entry_point import UserError
 from src.findings import Picture, Section, Statement, Table
@@ -55,7 +56,7 @@ def late(sources: Sources) -> Section:
 
     network = build_encoder({"_target_": "src.captioning.backbones.efficientnet_lite0"}, SIDE)
     first, last = selectivity(network, SIDE)
-    shares = [sum(one.share) / len(KINDS) for one in (first, last)]
+    shares = [fmean(one.share for one in choices) for choices in (first, last)]
     chance = 1 / len(KINDS)
     statement = Statement(
         f"of the {len(PLACES)} images that excite a late filter most, the share that show its kind",
@@ -63,8 +64,10 @@ def late(sources: Sources) -> Section:
         "more than half, and more than the first convolution's filters",
         shares[1] > max(0.5, shares[0]),
     )
-    shown = zip(KINDS, last.filters, last.share, first.share, last.distance, strict=True)
-    rows = tuple((kind, str(k), f"{a:.2f}", f"{b:.2f}", f"{gap:.0f}") for kind, k, a, b, gap in shown)
+    rows = tuple(
+        (own.kind, str(own.filter), f"{own.share:.2f}", f"{other.share:.2f}", f"{own.distance:.0f}")
+        for own, other in zip(last, first, strict=True)
+    )
     columns = ("kind", "late filter", "share of its kind", "first convolution's", "peak to object (pixels)")
     title = "Late filters' maps over objects at several places of an unseen background"
     alt = "Heat lies on the circled object wherever it stands, a row for each of three kinds."

@@ -47,6 +47,7 @@ def section(sources: Sources) -> Section:
         (f"{names[a]}, {names[b]}", f"{found.confusion[a, b]:,}", f"{found.confusion[b, a]:,}")
         for a, b in found.pairs[:MOST_PAIRS]
     ]
+    theirs = REPORT.get(sources.best.cell)
     calibration, accuracy = found.calibration, right / len(labels)
     confusion, errors, reliability = "Confusion matrix", "Most confident errors", "Reliability diagram"
     pictures = {
@@ -57,7 +58,7 @@ def section(sources: Sources) -> Section:
     return replace(
         SECTION,
         comparisons=(
-            Comparison("test accuracy of this run", _of_report(sources.best), accuracy, note=note),
+            Comparison("test accuracy of this run", theirs[3] if theirs else None, accuracy, note=note),
             Comparison("expected calibration error", None, calibration.error),
         ),
         statements=tuple(_statements(sources.best, accuracy, calibration.error, calibration.error_by_chance)),
@@ -69,12 +70,6 @@ def section(sources: Sources) -> Section:
             Picture(name, title, f"{title}.", figure) for name, (title, figure) in pictures.items()
         ),
     )
-
-
-def _of_report(run: RunRecord) -> float | None:
-    """The report's test accuracy with the same dropout and learning rate."""
-    row = REPORT.get((run.settings.get("dropout", -1.0), run.settings.get("lr", -1.0)))
-    return row[3] if row else None
 
 
 def _statements(run: RunRecord, accuracy: float, error: float, by_chance: float) -> list[Statement]:

@@ -9,11 +9,10 @@ from matplotlib.figure import Figure
 from src import figures
 from src.entry_point import UserError
 from src.findings import Comparison, Picture, Section, Statement
-from src.report.published import KEY_CELL, KEY_CURVE, other_solutions, published_classifiers
+from src.report.published import KEY_CELL, PUBLISHED, other_solutions, published_classifiers
 from src.report.sources import SWEEP, Sources, ranking_of, unfinished
 from src.sweep.comparison import REPORT, TOLERANCE, over_seeds, table2
 from src.sweep.plots import all_runs, best_run, heat_map
-from src.sweep.ranking import Ranking
 from src.sweep.runs import RunRecord
 
 Cell = tuple[float, float]  # dropout, lr
@@ -35,7 +34,10 @@ def section(sources: Sources) -> Section:
         ranking = sources.ranking
     except UserError as error:
         return replace(SECTION, comparisons=_comparisons({}), missing=(str(error),))
-    cells = cells_of(ranking)
+    cells: dict[Cell, RunRecord] = {}  # the best run that is done of each, the best first
+    for place, run in ranking.rows:
+        if place is not None and None not in run.cell:
+            cells.setdefault(run.cell, run)
     absent = len(REPORT.keys() - cells.keys())
     missing = [f"{absent} of the report's 13 cells are not trained yet: {SWEEP}"] if absent else []
     try:
@@ -71,15 +73,6 @@ def section(sources: Sources) -> Section:
     )
 
 
-def cells_of(ranking: Ranking) -> dict[Cell, RunRecord]:
-    """The best run that is done of each dropout and learning rate, the best first."""
-    found: dict[Cell, RunRecord] = {}
-    for place, run in ranking.rows:
-        if place is not None:
-            found.setdefault((run.settings.get("dropout", 0.0), run.settings.get("lr", 0.0)), run)
-    return found
-
-
 def _comparisons(cells: dict[Cell, RunRecord]) -> tuple[Comparison, ...]:
     """The best configuration, then the 13 cells, one metric after the other."""
     best = [next(iter(of), None) for of in (REPORT, cells)]
@@ -113,12 +106,12 @@ def _statements(cells: dict[Cell, RunRecord]) -> list[Statement]:
 
 
 def _course_curve(run: RunRecord, title: str) -> Figure:
-    epochs, ours = run.curve("val_acc")
+    (epochs, ours), theirs = run.curve("val_acc"), PUBLISHED["course_curve"]
     with figures.look():
         figure, ((axes,),) = figures.subplots(height=3.4)
         axes.plot(epochs, ours, "-", marker=".", label="ours")
-        axes.plot(range(1, len(KEY_CURVE) + 1), KEY_CURVE, "--", marker=".", label="the course's solution")
-        figures.epoch_axis(axes, max(len(KEY_CURVE), *map(int, epochs)) if epochs else len(KEY_CURVE))
+        axes.plot(range(1, len(theirs) + 1), theirs, "--", marker=".", label="the course's solution")
+        figures.epoch_axis(axes, int(max(len(theirs), *epochs)) if epochs else len(theirs))
         axes.set_ylabel("Validation accuracy\n(fraction correct)")
         axes.legend(loc="lower right")
         figures.title(figure, title)

@@ -7,7 +7,6 @@ a noun belongs to that noun; a place in front belongs to the first noun after it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +36,16 @@ def objects_of(scene: Scene) -> list[SceneObject]:
     return objects
 
 
-def boxes_of(scene: Scene) -> list[dict[str, Any]]:
-    """For dataset.json: each object's box and all nouns that captions use for it."""
-    return [
-        {"words": NOUNS[one.kind], "box": [round(edge, 4) for edge in one.box]} for one in objects_of(scene)
-    ]
-
-
 def describe(scene: Scene, rng: Rng) -> list[str]:
     """Five captions, different as long as there are five ways to say it."""
     grammar = _Grammar(scene, rng)
     captions: list[str] = []
-    for attempt in count():
-        caption = " ".join(grammar.caption().split())
-        if len(caption.split()) <= MOST_WORDS and (caption not in captions or attempt > 200):
-            captions.append(caption)
-        if len(captions) == CAPTIONS:
-            break
+    attempts = 0
+    while len(captions) < CAPTIONS:
+        words = grammar.caption().split()
+        attempts += 1
+        if len(words) <= MOST_WORDS and (" ".join(words) not in captions or attempts > 201):
+            captions.append(" ".join(words))
     return captions
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from src.entry_point import UserError
 from src.files import modified_files, write_atomically, write_sums
 from src.locks import lock_at
-from src.scenes.captions import boxes_of, describe
+from src.scenes.captions import NOUNS, describe, objects_of
 from src.scenes.draw import paint
 from src.scenes.layouts import sample_scene
 from src.scenes.scene import Scene
@@ -84,7 +84,10 @@ def scene_entry(seed: int, index: int) -> dict[str, Any]:
         "split": {8: "val", 9: "test"}.get(index % 10, "train"),
         "sentids": [sentence["sentid"] for sentence in sentences],
         "sentences": sentences,
-        "objects": boxes_of(scene),
+        "objects": [
+            {"words": NOUNS[one.kind], "box": [round(edge, 4) for edge in one.box]}
+            for one in objects_of(scene)
+        ],
     }
 
 

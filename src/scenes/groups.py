@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from src.scenes.scene import CAR_PITCH, FOREST, MANY, OBJECTS, Box, Group, Item, Rng, group_of
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Numbers of items to choose from, ranges of their size, their colours, and how often a group occurs."""
-
-    counts: list[int]
-    length: tuple[float, float]
-    width: tuple[float, float]
-    spacing: float
-    weight: float
-    colours: list[str]
+SAMPLED = {kind: look["sample"] for kind, look in OBJECTS["groups"].items() if "sample" in look}
 
 
-RECIPES = {
-    kind: Recipe(**look["sample"], colours=list(look.get("colours", ())))
-    for kind, look in OBJECTS["groups"].items()
-    if "sample" in look
-}
+def colours_of(kind: str) -> list[str]:
+    """The colours that captions name, of items of this kind."""
+    return list(OBJECTS["groups"][kind].get("colours", ()))
 
 
 def sample_group(rng: Rng, kind: str, zone: Box, spread: bool) -> Group | None:
@@ -33,12 +21,13 @@ def sample_group(rng: Rng, kind: str, zone: Box, spread: bool) -> Group | None:
     Args:
         spread: whether the group has many items, which fill a whole side.
     """
-    recipe = RECIPES[kind]
-    colour = str(rng.choice(recipe.colours)) if recipe.colours else ""
-    count = int(rng.choice(recipe.counts))
+    recipe, colours = SAMPLED[kind], colours_of(kind)
+    spacing = recipe["spacing"]
+    colour = str(rng.choice(colours)) if colours else ""
+    count = int(rng.choice(recipe["counts"]))
     if spread:
         count = 30 if kind == "trees" else int(rng.choice([9, 12]))
-    length, width = rng.uniform(*recipe.length), rng.uniform(*recipe.width)
+    length, width = rng.uniform(*recipe["length"]), rng.uniform(*recipe["width"])
     width = width or length
     room = (zone[2] - zone[0], zone[3] - zone[1])
     if kind in ("lawn", "parking"):
@@ -49,14 +38,14 @@ def sample_group(rng: Rng, kind: str, zone: Box, spread: bool) -> Group | None:
     if kind == "trees" and count >= FOREST:
         return _forest(rng, zone)
     across, down = (width, length) if upright else (length, width)
-    pitch = (across + recipe.spacing, down + recipe.spacing)
-    most = (int((room[0] + recipe.spacing) / pitch[0]), int((room[1] + recipe.spacing) / pitch[1]))
+    pitch = (across + spacing, down + spacing)
+    most = (int((room[0] + spacing) / pitch[0]), int((room[1] + spacing) / pitch[1]))
     count = min(count, most[0] * most[1])
-    if count < min(recipe.counts) or (4 < count < 9 and kind == "houses"):
+    if count < min(recipe["counts"]) or (4 < count < 9 and kind == "houses"):
         return None
     shapes = [(c, -(-count // c)) for c in range(1, most[0] + 1) if -(-count // c) <= most[1]]
     columns, rows = shapes[int(rng.integers(len(shapes)))]
-    size = (columns * pitch[0] - recipe.spacing, rows * pitch[1] - recipe.spacing)
+    size = (columns * pitch[0] - spacing, rows * pitch[1] - spacing)
     left = zone[0] + rng.random() * (room[0] - size[0])
     top = zone[1] + rng.random() * (room[1] - size[1])
     middle = (left + size[0] / 2, top + size[1] / 2)
@@ -68,9 +57,9 @@ def sample_group(rng: Rng, kind: str, zone: Box, spread: bool) -> Group | None:
         angle = (90.0 if upright else 0.0) + tilt
         if kind == "planes" and rng.random() < 0.5:
             angle += 180.0
-        paint = str(rng.choice(recipe.colours)) if mixed else colour
-        x = middle[0] + dx * cos - dy * sin + rng.uniform(-0.2, 0.2) * recipe.spacing
-        y = middle[1] + dx * sin + dy * cos + rng.uniform(-0.2, 0.2) * recipe.spacing
+        paint = str(rng.choice(colours)) if mixed else colour
+        x = middle[0] + dx * cos - dy * sin + rng.uniform(-0.2, 0.2) * spacing
+        y = middle[1] + dx * sin + dy * cos + rng.uniform(-0.2, 0.2) * spacing
         items.append(Item(x, y, length, width, angle, paint))
     if kind == "parking":
         return replace(group_of(kind, items, None), cars=_cars(rng, items[0]))

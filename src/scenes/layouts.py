@@ -11,11 +11,11 @@ from itertools import product
 
 import numpy as np
 
-from src.scenes.groups import RECIPES, sample_group
+from src.scenes.groups import SAMPLED, colours_of, sample_group
 from src.scenes.scene import OBJECTS, Box, Group, Item, Point, Rng, Scene, Shore, Strip, gap, group_of, hull
 
 _MARGIN = 0.03
-_BOAT_COLOURS = list(OBJECTS["groups"]["boats"]["colours"])
+_BOAT_COLOURS = colours_of("boats")
 
 
 def sample_scene(rng: Rng) -> Scene:
@@ -43,8 +43,8 @@ def sample_scene(rng: Rng) -> Scene:
     for _ in range(40):
         if len(groups) >= min(wanted, 4):
             break
-        kinds = [kind for kind in RECIPES if kind not in {group.kind for group in groups}]
-        weights = np.array([RECIPES[kind].weight for kind in kinds])
+        kinds = [kind for kind in SAMPLED if kind not in {group.kind for group in groups}]
+        weights = np.array([SAMPLED[kind]["weight"] for kind in kinds])
         kind = str(rng.choice(kinds, p=weights / weights.sum()))
         _add_group(rng, groups, kind, strips, shore)
     return Scene(ground, sun, strips, shore, tuple(groups))

@@ -50,16 +50,17 @@ def table2(ranking: Ranking) -> Table:
     """A sweep beside the report's Table 2; `fits` is yes where the test accuracy is within TOLERANCE."""
     rows = []
     for place, run in ranking.rows:
-        dropout, lr = run.settings.get("dropout"), run.settings.get("lr")
         ours = [run.number(key) for key in ("train_loss", "val_acc", "test_acc", "test_acc_best_val")]
-        cells = [shown(place), shown(dropout), shown(lr), *map(_four, ours)]
-        report = REPORT.get((dropout, lr))  # type: ignore[arg-type]
+        cells = [shown(place), *map(shown, run.cell), *(mean_text([value]) for value in ours)]
+        report = REPORT.get(run.cell)
         if report is None or ours[2] is None:
             rows.append((*cells, *[""] * 6))
             continue
         difference = ours[2] - report[3]
-        fits = "yes" if abs(difference) <= TOLERANCE[lr] else "no"  # type: ignore[index]
-        rows.append((*cells, str(report[0]), *map(_four, report[1:]), f"{difference:+.4f}", fits))
+        fits = "yes" if abs(difference) <= TOLERANCE[run.cell[1]] else "no"
+        rows.append(
+            (*cells, str(report[0]), *(f"{value:.4f}" for value in report[1:]), f"{difference:+.4f}", fits)
+        )
     header = ("rank", "dropout", "lr", "train loss", "val acc", "test acc", "test at best val")
     beside = ("report: rank", "train loss", "val acc", "test acc", "difference in test acc", "fits")
     return Table("The report's Table 2 beside this sweep", (*header, *beside), tuple(rows))
@@ -124,10 +125,6 @@ def mean_text(values: Sequence[float | None], digits: int = 4) -> str:
         return ""
     mean = f"{fmean(known):.{digits}f}"
     return f"{mean} ± {stdev(known):.{digits}f}" if len(known) > 1 else mean
-
-
-def _four(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _seeds(runs: Sequence[RunRecord]) -> str:

@@ -51,13 +51,12 @@ def heat_map(ranking: Ranking) -> Figure:
     drawn = [run for runs in panels.values() for run in runs]
     xs = sorted({run.settings.get("dropout") for run in drawn}, key=sort_key)
     ys = sorted({run.settings.get("lr") for run in drawn}, key=sort_key)
-    scores: dict[tuple[Group, int, int], list[float]] = {}  # by panel, row and column
+    scores: dict[tuple[Group, Any, Any], list[float]] = {}  # by panel, dropout and learning rate
     for group, runs in panels.items():
         for run in runs:
-            value = run.number(ranking.task.monitor) if run.status == "done" else None
-            if value is not None:
-                row, column = ys.index(run.settings.get("lr")), xs.index(run.settings.get("dropout"))
-                scores.setdefault((group, row, column), []).append(value)
+            value = run.number(ranking.task.monitor)
+            if run.status == "done" and value is not None:
+                scores.setdefault((group, *run.cell), []).append(value)
     means = {cell: fmean(values) for cell, values in scores.items()}
     low, high = (min(means.values()), max(means.values())) if means else (0.0, 1.0)
     scale = mpl.colors.Normalize(low - 1e-3 * (high == low), high)
@@ -70,16 +69,12 @@ def heat_map(ranking: Ranking) -> Figure:
         for axes in axes_of.flat[len(panels) :]:
             axes.set_axis_off()
         for axes, group in zip(axes_of.flat, panels, strict=False):
-            grid = np.array(
-                [
-                    [means.get((group, row, column), np.nan) for column in range(len(xs))]
-                    for row in range(len(ys))
-                ]
-            ).reshape(len(ys), len(xs))
+            grid = np.array([[means.get((group, x, y), np.nan) for x in xs] for y in ys])
+            grid = grid.reshape(len(ys), len(xs))  # also of no runs
             colours = mpl.colormaps[figures.SEQUENTIAL].with_extremes(bad=figures.PALE)
             picture = axes.imshow(np.ma.masked_invalid(grid), cmap=colours, norm=scale, aspect="auto")
             for row, column in np.ndindex(grid.shape):
-                values = scores.get((group, row, column), [])
+                values = scores.get((group, xs[column], ys[row]), [])
                 text = f"{fmean(values):.4f}" if values else "none"
                 text += f"\n± {stdev(values):.4f}" if len(values) > 1 else ""
                 ink = figures.ink_on(picture.to_rgba(grid)[row, column]) if values else figures.DARK

@@ -41,6 +41,11 @@ class RunRecord:
         return self.folder.name
 
     @property
+    def cell(self) -> tuple[Any, Any]:
+        """Dropout and learning rate."""
+        return self.settings.get("dropout"), self.settings.get("lr")
+
+    @property
     def is_of_other_code(self) -> bool:
         """Whether the code has changed since."""
         return bool(self.results) and self.results.get("code") != source_digest()
