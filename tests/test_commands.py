@@ -50,6 +50,7 @@ def errors_of(*arguments: str) -> list[str]:
         (["-m", "lr=range(0,1,0)"], ["lr=range(0,1,0): a range has a step and at most 10,000 values"]),
         (["hydra.run.dir=x"], ["hydra.run.dir=x: runs go to OUTPUT_DIR/NAME/<run>; give output_dir=... and name=..."]),
         (["hydra.job.chdir=true"], ["hydra.job.chdir=True: runs go to OUTPUT_DIR/NAME/<run>; give output_dir=... and name=..."]),  # noqa: E501
+        (["--muntirun"], ["--muntirun: there is no such option; did you mean '--multirun'?"]),
         (["--colour"], ["--colour: there is no such option; --help lists all settings"]),
         (["table2"], ["table2: settings are given as key=value"]),
         (["experiment=table2"], ["experiment=table2: its sweep over dropout, lr needs -m (python -m src.train -m experiment=table2)"]),  # noqa: E501
@@ -160,7 +161,7 @@ def test_only_long_steps_take_every_core(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_help_and_composition_are_printed_and_a_data_set_is_checked_first(tmp_path: Path) -> None:
     shown = run("train", "--help")
-    assert (shown.status, "label_smoothing" in shown.out, "decoder=lstm" in shown.out) == (0, True, True)
+    assert (shown.status, "label_smoothing" in shown.out, "lstm, transformer" in shown.out) == (0, True, True)
     composed = run("train", "--cfg", "job", "network=resnet_small")
     assert (composed.status, "ResNetSmall" in composed.out) == (0, True)
     ended = run(

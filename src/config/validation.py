@@ -187,7 +187,7 @@ class Overrides:
                 if name is not None and str(name) not in options
             ]
             self.errors += errors
-            if OF_HYDRA(group) and not one.is_sweep_override():
+            if OF_HYDRA(group) and not one.is_sweep_override() and not errors:
                 fixed.append(str(one.input_line))
             elif values and not errors and not OF_HYDRA(group):
                 chosen.append([f"{group}={_text(value)}" for value in values])
@@ -280,8 +280,12 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
     holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
     if not bounds or (abs(value) < math.inf and all(holds[kind](value, bounds[kind]) for kind in bounds)):
         return None  # of a NaN nothing holds
-    limits = [f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items()]
-    return f"must be {' and '.join(limits)}"
+    return f"must be {limits(bounds)}"
+
+
+def limits(bounds: typing.Mapping[str, float]) -> str:
+    """A setting's bounds in words."""
+    return " and ".join(f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items())
 
 
 def config_errors(cfg: DictConfig, prefix: str = "") -> list[str]:
