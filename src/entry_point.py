@@ -29,8 +29,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.settings import fields_of
-from src.config.validation import Overrides, config_errors, limits, nearest
+from src.config.settings import fields_of, limits
+from src.config.validation import Overrides, config_errors, nearest
 from src.run import signals
 
 CONF = Path(__file__).parents[1] / "conf"

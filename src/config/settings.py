@@ -67,6 +67,11 @@ def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses
             yield f"{prefix}{item.name}", item
 
 
+def limits(bounds: Mapping[str, float]) -> str:
+    """A setting's bounds in words."""
+    return " and ".join(f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items())
+
+
 def fixed_range(setting: str) -> tuple[float, float] | None:
     """The two values of `MIN,MAX`; None for auto and full.
 

@@ -30,6 +30,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config.settings import limits
+
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 MAX_VALUES = 10_000  # of one setting in a sweep
 OF_HYDRA = re.compile(r"hydra\b").match
@@ -281,11 +283,6 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
     if not bounds or (abs(value) < math.inf and all(holds[kind](value, bounds[kind]) for kind in bounds)):
         return None  # of a NaN nothing holds
     return f"must be {limits(bounds)}"
-
-
-def limits(bounds: typing.Mapping[str, float]) -> str:
-    """A setting's bounds in words."""
-    return " and ".join(f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items())
 
 
 def config_errors(cfg: DictConfig, prefix: str = "") -> list[str]:
