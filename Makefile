@@ -1,22 +1,26 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
 .PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce
-.PHONY: test test-slow test-engines bench profile audit size lint format typecheck check clean
+.PHONY: test test-slow test-engines bench profile extras audit size lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+DATA ?= fashion_mnist
 EPOCHS ?= 15
 ARGS ?=
 # Another number of epochs is another study: it gets a folder of its own.
-NAME ?= fashion_mnist$(if $(filter 15,$(EPOCHS)),,-epochs$(EPOCHS))
+NAME ?= $(DATA)$(if $(filter 15,$(EPOCHS)),,-epochs$(EPOCHS))
 DROPOUT ?= 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8
 LR ?= 0.1,0.01,0.001
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: EPOCHS=15  DROPOUT=0.1,0.2,...  LR=0.1,0.01,...  NAME=folder  ARGS='any other setting'"
-	@echo "  e.g. make sweep EPOCHS=1      make train ARGS='dropout=0.5 seed=0'"
+	@echo "Variables: DATA=mnist  EPOCHS=1  DROPOUT=0.1,0.2  LR=0.1,0.01  NAME=folder  ARGS='any other setting'"
+	@echo "  e.g. make sweep DATA=mnist EPOCHS=1      make train ARGS='dropout=0.5 seed=0'"
+
+##@ Install
 
 setup: .venv/.ready ## make .venv and install the pinned packages
 
@@ -27,18 +31,28 @@ setup: .venv/.ready ## make .venv and install the pinned packages
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-data: setup ## fetch Fashion-MNIST into data/ and check it
-	@$(BIN)/python -m src.download
+data: setup ## fetch DATA (fashion_mnist or mnist) into data/ and check it
+	@$(BIN)/python -m src.download name=$(DATA)
+
+##@ Train and rank
 
 train: setup ## train one configuration (ARGS='dropout=0.5 lr=0.01')
-	@$(BIN)/python -m src.train epochs=$(EPOCHS) name=$(NAME) $(ARGS)
+	@$(BIN)/python -m src.train data=$(DATA) epochs=$(EPOCHS) name=$(NAME) $(ARGS)
 
 sweep: setup ## the report's Table 2: dropout x lr, 24 runs, ranked and plotted; goes on where it stopped
-	@$(BIN)/python -m src.train -m dropout=$(DROPOUT) lr=$(LR) epochs=$(EPOCHS) name=$(NAME) $(ARGS)
+	@$(BIN)/python -m src.train -m data=$(DATA) dropout=$(DROPOUT) lr=$(LR) epochs=$(EPOCHS) name=$(NAME) $(ARGS)
 
 seeds: setup ## the three best cells of Table 2 with three seeds each
 	@$(BIN)/python -m src.train -m experiment=table2_seeds epochs=$(EPOCHS) $(ARGS)
 	@$(BIN)/python -m src.rank outputs/table2_seeds table=seeds
+
+ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
+	@$(BIN)/python -m src.rank outputs/$(NAME)
+
+tensorboard: setup ## show all runs: curves, kernels, HParams table
+	@$(BIN)/tensorboard --logdir outputs
+
+##@ Caption
 
 caption: setup ## the captioner: draw the scenes, train without and with attention, BLEU, gallery, attention maps
 	@$(BIN)/python -m src.train -m experiment=captions $(ARGS)
@@ -52,8 +66,7 @@ caption-sydney: setup ## both decoders on Sydney-Captions, three seeds each (ARG
 	@$(BIN)/python -m src.train -m experiment=captions_sydney $(ARGS)
 	@$(BIN)/python -m src.rank outputs/captions_sydney table=captions
 
-ranking: setup ## rank and plot a sweep again, also while it runs (NAME=folder under outputs/)
-	@$(BIN)/python -m src.rank outputs/$(NAME)
+##@ Understand and show
 
 theory: setup ## the report's theory as tables: parameter counts, self-attention, equivariance; fails where one does not hold
 	@$(BIN)/python -m src.theory $(ARGS)
@@ -63,8 +76,26 @@ report: setup ## the page that walks through the report, from finished runs: out
 
 reproduce: sweep caption theory report ## everything the page needs, from nothing, then the page; goes on where it stopped
 
-tensorboard: setup ## show all runs: curves, kernels, HParams table
-	@$(BIN)/tensorboard --logdir outputs
+##@ Measure
+
+bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=captions')
+	@$(BIN)/python -m src.bench $(ARGS)
+
+profile: setup ## traces of the hot paths for https://ui.perfetto.dev: outputs/profile/
+	@$(BIN)/python -m src.bench.profile $(ARGS)
+
+##@ Check and change the code
+
+check: lint typecheck test ## lint, types, tests
+
+lint: setup ## check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: setup ## mend style
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+typecheck: setup ## check types
+	@$(BIN)/mypy
 
 test: setup data ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
@@ -76,11 +107,8 @@ test-engines: setup data ## launchers and sweepers on a real SLURM, a Ray cluste
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[slurm,ray,optuna]'
 	@$(BIN)/python -m pytest -m engines -n 2 --dist=loadfile $(ARGS)
 
-bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=captions')
-	@$(BIN)/python -m src.bench $(ARGS)
-
-profile: setup ## traces of the hot paths for https://ui.perfetto.dev: outputs/profile/
-	@$(BIN)/python -m src.bench.profile $(ARGS)
+extras: setup ## resolve each extra as it is pinned, in a fresh environment (EXTRAS='ray slurm')
+	@.ci/extras $(EXTRAS)
 
 audit: setup ## ask for known vulnerabilities of the pinned packages (needs a network)
 	@$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/pip-audit --requirement constraints.txt --no-deps
@@ -89,17 +117,6 @@ size: ## lines of Python, and the longest files
 	@for part in src tests; do echo "$$part: $$(git ls-files "$$part/*.py" | xargs cat | wc -l) lines"; done
 	@for part in $$(ls -d src/*/); do echo "  $$part $$(find $$part -name '*.py' | xargs cat | wc -l)"; done
 	@git ls-files 'src/*.py' 'tests/*.py' | xargs wc -l | sort -rn | sed -n 2,6p
-
-lint: setup ## check style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-
-format: setup ## mend style
-	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-
-typecheck: setup ## check types
-	@$(BIN)/mypy
-
-check: lint typecheck test ## lint, types, tests
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

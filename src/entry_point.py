@@ -29,8 +29,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.settings import fields_of
-from src.config.validation import Overrides, config_errors
+from src.config.settings import fields_of, limits
+from src.config.validation import Overrides, config_errors, nearest
 from src.run import signals
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -150,7 +150,8 @@ def split_arguments(
         elif name in flags:
             options.append((argument, ""))
         else:
-            raise InvalidCommand([f"{argument}: there is no such option; --help lists all settings"])
+            hint = nearest(name, [*with_value, *flags, "--help"]) or "; --help lists all settings"
+            raise InvalidCommand([f"{argument}: there is no such option{hint}"])
     return options, words
 
 
@@ -169,19 +170,27 @@ def with_positional(words: Sequence[str], positional: str | None = None) -> list
 
 
 def help_text(doc: str, config_name: str, *schemas: type) -> str:
-    """What `--help` prints: the command's docstring, then every setting with its choices and default."""
+    """What `--help` prints: the command's docstring, then every setting with its choices, limits and default.
+
+    A setting stands under its own `group`, else under that of the one before.
+    """
     groups: dict[str, dict[str, str]] = {}
+    heading = "Settings"
     shared = set.intersection(*({name for name, _ in fields_of(schema)} for schema in schemas))
     for name, item, doc_of_schema in ((*entry, one.__doc__) for one in schemas for entry in fields_of(one)):
         text = str(item.metadata.get("help", ""))
-        if choices := item.metadata.get("choices"):
+        files = sorted(path.stem for path in (CONF / name).glob("*.yaml") if path.stem != "own")
+        if choices := item.metadata.get("choices") or files:
             text += f" ({', '.join(choices)})"
+        if bounds := item.metadata.get("bounds"):
+            text += f" ({limits(bounds)})"
         if item.default not in (dataclasses.MISSING, "???", None, ""):
             text += f" [{str(item.default).lower() if isinstance(item.default, bool) else item.default}]"
-        own = "Settings" if name in shared else str(doc_of_schema).rstrip(".")
-        groups.setdefault(item.metadata.get("group") or own, {})[name] = f"  {name:20} {text}\n"
+        before = heading if name in shared else str(doc_of_schema).rstrip(".")
+        heading = item.metadata.get("group") or before
+        groups.setdefault(heading, {})[name] = f"  {name:20} {text}\n"
     settings = "".join(f"== {group} ==\n{''.join(lines.values())}\n" for group, lines in groups.items())
-    options = "Options: --help, --cfg job (print the settings, run nothing), --config-dir DIR, --traceback\n"
+    options = "Options: --help, --cfg job (print all values, run nothing), --config-dir DIR, --traceback\n"
     return f"{doc.strip()}\n\n  python -m src.{config_name} key=value ...\n\n{settings}{options}"
 
 

@@ -3,6 +3,9 @@
   python -m src.train dropout=0.5 lr=0.01
   python -m src.train -m dropout=0.1,0.2,0.3 lr=0.1,0.01,0.001
   python -m src.train -m experiment=table2        a recipe of conf/experiment/
+  python -m src.train data=mnist network=resnet_small optimizer=adamw lr=0.002 batch_size=128
+  python -m src.train network._target_=my.Net network.width=64        your own (docs/EXTENDING.md)
+  python -m src.train task=caption decoder=attention                  the captioner
 
 The same command again goes on where it stopped. Results: OUTPUT_DIR/NAME/<run>/results.json, and for a sweep
 OUTPUT_DIR/NAME/ranking.md with plots/. Exit status: 0 all runs done; 1 a run failed; 2 an error in the command,

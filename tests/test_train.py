@@ -63,7 +63,7 @@ def test_results_and_metrics_hold_what_the_ranking_and_a_reader_need(folder: Pat
     expected |= {"epochs": EPOCHS, "threads": 1, "device": "cpu", "parameters": 769_930}
     assert {key: results[key] for key in expected} == expected
     assert results["settings"]["network"] == "convnet"
-    assert results["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(results["versions"]["torch"])  # 2.13.0+cu130
     assert results["seconds"] > 0
     config = OmegaConf.load(folder / "config.yaml")
     assert (config.lr, config.seed, config.threads) == (0.1, 42, 1)

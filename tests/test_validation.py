@@ -32,6 +32,8 @@ from tests.command_line import errors_of, plan, run, run_train
         ("epochs=" + "9" * 3000, "must be at least 1 and at most 1000000"),
         ("label_smoothing=" + "9" * 400, "must be a number"),
         ("optimizer=sdg", "must be one of adam, adamw, sgd; did you mean 'sgd'?"),
+        ("network=restnet_small", "must be one of convnet, resnet_small, timm; did you mean 'resnet_small'?"),
+        ("hydra/launcher=slrum", "must be one of basic, joblib, ray, slurm, workers; did you mean 'slurm'?"),
         ("augment=rotate", "must be one of none, flip, flip_crop"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
         ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
@@ -41,6 +43,7 @@ from tests.command_line import errors_of, plan, run, run_train
         ("batchsize=8", "there is no setting 'batchsize'; did you mean 'batch_size'?"),
         ("zzzzzz=1", "there is no setting 'zzzzzz'"),
         ("table2", "settings are given as key=value"),
+        ("--muntirun", "there is no such option; did you mean '--multirun'?"),
         ("--colour", "there is no such option; --help lists all settings"),
         (
             "experiment=table2",
@@ -178,7 +181,8 @@ def test_help_explains_every_setting_and_cfg_shows_them() -> None:
     for schema in (ClassifySettings, CaptionSettings):
         for name, _ in fields_of(schema):
             assert f"\n  {name} " in ended.out
-    assert ended.status == 0
+    headings = [line for line in ended.out.splitlines() if line.startswith("== ")]
+    assert (ended.status, len(headings), headings[1]) == (0, 6, "== How it is trained ==")
     composed = run_train("--cfg", "job", "network=resnet_small")
     assert (composed.status, "ResNetSmall" in composed.out) == (0, True)
     shown = run("rank", "some folder", "--cfg", "job")

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.datasets import FashionMNIST
 
 from src.classification.data import ImageArrays
-from src.download import FILES, fetch_fashion_mnist
+from src.download import FILES, fetch
 from src.entry_point import UserError
 from src.files import replacing
 
@@ -36,9 +36,18 @@ def fashion_mnist(root: str = "data") -> ImageArrays:
     Raises:
         UserError: no source has it.
     """
-    raw = fetch_fashion_mnist(root)
+    raw = fetch("fashion_mnist", root)
     train_images, train_labels, test_images, test_labels = (read_idx(raw / name) for name in FILES)
     return ImageArrays(train_images, train_labels, test_images, test_labels, FASHION_MNIST_CLASSES)
+
+
+def mnist(root: str = "data") -> ImageArrays:
+    """MNIST (LeCun, Cortes, Burges 1998), fetched and checked by SHA-256 where it is missing.
+
+    Raises:
+        UserError: no source has it.
+    """
+    return idx(str(fetch("mnist", root)), prefix="")
 
 
 def idx(root: str, prefix: str | None = None, transpose: bool = False) -> ImageArrays:

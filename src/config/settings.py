@@ -67,6 +67,11 @@ def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses
             yield f"{prefix}{item.name}", item
 
 
+def limits(bounds: Mapping[str, float]) -> str:
+    """A setting's bounds in words."""
+    return " and ".join(f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items())
+
+
 def fixed_range(setting: str) -> tuple[float, float] | None:
     """The two values of `MIN,MAX`; None for auto and full.
 
@@ -88,27 +93,25 @@ def fixed_range(setting: str) -> tuple[float, float] | None:
 class Settings:
     """What every task has in common."""
 
-    task: str = setting("what is trained", choices=("classify", "caption"))
+    task: str = setting("classifier or captioner", group="What is trained", choices=("classify", "caption"))
     choices: dict[str, Any] = setting("groups' choices, filled in", default={})
     name: str = setting("folder under output_dir that the runs go to", affects_results=False)
     data: dict[str, Any] = setting(
-        "data set: data=NAME or data._target_", default={}, affects_results=("root", "cache")
+        "data set, or data._target_", default={}, affects_results=("root", "cache")
     )
 
-    lr: float = setting("learning rate", above=0)
+    lr: float = setting("learning rate", group="How it is trained", above=0)
     dropout: float = setting("probability that dropout zeroes a unit", at_least=0, below=1)
     epochs: int = setting("passes over the training examples", at_least=1, at_most=1_000_000)
     batch_size: int = setting("examples an optimizer step", at_least=1, at_most=1_000_000)
     seed: int = setting("seed of weights, order, dropout; 0 is a seed", at_least=0, at_most=2**32 - 1)
-    optimizer: dict[str, Any] = setting("optimizer=sgd|adam|adamw, or optimizer._target_", default={})
-    schedule: dict[str, Any] = setting(
-        "of the learning rate: schedule=constant|cosine|onecycle|step|plateau, or _target_", default={}
-    )
+    optimizer: dict[str, Any] = setting("a torch optimizer, or optimizer._target_", default={})
+    schedule: dict[str, Any] = setting("of the learning rate, or schedule._target_", default={})
     label_smoothing: float = setting(
         "probability given to all classes or words alike", default=0.0, at_least=0, below=1
     )
     precision: str = setting("number format of the computation, as Lightning names it", choices=PRECISIONS)
-    callbacks: dict[str, Any] = setting("Lightning callbacks: callbacks=early_stopping|ema", default={})
+    callbacks: dict[str, Any] = setting("Lightning callbacks, one or a list", default={})
     trainer: dict[str, Any] = setting(
         "any option of L.Trainer", default={}, affects_results=SILENT_TRAINER_OPTIONS
     )
@@ -117,7 +120,10 @@ class Settings:
     limit_test: int | None = setting("test on that many images only", at_least=1)
 
     accelerator: str = setting(
-        "where to compute; auto takes a GPU if there is one", choices=ACCELERATORS, affects_results=False
+        "where to compute; auto takes a GPU if there is one",
+        group="How it is run",
+        choices=ACCELERATORS,
+        affects_results=False,
     )
     threads: int | None = setting(
         "CPU threads of a run (null: 1 for a sweep's worker or small batches, else all)",
@@ -141,7 +147,7 @@ class Settings:
     fast: bool = setting("use fast paths where they apply", default=True, affects_results=False)
 
     logger: dict[str, Any] = setting(
-        "Lightning loggers: logger=tensorboard|csv|wandb|mlflow", default={}, affects_results=False
+        "Lightning loggers, one or a list", group="What is kept and shown", default={}, affects_results=False
     )
     output_dir: str = setting("folder that holds all results", affects_results=False)
     force: bool = setting("empty a run's folder and start afresh", affects_results=False)
@@ -152,7 +158,7 @@ class Settings:
 class ClassifySettings(Settings):
     """Settings of the classifier (task=classify)."""
 
-    network: dict[str, Any] = setting("network=NAME, or network._target_ with its arguments", default={})
+    network: dict[str, Any] = setting("network, or network._target_ with its arguments", default={})
     augment: str = setting("random changes of training images", choices=AUGMENTATIONS)
 
 
@@ -172,9 +178,9 @@ class CaptionSettings(Settings):
 
     images: ImageSettings = field(default_factory=ImageSettings)
     encoder: dict[str, Any] = setting(
-        "encoder=NAME with its arguments", default={}, affects_results=("cache",)
+        "image network, or encoder._target_ with its arguments", default={}, affects_results=("cache",)
     )
-    decoder: dict[str, Any] = setting("decoder=lstm|attention|transformer, or decoder._target_", default={})
+    decoder: dict[str, Any] = setting("decoder, or decoder._target_", default={})
     sampling: float = setting(
         "scheduled sampling: probability, in the last epoch, that a word is the model's own; rises from 0",
         at_least=0,

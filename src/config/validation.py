@@ -30,6 +30,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config.settings import limits
+
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 MAX_VALUES = 10_000  # of one setting in a sweep
 OF_HYDRA = re.compile(r"hydra\b").match
@@ -185,7 +187,7 @@ class Overrides:
                 if name is not None and str(name) not in options
             ]
             self.errors += errors
-            if OF_HYDRA(group) and not one.is_sweep_override():
+            if OF_HYDRA(group) and not one.is_sweep_override() and not errors:
                 fixed.append(str(one.input_line))
             elif values and not errors and not OF_HYDRA(group):
                 chosen.append([f"{group}={_text(value)}" for value in values])
@@ -278,8 +280,7 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
     holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
     if not bounds or (abs(value) < math.inf and all(holds[kind](value, bounds[kind]) for kind in bounds)):
         return None  # of a NaN nothing holds
-    limits = [f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items()]
-    return f"must be {' and '.join(limits)}"
+    return f"must be {limits(bounds)}"
 
 
 def config_errors(cfg: DictConfig, prefix: str = "") -> list[str]:

@@ -83,7 +83,7 @@ def storage(journal: Path) -> optuna.storages.JournalStorage:
 
 
 def pruner() -> optuna.pruners.BasePruner:
-    """Ends what is worse than the median of the others at the same epoch, once there are five."""
+    """After epochs 1, 3, 9, ... the best third goes on (asynchronous successive halving, Li et al. 2018)."""
     import optuna
 
-    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src.config.settings import setting
+from src.config.validation import nearest
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ def main(cfg: DictConfig) -> int:
     python -m src.theory run=outputs/fashion_mnist
     """
     if unknown := [topic for topic in cfg.only if topic not in TOPICS]:
-        raise InvalidCommand([f"only={topic}: must be one of {', '.join(TOPICS)}" for topic in unknown])
+        raise InvalidCommand(
+            [
+                f"only={topic}: must be one of {', '.join(TOPICS)}{nearest(topic, [*TOPICS])}"
+                for topic in unknown
+            ]
+        )
     sections = _sections(cfg)
     _show(sections)
     _write(sections, Path(cfg.out))
