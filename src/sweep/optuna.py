@@ -39,7 +39,7 @@ class OptunaSweeper(Sweeper):
         n_trials: of the study, earlier ones counted.
         batch: trials proposed at once; more than run at once, so that no worker waits for the last one of a batch.
         seed: of the proposals.
-        prune: end runs that are worse than the median of the others at the same epoch.
+        prune: end runs by asynchronous successive halving (`src.run.pruning.pruner`).
         minimize: numbers of results.json, such as `parameters` or `seconds`, to lower while the metric rises.
         spaces: further spaces under a condition: "network=resnet_small network.width=choice(16,32)".
     """
