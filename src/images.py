@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -47,9 +48,9 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = 
 
 
 def read_image(
-    path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
+    source: str | Path | BinaryIO, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
 ) -> tuple[Image.Image, list[str]]:
-    """Read one image file wholly, as RGB and turned the way its EXIF orientation says.
+    """Read one image file or stream wholly, as RGB and turned the way its EXIF orientation says.
 
     Transparent parts lie on white; of several frames the first is taken, of a TIFF's four and more bands the
     first three. Grey values of more than 8 bits become 8: see `value_range`.
@@ -67,11 +68,12 @@ def read_image(
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
-    path = Path(path)
+    is_path = isinstance(source, str | Path)
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        # opening a pipe would wait for ever
+        if is_path and (path := Path(source)).exists() and not path.is_file():
             raise ValueError("it is a folder, a pipe or a device, not a file")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             if (pixels := image.width * image.height) > max_pixels:
                 raise ValueError(
                     f"it has {image.width}x{image.height} = {pixels:,} pixels, more than the limit of "
@@ -84,7 +86,8 @@ def read_image(
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
         reason = error.strerror if isinstance(error, OSError) else None
         problem, cause = reason or str(error) or type(error).__name__, error
-    raise BrokenImage(f"the image {printable(path)} cannot be read: {printable(problem)}") from cause
+    shown = f"image {printable(source)}" if is_path else "upload"
+    raise BrokenImage(f"the {shown} cannot be read: {printable(problem)}") from cause
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
