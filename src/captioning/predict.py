@@ -94,7 +94,9 @@ class CaptionPredictor:
             max_steps=self.search["max_words"],
             length_penalty=self.search["length_penalty"],
         )
-        alphas = [None] * len(regions) if found.alphas is None else [rows.cpu().numpy() for rows in found.alphas]
+        alphas = (
+            [None] * len(regions) if found.alphas is None else [rows.cpu().numpy() for rows in found.alphas]
+        )
         words = map(self.module.vocabulary.decode, found.tokens)
         return [Caption(*caption) for caption in zip(words, found.scores, alphas, strict=True)]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,6 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from omegaconf import DictConfig
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as AnyHTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.demo.examples import NAMES, example
@@ -30,7 +30,11 @@ POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 logger = logging.getLogger("src.demo")
 
 
@@ -63,10 +67,16 @@ class ModelLoader:
 
 
 class Guard:
-    """Every answer with HEADERS; requests of more than `max_bytes` are refused before they are stored."""
+    """Every answer with HEADERS; refuses too large requests before they are stored.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    Args:
+        app: the application behind.
+        max_bytes: of a request.
+        hosts: names that the server may be called by; None: any.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, hosts: Collection[str] | None) -> None:
+        self.app, self.max_bytes, self.hosts = app, max_bytes, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -85,13 +95,18 @@ class Guard:
                 message["headers"] += [(key.encode(), value.encode()) for key, value in HEADERS.items()]
             await send(message)
 
-        length = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
-        if length.isdecimal() and int(length) > self.max_bytes:
+        headers = Headers(scope=scope)
+        length, host = headers.get("content-length", "0"), headers.get("host", "")
+        refused = None
+        if self.hosts is not None and re.sub(r":\d+$", "", host) not in self.hosts:
+            refused = HTTPException(400, "The server goes by another name: open the address that it printed.")
+        elif length.isdecimal() and int(length) > self.max_bytes:
             refused = self.refusal()
+        if refused is None:
+            await self.app(scope, counted, with_headers)
+        else:
             answer = JSONResponse({"detail": refused.detail}, refused.status_code, {"Connection": "close"})
             await answer(scope, receive, with_headers)
-        else:
-            await self.app(scope, counted, with_headers)
 
     def refusal(self) -> HTTPException:
         """413, in a sentence."""
@@ -102,10 +117,9 @@ class Guard:
 def build_app(loader: ModelLoader, cfg: DictConfig) -> FastAPI:
     """The application. No path or file name of a client is ever opened."""
     app = FastAPI(title="Trained models on a page", docs_url=None, redoc_url=None)  # those pages use a CDN
-    app.add_middleware(Guard, max_bytes=cfg.max_mib * 2**20)
-    if cfg.host not in ("0.0.0.0", "::"):  # a page elsewhere may have its own name point here
-        hosts = ["127.0.0.1", "localhost", "[::1]", cfg.host]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    # A page elsewhere may have its own name point at this machine.
+    hosts = None if cfg.host in ("0.0.0.0", "::") else {"127.0.0.1", "localhost", "[::1]", cfg.host}
+    app.add_middleware(Guard, max_bytes=cfg.max_mib * 2**20, hosts=hosts)
     slots = asyncio.Semaphore(cfg.parallel)
     waiting = 0
 
@@ -148,7 +162,9 @@ def build_app(loader: ModelLoader, cfg: DictConfig) -> FastAPI:
         if model >= len(loaded):
             raise HTTPException(404, f"There are {len(loaded)} models, counted from 0.")
         if waiting >= WAITING:
-            raise HTTPException(503, "Too many requests at once: try again in a moment.", {"Retry-After": "1"})
+            raise HTTPException(
+                503, "Too many requests at once: try again in a moment.", {"Retry-After": "1"}
+            )
         waiting += 1
         try:
             async with slots:
@@ -156,8 +172,9 @@ def build_app(loader: ModelLoader, cfg: DictConfig) -> FastAPI:
         finally:
             waiting -= 1
 
+    @app.get("/", include_in_schema=False)
     @app.get("/{name}", include_in_schema=False)
-    async def page(name: str) -> Response:
+    async def page(name: str = "") -> Response:
         if name not in FILES:
             raise HTTPException(404, "There is no such page.")
         return FileResponse(PAGE / FILES[name])

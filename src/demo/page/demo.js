@@ -68,7 +68,7 @@ async function predict() {
   for (const card of find("results").children) card.classList.add("stale");
   say("Computing ...");
   try {
-    const cover = isMasked ? await new Promise(done => mask.toBlob(done)) : null;
+    const cover = isMasked ? await new Promise(done => onBlack(mask).toBlob(done)) : null;
     const answers = await Promise.all(chosen().map(number => {
       const form = new FormData();
       form.append("image", upload, "upload");
@@ -160,6 +160,15 @@ function illuminate(weights, [rows, columns]) {
 }
 
 const radius = () => Number(find("brush").value) / 200 * Math.max(mask.width, mask.height);
+
+function onBlack(canvas) {
+  const copy = make("canvas");
+  [copy.width, copy.height] = [canvas.width, canvas.height];
+  const context = copy.getContext("2d");
+  context.fillRect(0, 0, copy.width, copy.height);
+  context.drawImage(canvas, 0, 0);
+  return copy;
+}
 
 function stamp() {
   const context = mask.getContext("2d");
