@@ -68,10 +68,9 @@ def read_image(
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
-    is_path = isinstance(source, str | Path)
+    path = Path(source) if isinstance(source, str | Path) else None
     try:
-        # opening a pipe would wait for ever
-        if is_path and (path := Path(source)).exists() and not path.is_file():
+        if path and path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ValueError("it is a folder, a pipe or a device, not a file")
         with Image.open(source, formats=FORMATS) as image:
             if (pixels := image.width * image.height) > max_pixels:
@@ -86,7 +85,7 @@ def read_image(
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
         reason = error.strerror if isinstance(error, OSError) else None
         problem, cause = reason or str(error) or type(error).__name__, error
-    shown = f"image {printable(source)}" if is_path else "upload"
+    shown = f"image {printable(path)}" if path else "upload"
     raise BrokenImage(f"the {shown} cannot be read: {printable(problem)}") from cause
 
 
