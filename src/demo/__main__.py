@@ -54,19 +54,17 @@ def main(cfg: DictConfig) -> int:
         from src.demo.server import ModelLoader, build_app
     except ImportError as error:
         raise UserError(f"the demo needs the package {error.name}: pip install -e '.[demo]'") from error
-    from src.run.environment import device_error
     from src.run.trained import find_checkpoint
 
-    errors = [device_error(cfg.accelerator)]
-    checkpoints = []
+    errors, checkpoints = [], []
     for given in cfg.models or finished_sweeps(OUTPUTS):
         try:
             checkpoints.append(find_checkpoint(given))
         except UserError as error:
             if cfg.models:  # of those that were found, one may have lost its checkpoints
                 errors.append(str(error).replace("checkpoint=", "models=", 1))
-    if found := [error for error in errors if error]:
-        raise InvalidCommand(found)
+    if errors:
+        raise InvalidCommand(errors)
     if not checkpoints:
         raise UserError(
             f"no finished run under {OUTPUTS}/: train one with `make sweep EPOCHS=1` (garments) or "

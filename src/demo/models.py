@@ -14,7 +14,8 @@ from src import page
 from src.captioning.attention_maps import top_of_scale
 from src.captioning.predict import Caption, CaptionPredictor
 from src.classification.predict import LabelPredictor, prepare
-from src.run.environment import device_of
+from src.entry_point import UserError
+from src.run.environment import device_error, device_of
 from src.run.trained import Trained, load_trained
 
 
@@ -67,6 +68,8 @@ def load_models(checkpoints: Sequence[Path], cfg: DictConfig) -> list[tuple[str,
     Raises:
         UserError: one cannot be loaded.
     """
+    if error := device_error(cfg.accelerator):
+        raise UserError(error)
     device = device_of(cfg.accelerator)
     found: list[tuple[str, LabelModel | CaptionModel]] = []
     for path in checkpoints:

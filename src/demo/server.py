@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -49,6 +50,9 @@ class ModelLoader:
         """Load; `on_failure` is called if that fails."""
 
         def load() -> None:
+            # One thread a request: decoding takes small steps, and threads that wait for each other in each of
+            # them are up to ten times slower on a busy machine.
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
             try:
                 from src.demo.models import load_models
 

@@ -93,6 +93,7 @@ async function show(answers, isCovered) {
   if (!isCovered && picture.src !== answers[0].picture) {
     picture.src = answers[0].picture;
     await picture.decode();
+    find("stage").style.width = `min(100%, ${65 * picture.naturalWidth / picture.naturalHeight}vh)`;
     for (const canvas of [mask, paint, light]) [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
   }
   for (const id of ["stage", "tools", "hint"]) find(id).hidden = false;
@@ -100,7 +101,8 @@ async function show(answers, isCovered) {
   const numbers = chosen();
   find("results").replaceChildren(...answers.map((answer, place) => {
     const card = make("article");
-    card.append(make("h2", models[numbers[place]].name));
+    const [sweep, ...run] = models[numbers[place]].name.split("/");
+    card.append(make("h2", sweep), make("p", run.join("/").replaceAll(",", ", "), { class: "quiet" }));
     const before = isCovered ? whole[numbers[place]] : null;
     card.append(...(answer.labels ? labels(answer, before) : captions(answer, before)));
     return card;
