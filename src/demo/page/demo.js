@@ -93,7 +93,7 @@ async function show(answers, isCovered) {
   if (!isCovered && picture.src !== answers[0].picture) {
     picture.src = answers[0].picture;
     await picture.decode();
-    find("stage").style.width = `min(100%, ${65 * picture.naturalWidth / picture.naturalHeight}vh)`;
+    find("stage").style.setProperty("--ratio", picture.naturalWidth / picture.naturalHeight);
     for (const canvas of [mask, paint, light]) [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
   }
   for (const id of ["stage", "tools", "hint"]) find(id).hidden = false;
