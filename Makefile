@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce demo notebook
 .PHONY: test test-slow test-engines bench profile extras audit size lint format typecheck check clean
 
 PYTHON ?= python3
@@ -73,6 +73,13 @@ theory: setup ## the report's theory as tables: parameter counts, self-attention
 
 report: setup ## the page that walks through the report, from finished runs: outputs/report/report.html
 	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
+
+demo: setup ## a local page: own images labelled and captioned by the runs under outputs/ (ARGS='models=[FOLDER,...]')
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]"
+	@$(BIN)/python -m src.demo $(ARGS)
+
+notebook: setup ## notebooks/tour.ipynb in the browser
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt notebook && $(BIN)/jupyter notebook notebooks/tour.ipynb
 
 reproduce: sweep caption theory report ## everything the page needs, from nothing, then the page; goes on where it stopped
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -46,8 +47,10 @@ def read_rgb(path: str | Path, value_range: str = AUTO) -> Image.Image:
     return read_image(path, value_range)[0]
 
 
-def read_image(path: str | Path, value_range: str = AUTO) -> tuple[Image.Image, list[str]]:
-    """Read one image file wholly, as RGB and turned the way its EXIF orientation says.
+def read_image(
+    source: str | Path | BinaryIO, value_range: str = AUTO, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, list[str]]:
+    """Read one image file or stream wholly, as RGB and turned the way its EXIF orientation says.
 
     Transparent parts lie on white; of several frames the first is taken, of a TIFF's four and more bands the
     first three. Grey values of more than 8 bits become 8: see `value_range`.
@@ -56,6 +59,7 @@ def read_image(path: str | Path, value_range: str = AUTO) -> tuple[Image.Image, 
         value_range: what becomes black and white in grey of 16 bits, 32 bits and floats. "auto": 0 and the
             highest number of the fewest bits (8, 10, 12, 14 or 16) that hold the image's values, or 0 and 1
             for floats up to 1; "full": 0 and 65,535 in files of 16 bits; or "MIN,MAX".
+        max_pixels: more are refused.
 
     Returns:
         A Pillow image of mode RGB that no longer needs the file, and what is to be said of it
@@ -64,14 +68,16 @@ def read_image(path: str | Path, value_range: str = AUTO) -> tuple[Image.Image, 
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
-    path = Path(path)
+    path = Path(source) if isinstance(source, str | Path) else None
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        if path and path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ValueError("it is a folder, a pipe or a device, not a file")
-        with Image.open(path, formats=FORMATS) as image:
-            if (pixels := image.width * image.height) > MAX_PIXELS:  # refused before anything is decoded
-                size = f"{image.width}x{image.height} = {pixels:,} pixels"
-                raise ValueError(f"it has {size}, more than the limit of {MAX_PIXELS:,}: make it smaller")
+        with Image.open(source, formats=FORMATS) as image:
+            if (pixels := image.width * image.height) > max_pixels:  # refused before anything is decoded
+                raise ValueError(
+                    f"it has {image.width}x{image.height} = {pixels:,} pixels, more than the limit of "
+                    f"{max_pixels:,}: make it smaller"
+                )
             return rgb_of(image, value_range)
     except Image.UnidentifiedImageError as error:
         problem = f"it is not one of {', '.join(FORMATS)}, or its bands are unusual: save it as RGB or grey"
@@ -79,7 +85,8 @@ def read_image(path: str | Path, value_range: str = AUTO) -> tuple[Image.Image, 
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
         reason = error.strerror if isinstance(error, OSError) else None
         problem, cause = reason or str(error) or type(error).__name__, error
-    raise BrokenImage(f"the image {printable(path)} cannot be read: {printable(problem)}") from cause
+    shown = f"image {printable(path)}" if path else "upload"
+    raise BrokenImage(f"the {shown} cannot be read: {printable(problem)}") from cause
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,14 @@ from src.entry_point import UserError
 from src.predictions import Prediction
 from src.run.environment import cores
 from src.run.trained import Trained
+
+
+class Caption(NamedTuple):
+    """What a decoder wrote for one image."""
+
+    words: list[str]
+    score: float  # log-probability, the end token's included
+    alphas: np.ndarray | None  # (T, L); None: a decoder without attention
 
 
 class CaptionPredictor:
@@ -53,6 +61,7 @@ class CaptionPredictor:
     ) -> None:
         module: Any = trained.module.to(device)
         self.module, self.device, self.known = module, device, module.hparams["encoder"]
+        self.grid: tuple[int, int] = (self.known["grid"][0], self.known["grid"][1])
         self.value_range = value_range or self.known.get("value_range", AUTO)
         given = {name: value for name, value in search.items() if value is not None}
         self.search = {name: module.hparams[name] for name in ("beam", "max_words", "length_penalty")} | given
@@ -71,27 +80,38 @@ class CaptionPredictor:
         return preprocess(image, self.known["size"])
 
     @torch.inference_mode()
+    def regions(self, images: Tensor) -> Tensor:
+        """What the decoder looks at, (B, L, D), of images (B, 3, S, S)."""
+        placed: Tensor = self.module.placed(self.encode(images))
+        return placed
+
+    def captions(self, regions: Tensor, beam: int | None = None) -> list[Caption]:
+        """The captions of regions (B, L, D), by `beam` beams; None: as the predictor's own."""
+        found = decode(
+            self.module.decoder,
+            regions,
+            beam=beam or self.search["beam"],
+            max_steps=self.search["max_words"],
+            length_penalty=self.search["length_penalty"],
+        )
+        alphas = (
+            [None] * len(regions) if found.alphas is None else [rows.cpu().numpy() for rows in found.alphas]
+        )
+        words = map(self.module.vocabulary.decode, found.tokens)
+        return [Caption(*caption) for caption in zip(words, found.scores, alphas, strict=True)]
+
     def predict(
         self, names: Sequence[str], images: Tensor, thumbnails: Sequence[Image.Image | None]
     ) -> list[Prediction]:
         """Captions of images (B, 3, S, S), with their log-probabilities and attention (T, L)."""
-        regions = self.module.placed(self.encode(images))  # (B, L, D)
-        found = decode(
-            self.module.decoder,
-            regions,
-            beam=self.search["beam"],
-            max_steps=self.search["max_words"],
-            length_penalty=self.search["length_penalty"],
-        )
-        rows, grid = [], (self.known["grid"][0], self.known["grid"][1])
-        for place, (name, thumbnail) in enumerate(zip(names, thumbnails, strict=True)):
-            words = self.module.vocabulary.decode(found.tokens[place])
+        rows = []
+        captions = self.captions(self.regions(images))
+        for name, thumbnail, (words, score, alphas) in zip(names, thumbnails, captions, strict=True):
             card = None
             if thumbnail is not None:
-                alphas = None if found.alphas is None else found.alphas[place].cpu().numpy()
-                card = GalleryItem(name, thumbnail, words, alphas=alphas, grid=grid)
+                card = GalleryItem(name, thumbnail, words, alphas=alphas, grid=self.grid)
             text = " ".join(words)
-            cells = (name, text or "(no words)", f"{found.scores[place]:.2f}")
+            cells = (name, text or "(no words)", f"{score:.2f}")
             rows.append(Prediction(cells, {"image_id": name, "caption": text}, card))
         return rows
 

@@ -90,7 +90,7 @@ def device_error(accelerator: str, precision: str = "32-true") -> str | None:
 
 
 SOURCES = Path(__file__).parents[1]
-NO_NUMBERS = ("bench", "filters", "report", "theory")  # packages that no run's numbers come from
+NO_NUMBERS = ("bench", "demo", "filters", "report", "theory")  # packages that no run's numbers come from
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
 
 

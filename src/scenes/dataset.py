@@ -91,10 +91,14 @@ def scene_entry(seed: int, index: int) -> dict[str, Any]:
     }
 
 
+def draw_scene(seed: int, index: int, size: int) -> np.ndarray:
+    """The pixels of image `index`, (size, size, 3) uint8."""
+    return paint(scene_of(seed, index), size, np.random.default_rng([seed, index, _PAINT, size]))
+
+
 def _png(seed: int, index: int, size: int) -> bytes:
-    pixels = paint(scene_of(seed, index), size, np.random.default_rng([seed, index, _PAINT, size]))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
+    Image.fromarray(draw_scene(seed, index, size)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -1,0 +1,1 @@
+"""A local page for trying trained models: `python -m src.demo models=[RUN,...]`."""
