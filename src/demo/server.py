@@ -90,6 +90,7 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_bytes:
+                await drain(message, receive)
                 raise self.refusal()
             return message
 
@@ -109,12 +110,19 @@ class Guard:
             await self.app(scope, counted, with_headers)
         else:
             answer = JSONResponse({"detail": refused.detail}, refused.status_code, {"Connection": "close"})
+            await drain({"more_body": True}, receive)
             await answer(scope, receive, with_headers)
 
     def refusal(self) -> HTTPException:
         """413, in a sentence."""
         limit = self.max_bytes / 2**20
         return HTTPException(413, f"The upload is larger than the limit of {limit:g} MiB: make it smaller.")
+
+
+async def drain(message: Message, receive: Receive) -> None:
+    """Read what is left of a request and drop it: a client that is still sending would not read the answer."""
+    while message.get("more_body"):
+        message = await receive()
 
 
 def build_app(loader: ModelLoader, cfg: DictConfig) -> FastAPI:
