@@ -29,11 +29,15 @@ if __name__ == "__main__":  # until a run begins
 sys.path.append(str(Path(__file__).parent / "sweep" / "plugins"))  # where Hydra looks for hydra_plugins
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.config.settings import TASKS, register
 from src.entry_point import CONF, InvalidCommand, error_boundary, help_text, logger, setup_logging
+from src.run.environment import gpu_count, use_gpus
 from src.run.job import EXIT, one_line, run_job
+from src.run.ranks import ranks_of
 from src.sweep.command import read_command
 from src.sweep.plan import Plan, launched, plan_of, preflight
 
@@ -46,6 +50,10 @@ def job(cfg: DictConfig) -> float | None:
     """One job of this process: `hydra.main` composes `cfg`; returns the validation metric."""
     try:
         plan = plan_of(cfg)
+        is_of_many = HydraConfig.get().mode == RunMode.MULTIRUN and ranks_of(cfg) == 1
+        if is_of_many and (gpus := gpu_count(cfg.accelerator)):
+            # By one of Hydra's own launchers, whose processes run many jobs, all of them on the first one's GPU.
+            use_gpus([HydraConfig.get().job.num % gpus])
         train(plan)
         return plan.metric()
     except Exception as error:  # shown by the boundary, when the other jobs have ended

@@ -1,6 +1,7 @@
 """`python -m src.train` on small data: what runs and sweeps write, and that they repeat themselves."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,17 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.config.settings import TASKS
-from tests.command_line import ROOT, Ended, plan, results_of, rows_of, run_train, same_numbers, train_here
+from tests.command_line import (
+    ROOT,
+    Command,
+    Ended,
+    plan,
+    results_of,
+    rows_of,
+    run_train,
+    same_numbers,
+    train_here,
+)
 from tests.made_up_data import write_data_set
 
 EPOCHS = 3
@@ -216,3 +227,34 @@ def test_a_reader_that_leaves_or_closed_streams_lose_no_file(on_idx: tuple[str, 
     with (tmp_path / "sweep" / "ranking.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["done", "done"]
     assert (tmp_path / "sweep" / "plots" / "all_runs.png").exists()
+
+
+def of_two_gpus() -> None:
+    """Two GPUs, as far as counting goes; a job that ran shows which one it was left with."""
+    import os
+
+    import torch
+
+    import src.run.environment
+    import src.sweep.launcher
+    import src.train
+
+    def train(plan: object) -> None:
+        cfg = plan.cfg  # type: ignore[attr-defined]
+        print(f"lr={cfg.lr} has GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
+        os.environ.pop("CUDA_VISIBLE_DEVICES")  # as a process of its own has
+
+    src.run.environment.device_of = lambda accelerator: torch.device("cuda", 0)
+    torch.cuda.device_count = lambda: 2
+    src.train.train = train
+    src.sweep.launcher.preflight = lambda plans: []  # which would compute there
+
+
+def test_under_hydras_own_launchers_each_process_takes_a_gpu_of_its_own(
+    on_idx: tuple[str, ...], tmp_path: Path
+) -> None:
+    arguments = ("-m", "lr=0.1,0.2,0.3", "hydra/launcher=basic", *on_idx, f"output_dir={tmp_path}")
+    ended = Command("train", *arguments, prepare=of_two_gpus).end()
+    assert re.findall(r"lr=(\S+) has GPU (\d+)", ended.out) == [("0.1", "0"), ("0.2", "1"), ("0.3", "0")], (
+        ended
+    )

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -76,6 +77,17 @@ def gpu_count(accelerator: str) -> int:
 
     kind = device_of(accelerator).type
     return torch.cuda.device_count() if kind == "cuda" else int(kind == "mps")
+
+
+def use_gpus(numbers: Sequence[int]) -> None:
+    """Leave this process only these of the GPUs it sees; one that computes already keeps what it has."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
+    names = visible.split(",") if visible else list(map(str, range(max(numbers) + 1)))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[number] for number in numbers)
 
 
 def device_error(accelerator: str, precision: str = "32-true") -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from src.entry_point import setup_logging
 from src.run import signals
-from src.run.environment import cores
+from src.run.environment import cores, use_gpus
 from src.run.job import cause_of_death, run_job
 from src.run.ranks import ranks_of
 from src.sweep.launcher import CheckedLauncher
@@ -122,9 +121,7 @@ def _work(plan: Plan, threads: int | None, gpus: list[int]) -> None:
     signals.obey_parent()
     setup_logging()
     if gpus:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some of them
-        names = visible.split(",") if visible else list(map(str, range(max(gpus) + 1)))
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[gpu] for gpu in gpus)
+        use_gpus(gpus)
     with _exit_when_told():
         run_job(plan.cfg, plan.run, show_bar=False, threads=threads)
 
