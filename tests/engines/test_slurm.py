@@ -41,6 +41,11 @@ def scontrol(*arguments: str) -> None:
     subprocess.run(["scontrol", *arguments], check=True)
 
 
+def resume(node: str) -> None:
+    """Give a node work again; refused where it registered again meanwhile, and is back by itself."""
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
+
+
 def states() -> dict[str, list[str]]:
     """State and node of the jobs in the queue, by number."""
     done = subprocess.run(
@@ -69,7 +74,7 @@ def test_numbers_survive_a_cancelled_job_and_a_lost_node(
     scontrol("update", "nodename=n2", "state=down", "reason=test")  # its job is queued again
     cancelled = next(number for number, words in states().items() if words == ["RUNNING", "n1"])
     subprocess.run(["scancel", cancelled], check=True)
-    scontrol("update", "nodename=n2", "state=resume")
+    resume("n2")
     ended = command.end(300)
     assert ended.status == 1
     assert f"its job {cancelled} left no results" in ended.err
@@ -89,7 +94,7 @@ def test_a_drained_node_and_a_time_limit(tmp_path: Path, on_idx: tuple[str, ...]
     try:
         ended = Command("train", *SLURM, *limits, *settings, "name=limited").end(400)
     finally:
-        scontrol("update", "nodename=n2", "state=resume")
+        resume("n2")
     assert ended.status == 0, ended.err
     logs = "".join(path.read_text() for path in (tmp_path / "limited" / ".slurm").glob("*_log.*"))
     assert "Job has timed out" in logs
