@@ -141,6 +141,8 @@ if __name__ == "__main__":
     for file in sys.argv[1:] or sys.exit(__doc__):
         image = model.pixels(file)[None]
         if "labels" in model.about:
-            print(file, *(f"{name} {probability:.1%}" for name, probability in model.labels(image)[0]), sep="\t")
+            print(
+                file, *(f"{name} {probability:.1%}" for name, probability in model.labels(image)[0]), sep="\t"
+            )
         else:
             print(file, *model.captions(image)[0], sep="\t")

@@ -151,6 +151,8 @@ def graphs_of(module: Any, encoder: Encoder | None) -> dict[str, Graph]:
     outputs = ["scores", *states, *["attention"] * has_attention]
     return {
         "encoder": Graph(encode, {"images": images}, ["regions"], batch),
-        "start": Graph(Start(decoder), {"regions": regions}, [*memories, *states], {"regions": {0: "images"}}),
+        "start": Graph(
+            Start(decoder), {"regions": regions}, [*memories, *states], {"regions": {0: "images"}}
+        ),
         "step": Graph(step, inputs, outputs, free),
     }

@@ -65,7 +65,8 @@ def _of_run(folder: Path) -> Path | None:
     places = (
         place / f"{name}.ckpt" for place in (folder / "checkpoints", folder) for name in ("best", "last")
     )
-    return next((place for place in places if place.is_file()), None)
+    exported = folder / "model.safetensors"  # of src.export
+    return next((place for place in (*places, exported) if place.is_file()), None)
 
 
 def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
@@ -82,11 +83,15 @@ def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
     from src.captioning.module import Captioner
     from src.classification.module import Classifier
     from src.run.checkpoints import read_checkpoint
+    from src.run.weights import read_safetensors
 
     path = find_checkpoint(given)
     try:
-        content = read_checkpoint(path)
-        settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
+        if path.suffix == ".safetensors":
+            settings, state = read_safetensors(path)
+        else:
+            content = read_checkpoint(path)
+            settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no hyper-parameters and weights of a run") from error
     kinds: dict[str, Any] = {"caption": Captioner, "classify": Classifier}
