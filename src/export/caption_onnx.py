@@ -50,7 +50,10 @@ class Model:
         probabilities = np.exp(log_softmax(self.run("classifier", {"images": images})["scores"]))
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         names = self.about["labels"]
-        return [[(names[k], float(row[k])) for k in places] for row, places in zip(probabilities, best)]
+        return [
+            [(names[k], float(row[k])) for k in places]
+            for row, places in zip(probabilities, best, strict=True)
+        ]
 
     def captions(
         self,
@@ -98,7 +101,7 @@ class Model:
             bound = np.where(ended, -np.inf, scores).max(1) / np.float32(steps) ** penalty
             if not any(bound[b] > best[b][0] for b in range(B)):
                 break
-            state = {name: output[name][rows, parents] for name in state}
+            state = {name: output[f"new_{name}"][rows, parents] for name in state}
         for b in range(B):
             if best[b][0] == -np.inf:
                 best[b] = (0.0, float(scores[b, 0]), words[b, 0].tolist())
@@ -131,7 +134,7 @@ def load(folder: str | Path, threads: int = 0) -> Model:
     def run(name: str, inputs: Arrays) -> Arrays:
         session = sessions[name]
         taken = {one.name: inputs[one.name] for one in session.get_inputs()}
-        return dict(zip([one.name for one in session.get_outputs()], session.run(None, taken)))
+        return dict(zip([one.name for one in session.get_outputs()], session.run(None, taken), strict=True))
 
     return Model(about, run)
 

@@ -26,23 +26,22 @@ class Graph(NamedTuple):
     Attributes:
         inputs: examples by name.
         outputs: names.
-        free: by input, the names of its free dimensions by their place.
+        free: by input, the places of its free dimensions.
     """
 
     network: nn.Module
     inputs: dict[str, Tensor]
     outputs: list[str]
-    free: dict[str, dict[int, str]]
+    free: dict[str, list[int]]
 
     def trace(self) -> torch.export.ExportedProgram:
         """The graph as torch.export records it."""
-        names = {name for places in self.free.values() for name in places.values()}
-        dims = {name: torch.export.Dim(name, min=0) for name in names}
-        shapes = [{place: dims[name] for place, name in self.free[one].items()} for one in self.inputs]
+        # Named dimensions would have to hold for every size; what is traced is checked at other sizes afterwards.
+        free = [dict.fromkeys(self.free[name], torch.export.Dim.DYNAMIC) for name in self.inputs]
         with torch.no_grad():
             network = Positional(self.network).eval()
             return torch.export.export(
-                network, tuple(self.inputs.values()), dynamic_shapes=(tuple(shapes),), strict=False
+                network, tuple(self.inputs.values()), dynamic_shapes=(tuple(free),), strict=False
             )
 
 
@@ -120,7 +119,7 @@ def graphs_of(module: Any, encoder: Encoder | None) -> dict[str, Graph]:
     Args:
         encoder: of a captioner.
     """
-    batch = {"images": {0: "images"}}
+    batch = {"images": [0]}
     if encoder is None:
         images = torch.zeros(IMAGES, *module.hparams["image_size"], dtype=torch.uint8)
         return {"classifier": Graph(module, {"images": images}, ["scores"], batch)}
@@ -143,16 +142,16 @@ def graphs_of(module: Any, encoder: Encoder | None) -> dict[str, Graph]:
         for _ in range(WORDS):
             _, *state = step(tokens, *state, *kept)
             has_attention, state = len(state) > len(began), state[: len(began)]
-    free = {"tokens": {0: "images", 1: "beams"}, **{name: {0: "images"} for name in memories}}
+    free = {"tokens": [0, 1], **{name: [0] for name in memories}}
     for name, late, early in zip(states, state, began, strict=True):
         grown = [place for place in range(2, late.dim()) if late.shape[place] != early.shape[place - 1]]
-        free[name] = {0: "images", 1: "beams", **dict.fromkeys(grown, "words")}
+        free[name] = [0, 1, *grown]
     inputs = {"tokens": tokens, **dict(zip((*states, *memories), (*state, *kept), strict=True))}
-    outputs = ["scores", *states, *["attention"] * has_attention]
+    outputs = ["scores", *(f"new_{name}" for name in states), *["attention"] * has_attention]
     return {
         "encoder": Graph(encode, {"images": images}, ["regions"], batch),
         "start": Graph(
-            Start(decoder), {"regions": regions}, [*memories, *states], {"regions": {0: "images"}}
+            Start(decoder), {"regions": regions}, [*memories, *states], {"regions": [0]}
         ),
         "step": Graph(step, inputs, outputs, free),
     }
