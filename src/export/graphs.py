@@ -150,8 +150,6 @@ def graphs_of(module: Any, encoder: Encoder | None) -> dict[str, Graph]:
     outputs = ["scores", *(f"new_{name}" for name in states), *["attention"] * has_attention]
     return {
         "encoder": Graph(encode, {"images": images}, ["regions"], batch),
-        "start": Graph(
-            Start(decoder), {"regions": regions}, [*memories, *states], {"regions": [0]}
-        ),
+        "start": Graph(Start(decoder), {"regions": regions}, [*memories, *states], {"regions": [0]}),
         "step": Graph(step, inputs, outputs, free),
     }

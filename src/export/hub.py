@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from src.entry_point import UserError, printable
 from src.run.trained import Trained, load_trained
+from src.run.weights import WEIGHTS
 
 
 def from_pretrained(source: str | Path, trust: Sequence[str] = ()) -> Trained:
@@ -24,10 +25,10 @@ def from_pretrained(source: str | Path, trust: Sequence[str] = ()) -> Trained:
     if Path(source).exists():
         return load_trained(str(source), trust)
     try:
-        folder = HfApi().snapshot_download(str(source), allow_patterns=["*.safetensors", "*.json", "*.md"])
+        path = HfApi().hf_hub_download(str(source), WEIGHTS)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{source} is no folder here, and cannot be fetched: {printable(error)}") from error
-    return load_trained(folder, trust)
+    return load_trained(path, trust)
 
 
 def push(folder: Path, name: str, private: bool) -> str:
