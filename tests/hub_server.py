@@ -21,7 +21,7 @@ class Hub(BaseHTTPRequestHandler):
             self.requests.append(asked)
             name = f"{asked.get('organization', 'user')}/{asked['name']}"
             self.repositories.setdefault(name, {})
-            return self.answer({"url": f"http://hub/{name}"})
+            return self.answer({"url": f"https://huggingface.co/{name}"})
         if self.path == "/api/validate-yaml":
             return self.answer({"warnings": [], "errors": []})
         name = "/".join(self.path.split("/")[3:5])
@@ -34,7 +34,7 @@ class Hub(BaseHTTPRequestHandler):
             if (item := json.loads(line))["key"] == "file":
                 value = item["value"]
                 self.repositories[name][value["path"]] = base64.b64decode(value["content"])
-        return self.answer({"commitUrl": f"http://hub/{name}/commit/1", "commitOid": "1" * 40})
+        return self.answer({"commitUrl": f"https://huggingface.co/{name}/commit/1", "commitOid": "1" * 40})
 
     def do_GET(self) -> None:
         parts = self.path.strip("/").split("/")  # USER/NAME/resolve/main/FILE

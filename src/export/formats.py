@@ -73,7 +73,7 @@ def quietly(write: Write) -> Write:
     """Exporters report progress and deprecations of their own; errors alone matter."""
 
     def wrapped(folder: Path, graphs: Mapping[str, Graph], about: dict[str, Any]) -> None:
-        loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
+        loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace", "onnxscript", "onnx_ir")]
         levels = [one.level for one in loggers]
         try:
             with warnings.catch_warnings():
