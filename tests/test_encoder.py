@@ -23,6 +23,7 @@ from src.captioning.encoder import (
     preprocess,
 )
 from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, choose_engine, network_of
+from tests.extras import needs_onnxruntime
 
 BACKBONES = "src.captioning.backbones"
 LITE = {"_target_": f"{BACKBONES}.efficientnet_lite0"}
@@ -239,6 +240,7 @@ def test_preprocessing_squeezes_the_whole_image_smoothly() -> None:
     assert (grey - 127.5).abs().max() < 10  # where no antialiasing gives 0 or 255
 
 
+@needs_onnxruntime
 @pytest.mark.parametrize(
     ("config", "size"),
     [
@@ -266,6 +268,7 @@ def test_onnxruntime_gives_the_regions_of_torch(config: dict[str, Any], size: in
     assert encoder.digest == before
 
 
+@needs_onnxruntime
 def test_an_encoder_that_onnx_cannot_hold_is_named() -> None:
     class Solver(nn.Module):
         """Uses an operator that ONNX does not have."""

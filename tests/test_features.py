@@ -24,6 +24,7 @@ from src.captioning.engines import ONNXRUNTIME, TORCH
 from src.captioning.features import check_images, digests_of, features_of
 from src.captioning.karpathy import read_karpathy
 from src.images import BrokenImage, read_rgb
+from tests.extras import needs_onnxruntime
 from tests.made_up_captions import write_captioned
 
 SIZE = 48
@@ -97,6 +98,7 @@ def test_neither_threads_nor_neighbours_nor_file_names_change_a_bit(
     assert len(stored(cache)) == 2
 
 
+@needs_onnxruntime
 def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache: Path) -> None:
     features_of(paths, encoder(), cache)
     others: list[Callable[[], object]] = [
@@ -205,6 +207,7 @@ def test_pixels_that_are_not_as_they_are_stored_are_named(
         assert caplog.messages == []
 
 
+@needs_onnxruntime
 def test_a_run_goes_on_with_the_engine_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:

@@ -117,7 +117,7 @@ def _session(encoder: Encoder) -> Callable[[Tensor], Tensor]:
     options.log_severity_level = 3
     image = torch.arange(3 * encoder.size**2) * 37 % 251
     image = image.view(1, 3, encoder.size, encoder.size).byte()
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # the annotation of `export` knows paths alone
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")

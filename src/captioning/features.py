@@ -14,7 +14,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def features_of(
             logger.info("%s of %s images: computed once, kept in %s", label, f"{count:,}", cache)
             remove_leftovers(cache)  # of killed processes
             check_images(paths, value_range)
-            blocks = (pixels_of(path).numpy()[None] for path in paths)
+            blocks: Iterator[np.ndarray] = (pixels_of(path).numpy()[None] for path in paths)
             if not pixels:
                 place = torch.device(device)
                 network = network_of(copy.deepcopy(encoder), place, engine)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from src.captioning.encoder import Encoder
     from src.export.graphs import Graph
     from src.run.trained import Trained
+    from src.sweep.runs import RunRecord
 
 FORMATS = ("onnx", "torch_export", "safetensors", "hub_folder")
 logger = logging.getLogger("src.export")  # __name__ may be __main__
@@ -56,7 +57,7 @@ def main(cfg: DictConfig) -> None:
         raise InvalidCommand(["to=onnx: needs more packages: pip install -e '.[export]'"])
     from src.captioning.predict import frozen_encoder
     from src.export import hub
-    from src.export.card import licence_of, model_card, run_of
+    from src.export.card import model_card, run_of
     from src.files import write_atomically, write_sums
     from src.run.trained import load_trained
 
@@ -66,7 +67,7 @@ def main(cfg: DictConfig) -> None:
     if trained.task == "caption" and cfg.to in ("onnx", "torch_export"):
         encoder = module.encoder or frozen_encoder(trained, cfg.encoder_weights)
     record = run_of(trained)
-    about = describe(trained, cfg.data_licence or licence_of(record), record)
+    about = describe(trained, record, cfg.data_licence)
     folder = Path(cfg.output or Path("outputs", "exports", trained.name, cfg.to)).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
@@ -83,17 +84,19 @@ def main(cfg: DictConfig) -> None:
         logger.info("Uploaded: %s", hub.push(folder, cfg.push_to_hub, cfg.private))
 
 
-def describe(trained: Trained, data_licence: str, record: Any) -> dict[str, Any]:
+def describe(trained: Trained, record: RunRecord | None, data_licence: str | None) -> dict[str, Any]:
     """What the exported files say of the model."""
+    from src.export.card import data_of
     from src.files import file_digest
 
+    data, licence = data_of(record)
     known: Any = trained.module.hparams
     results = record.results if record else {}
     about = {
         "name": str(trained.name).replace("/", " "),
         "task": trained.task,
-        "data": str(record.settings.get("data")) if record else "unknown",
-        "data_licence": data_licence,
+        "data": data,
+        "data_licence": data_licence or licence,
         "checkpoint": file_digest(trained.path),
         "commit": results.get("commit"),
     }

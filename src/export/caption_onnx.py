@@ -68,7 +68,9 @@ class Model:
         ended is the caption, or the best unfinished one. A beam of 1 is greedy search.
         """
         given = {"beam": beam, "max_words": max_words, "length_penalty": length_penalty}
-        search = {key: self.about[key] if value is None else value for key, value in given.items()}
+        search: dict[str, Any] = {
+            key: self.about[key] if value is None else value for key, value in given.items()
+        }
         K, steps, penalty = search["beam"], search["max_words"], np.float32(search["length_penalty"])
         B = len(images)
         found = self.run("start", self.run("encoder", {"images": images}))
@@ -76,7 +78,7 @@ class Model:
         state = {n: np.repeat(part[:, None], K, 1) for n, part in found.items() if n.startswith("state")}
         rows = np.arange(B)[:, None]
         tokens, words = np.full((B, K), START), np.zeros((B, K, 0), np.int64)
-        scores, ended = np.full((B, K), -np.inf, np.float32), np.zeros((B, K), bool)
+        scores, ended = np.full((B, K), -np.inf, np.float32), np.zeros((B, K), np.bool_)
         scores[:, 0] = 0  # all hypotheses of an image start alike
         lengths = np.ones((B, K), np.float32)
         best: list[tuple[float, float, list[int]]] = [(-np.inf, 0.0, [])] * B  # rank, score, words

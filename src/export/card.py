@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from omegaconf import OmegaConf
 
 from src.run.trained import Trained
 from src.sweep.comparison import mean_text
@@ -30,9 +31,11 @@ def run_of(trained: Trained) -> RunRecord | None:
     return record if record is not None and record.status != "unreadable" else None
 
 
-def licence_of(record: RunRecord | None) -> str:
-    """The licence of a run's data."""
-    return LICENCES.get(str(record.settings.get("data")), UNKNOWN) if record else UNKNOWN
+def data_of(record: RunRecord | None) -> tuple[str, str]:
+    """The name and the licence of a run's data."""
+    cfg = OmegaConf.load(record.folder / "config.yaml") if record else OmegaConf.create()
+    name = str(OmegaConf.select(cfg, "data.name") or "unknown")
+    return name, LICENCES.get(name, UNKNOWN)
 
 
 def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any], files: list[str]) -> str:

@@ -71,7 +71,7 @@ def check_parity(model: Model, module: Any, encode: nn.Module | None, images: Te
     Raises:
         ExportDiffers: a label or a caption is another one, or a score differs by more than TOLERANCE.
     """
-    compare = _labels if encode is None else _captions
+    compare: Any = _labels if encode is None else _captions
     with torch.inference_mode():
         return max(compare(model, module, encode, images[:batch]) for batch in BATCHES)
 
