@@ -55,23 +55,14 @@ class Model:
             for row, places in zip(probabilities, best, strict=True)
         ]
 
-    def captions(
-        self,
-        images: np.ndarray,
-        beam: int | None = None,
-        max_words: int | None = None,
-        length_penalty: float | None = None,
-    ) -> list[tuple[str, float]]:
-        """Captions of images (B, 3, S, S) and their log-probabilities; the search is as in training by default.
+    def captions(self, images: np.ndarray, beam: int | None = None) -> list[tuple[str, float]]:
+        """Captions of images (B, 3, S, S) and their log-probabilities; by default with as many beams as in training.
 
         The `beam` best hypotheses stay at every step, by score / length**length_penalty; the best one that ever
         ended is the caption, or the best unfinished one. A beam of 1 is greedy search.
         """
-        given = {"beam": beam, "max_words": max_words, "length_penalty": length_penalty}
-        search: dict[str, Any] = {
-            key: self.about[key] if value is None else value for key, value in given.items()
-        }
-        K, steps, penalty = search["beam"], search["max_words"], np.float32(search["length_penalty"])
+        steps, penalty = self.about["max_words"], np.float32(self.about["length_penalty"])
+        K = beam or self.about["beam"]
         B = len(images)
         found = self.run("start", self.run("encoder", {"images": images}))
         memory = {name: part for name, part in found.items() if name.startswith("memory")}
