@@ -48,6 +48,7 @@ class PredictSettings:
         "where to compute; auto takes a GPU if there is one", default="auto", choices=ACCELERATORS
     )
     progress: bool = setting("show a progress bar on a terminal", default=True)
+    fast: bool = setting("use fast paths where they apply", default=True)
     images: PredictImages = field(default_factory=PredictImages)
     invert: bool = setting("turn dark on light into light on dark", group="labels", default=False)
     beam: int | None = setting(
@@ -144,7 +145,7 @@ def load_predictor(cfg: DictConfig, trained: Trained) -> Predictor:
         from src.captioning.predict import CaptionPredictor
 
         settings = {name: cfg[name] for name in CAPTIONS_ONLY}
-        return CaptionPredictor(trained, device, cfg.images.range, **settings)
+        return CaptionPredictor(trained, device, cfg.images.range, fast=cfg.fast, **settings)
     from src.classification.predict import LabelPredictor
 
     return LabelPredictor(trained, device, cfg.images.range, invert=cfg.invert)

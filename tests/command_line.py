@@ -106,7 +106,7 @@ class Command:
 
     def wait_for_rows(self, sweep: Path, rows: int) -> None:
         """Wait until a run below `sweep` has written as many epochs."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not self.is_over() and time.monotonic() < until:
             if any(path.read_bytes().count(b"\n") > rows for path in sweep.glob("*/metrics.csv")):
                 return

@@ -22,7 +22,8 @@ from src.captioning.encoder import (
     build_encoder,
     preprocess,
 )
-from src.captioning.folding import fold
+from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, choose_engine, network_of
+from tests.extras import needs_onnxruntime
 
 BACKBONES = "src.captioning.backbones"
 LITE = {"_target_": f"{BACKBONES}.efficientnet_lite0"}
@@ -239,41 +240,44 @@ def test_preprocessing_squeezes_the_whole_image_smoothly() -> None:
     assert (grey - 127.5).abs().max() < 10  # where no antialiasing gives 0 or 255
 
 
+@needs_onnxruntime
 @pytest.mark.parametrize(
     ("config", "size"),
-    [(LITE, 64), (LITE, 75), (torchvision("resnet50"), 64), (timm("convnext_atto"), 64), (TINY, 64)],
+    [
+        (LITE, 64),
+        (LITE, 75),
+        (torchvision("resnet18"), 64),
+        (timm("convnext_atto"), 64),
+        (timm("vit_tiny_patch16_224"), 224),
+        (TINY, 64),
+    ],
 )
-def test_folding_changes_nothing(config: dict[str, Any], size: int) -> None:
+def test_onnxruntime_gives_the_regions_of_torch(config: dict[str, Any], size: int) -> None:
     encoder = build_encoder(config, size)
-    backbone = encoder.backbone if config is LITE else with_uneven_statistics(encoder.backbone)
-    before = encoder.digest
-    example = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    folded = fold(backbone, example)
-    with torch.no_grad():
-        expected = backbone(example)
+    if config is not LITE:
+        with_uneven_statistics(encoder.backbone)
+    before, cpu = encoder.digest, torch.device("cpu")
+    assert choose_engine(cpu) == ONNXRUNTIME  # the extra is there
+    networks = [network_of(encoder, cpu, engine) for engine in (TORCH, ONNXRUNTIME)]
+    for image in images(2, size).split(1):
+        expected, found = (network(image) for network in networks)
         assert expected.std() > 0.01
-        tolerance = 1e-4 * max(1, expected.max().item())
-        torch.testing.assert_close(folded(example), expected, rtol=1e-4, atol=tolerance)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+        torch.testing.assert_close(
+            found, expected, rtol=1e-4, atol=1e-4 * max(1, float(expected.abs().max()))
+        )
     assert encoder.digest == before
 
 
-def test_a_network_that_cannot_be_folded_stays_as_it_is() -> None:
-    class Shared(nn.Module):
-        """Uses a convolution's output beside its batch norm."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+@needs_onnxruntime
+def test_an_encoder_that_onnx_cannot_hold_is_named() -> None:
+    class Solver(nn.Module):
+        """Uses an operator that ONNX does not have."""
 
         def forward(self, images: Tensor) -> Tensor:
-            maps: Tensor = self.convolution(images)
-            return maps + self.norm(maps)
+            return torch.linalg.matrix_exp(images[..., :4, :4])
 
-    network = with_uneven_statistics(Shared()).eval()
-    example = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        assert torch.equal(fold(network, example)(example), network(example))
+    with pytest.raises(UnsupportedEncoder, match="onnxruntime cannot compute Solver"):
+        network_of(Encoder(Solver(), 8), torch.device("cpu"), ONNXRUNTIME)
 
 
 def test_an_encoder_of_a_checkpoint_takes_no_weights() -> None:

@@ -18,9 +18,14 @@ from PIL import Image
 
 from src import files
 from src.captioning import features
+from src.captioning.data import CaptionData
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
+from src.captioning.engines import ONNXRUNTIME, TORCH
 from src.captioning.features import check_images, digests_of, features_of
+from src.captioning.karpathy import read_karpathy
 from src.images import BrokenImage, read_rgb
+from tests.extras import needs_onnxruntime
+from tests.made_up_captions import write_captioned
 
 SIZE = 48
 FORK = multiprocessing.get_context("fork")
@@ -93,6 +98,7 @@ def test_neither_threads_nor_neighbours_nor_file_names_change_a_bit(
     assert len(stored(cache)) == 2
 
 
+@needs_onnxruntime
 def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache: Path) -> None:
     features_of(paths, encoder(), cache)
     others: list[Callable[[], object]] = [
@@ -100,6 +106,7 @@ def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache
         lambda: features_of(paths, encoder(seed=1), cache),
         lambda: features_of(paths[::-1], encoder(), cache),
         lambda: features_of(paths, encoder(), cache, value_range="full"),
+        lambda: features_of(paths, encoder(), cache, engine=ONNXRUNTIME),
         lambda: images_of(paths, cache),
         lambda: Image.new("RGB", (9, 9)).save(paths[3]) or features_of(paths, encoder(), cache),  # type: ignore[func-returns-value]
     ]
@@ -198,3 +205,32 @@ def test_pixels_that_are_not_as_they_are_stored_are_named(
         caplog.clear()
         check_images(paths, value_range="0,16383")
         assert caplog.messages == []
+
+
+@needs_onnxruntime
+def test_a_run_goes_on_with_the_engine_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
+) -> None:
+    root = write_captioned(tmp_path / "captioned", train=4, val=1, test=1)
+
+    def data(fast: bool = True) -> CaptionData:
+        made = CaptionData(
+            lambda: read_karpathy(root), encoder, batch_size=2, cache=tmp_path / "cache", fast=fast
+        )
+        made.setup()
+        return made
+
+    began, plain = data(), data(fast=False)
+    assert (began.sources["engine"], plain.sources["engine"]) == (ONNXRUNTIME, TORCH)
+    assert len(stored(tmp_path / "cache")) == 2
+    assert began.digest == plain.digest
+    np.testing.assert_allclose(began.splits["test"].inputs, plain.splits["test"].inputs, atol=1e-3)
+    for first, other in ((began, plain), (plain, data())):
+        other.load_state_dict(first.state_dict())
+        assert other.sources == first.sources
+        np.testing.assert_array_equal(other.splits["train"].inputs, first.splits["train"].inputs)
+    monkeypatch.setattr("src.captioning.data.available", lambda engine: engine == TORCH)
+    without = data(fast=False)
+    without.load_state_dict(data().state_dict())
+    assert without.sources["engine"] == TORCH
+    assert "which is not installed here (extra `export`): it goes on with torch's" in messages[-1]

@@ -126,7 +126,8 @@ def test_frozen_encoder_gives_what_the_decoder_learned_from(
     predictor: Any = CaptionPredictor(load_trained(str(captioners["mean"])), torch.device("cpu"))
     images = torch.stack([preprocess(read_rgb(path), 64) for path in paths])
     encoded, known = predictor.encode(images)[:, 0], predictor.known
-    stored = np.array(features_of(paths, build_encoder(known["config"], known["size"]), tmp_path))
+    encoder = build_encoder(known["config"], known["size"])
+    stored = np.array(features_of(paths, encoder, tmp_path, engine=predictor.engine))
     assert np.array_equal(encoded.numpy(), stored.mean(1, dtype=np.float32))
 
 

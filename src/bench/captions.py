@@ -22,6 +22,7 @@ from src.bench.rounds import Comparison, alternate, timed
 from src.captioning.decoders import AttentionDecoder, Decoder, TransformerDecoder
 from src.captioning.decoders.lstm import Memory, State
 from src.captioning.encoder import build_encoder, preprocess
+from src.captioning.engines import choose_engine
 from src.captioning.features import features_of
 from src.captioning.search import decode
 from src.captioning.vocabulary import END
@@ -108,7 +109,7 @@ def networks_of(dim: int, **options: Any) -> dict[str, Any]:
 
 
 def encoding(cfg: DictConfig) -> list[Comparison]:
-    """Images a second of JPEG files of smoothed noise; a run folds, takes a core an image, and stores."""
+    """Images a second of JPEG files of smoothed noise; a run takes a core an image, and stores."""
     encoder = build_encoder({"_target_": f"src.captioning.backbones.{ENCODER}"}, SIZE)
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +125,8 @@ def encoding(cfg: DictConfig) -> list[Comparison]:
 
         def stored() -> None:
             with tempfile.TemporaryDirectory() as cache:  # nothing may be there already
-                features_of(paths, encoder, Path(cache))
+                engine = choose_engine(torch.device("cpu"))
+                features_of(paths, encoder, Path(cache), engine=engine)
 
         ways = {"one at a time": timed(one_by_one, FILES), "as a run does": timed(stored, FILES)}
         return [Comparison(f"{ENCODER}, {SIZE} x {SIZE}", alternate(ways, cfg.rounds), True)]

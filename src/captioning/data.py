@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
+from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, available, choose_engine
 from src.captioning.features import digests_of, features_of
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.config.settings import AUTO
@@ -106,6 +107,7 @@ class CaptionData(L.LightningDataModule):
         device: where features are computed.
         show_bar: whether to show a progress bar.
         value_range: which values of deep images become black and white (src/pixels.py).
+        fast: let the fastest engine compute the features (engines.py).
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class CaptionData(L.LightningDataModule):
         device: str | torch.device = "cpu",
         show_bar: bool = False,
         value_range: str = AUTO,
+        fast: bool = True,
     ) -> None:
         super().__init__()
         self.load, self.build_encoder = load, build_encoder
@@ -132,11 +135,12 @@ class CaptionData(L.LightningDataModule):
         self.min_count, self.max_words = min_count, max_words
         self.fine_tune, self.mean_only = fine_tune, mean_only
         self.limits, self.device, self.show_bar, self.value_range = limits, device, show_bar, value_range
+        self.fast = fast
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
         self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
-        self.sources: dict[str, Any] = {}  # digests of captions, images and encoder
+        self.sources: dict[str, Any] = {}  # digests of captions, images, encoder; `engine`
 
     @property
     def examples(self) -> int:
@@ -182,16 +186,22 @@ class CaptionData(L.LightningDataModule):
             "images": digests,
             "encoder": self.encoder.digest,
         }
-        inputs = features_of(
-            paths,
-            self.encoder,
-            self.cache,
-            pixels=self.fine_tune,
-            device=self.device,
-            show_bar=self.show_bar,
-            digests=digests,
-            value_range=self.value_range,
-        )
+        self._encode(of_split, choose_engine(torch.device(self.device), self.fast))
+
+    def _encode(self, of_split: dict[str, list[CaptionedImage]], engine: str) -> None:
+        """Make the splits; `sources["engine"]` says what computed the features."""
+        device = "cpu" if engine == ONNXRUNTIME else self.device
+        options: dict[str, Any] = {"device": device, "show_bar": self.show_bar}
+        options |= {"digests": self.sources["images"], "value_range": self.value_range}
+        paths = [image.path for name in SPLITS for image in of_split[name]]
+        try:
+            inputs = features_of(
+                paths, self.encoder, self.cache, pixels=self.fine_tune, engine=engine, **options
+            )
+        except UnsupportedEncoder as error:
+            logger.info("%s; torch computes it.", error)
+            return self._encode(of_split, TORCH)
+        self.sources["engine"] = None if self.fine_tune else engine
         first = 0
         for name in SPLITS:
             part = inputs[first : first + len(of_split[name])]
@@ -201,6 +211,7 @@ class CaptionData(L.LightningDataModule):
                 if self.mean_only:
                     part = self.means[name][:, None]
             self.splits[name] = Split(of_split[name], part, self.vocabulary)
+        return None
 
     @property
     def digest(self) -> str:
@@ -227,6 +238,16 @@ class CaptionData(L.LightningDataModule):
             raise CaptionDataError(
                 f"{' and '.join(changed)} changed since this run began: put back what was there, or start "
                 "afresh with force=true"
+            )
+        if (began := state_dict.get("engine", TORCH)) == ours["engine"] or self.fine_tune:
+            return
+        if available(began):
+            self._encode({name: split.images for name, split in self.splits.items()}, began)
+        else:
+            logger.warning(
+                "This run began with features by %s, which is not installed here (extra `export`): it goes on with "
+                "%s's, which differ by rounding.",
+                *(began, ours["engine"]),
             )
 
     def train_dataloader(self) -> Loader:

@@ -176,4 +176,4 @@ def append_positions(regions: Tensor, grid: Sequence[int]) -> Tensor:
     places = torch.stack(torch.meshgrid(y, x, indexing="ij"), 2).flatten(0, 1)  # (L, 2)
     angles = torch.cat([math.pi * frequency * places for frequency in FREQUENCIES], 1)  # (L, 2 * frequencies)
     features = torch.cat([angles.sin(), angles.cos()], 1).to(regions.dtype)  # (L, POSITION_DIM)
-    return torch.cat([regions, features.expand(len(regions), -1, -1)], 2)
+    return torch.cat([regions, features.expand(regions.shape[0], -1, -1)], 2)

@@ -1,9 +1,9 @@
 """Features of encoders and pixels of images: computed once, memory-mapped, shared by all runs.
 
-A file is named after the SHA-256 of all it depends on: the encoder and its weights, the preprocessing, the
-bytes of every image, in order. So it never goes stale. It is a plain .npy file with a `.sha256` beside it,
-in sha256sum's format, which is compared at every opening (0.1 s for 115 MB); a file that does not fit is made
-again.
+A file is named after the SHA-256 of all it depends on: the encoder and its weights, what computes it, the
+preprocessing, the bytes of every image, in order. So it never goes stale. It is a plain .npy file with a
+`.sha256` beside it, in sha256sum's format, which is compared at every opening (0.1 s for 115 MB); a file that
+does not fit is made again.
 
 Dimension letters: N images, B batch, L regions, D feature, H, W.
 """
@@ -16,18 +16,16 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from src.captioning.captioned import is_file, listed
-from src.captioning.encoder import PREPROCESSING, Encoder, EncoderError, preprocess
-from src.captioning.folding import fold
+from src.captioning.encoder import PREPROCESSING, Encoder, preprocess
+from src.captioning.engines import TORCH, encode_all, network_of
 from src.config.settings import AUTO
 from src.files import file_digest, remove_leftovers, replacing, write_atomically
 from src.images import BrokenImage, read_image, read_rgb
@@ -35,9 +33,6 @@ from src.locks import lock_at
 from src.pixels import sentences
 from src.run.environment import cores
 
-# Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose
-# maps do not fit its cache, and than threads that share an image, and gives the same bits for any number.
-BATCH = 64
 logger = logging.getLogger(__name__)
 
 
@@ -48,6 +43,7 @@ def features_of(
     *,
     pixels: bool = False,
     device: str | torch.device = "cpu",
+    engine: str = TORCH,
     show_bar: bool = False,
     digests: Sequence[str] | None = None,
     value_range: str = AUTO,
@@ -64,16 +60,22 @@ def features_of(
         cache: the store's folder, made if missing.
         pixels: the images as an encoder that is trained takes them, (N, 3, size, size) in uint8, instead.
         device: where to compute.
+        engine: what computes (engines.py); each has files of its own.
         show_bar: whether to show a progress bar.
         digests: SHA-256 of the files, if they are known.
         value_range: as `src.images.read_image`.
 
     Raises:
         BrokenImage: naming the files that cannot be read as images.
+        UnsupportedEncoder: the engine cannot compute this encoder.
         EncoderError: the features are not finite in float16.
         OSError: the folder cannot be written or its disk is full.
     """
     count, size = len(paths), encoder.size
+
+    def pixels_of(path: Path) -> torch.Tensor:
+        return preprocess(read_rgb(path, value_range=value_range), size)  # (3, size, size)
+
     shape: tuple[int, ...]
     dtype: np.dtype
     if pixels:
@@ -81,7 +83,7 @@ def features_of(
         shape, dtype = (count, 3, size, size), np.dtype(np.uint8)
     else:
         label = f"features-{encoder.name}-{size}"
-        key = [encoder.name, encoder.digest, PREPROCESSING, size, value_range]
+        key = [encoder.name, encoder.digest, PREPROCESSING, size, value_range, engine]
         shape, dtype = (count, encoder.grid[0] * encoder.grid[1], encoder.dim), np.dtype(np.float16)
     depends_on = json.dumps([*key, list(digests or digests_of(paths))])
     target = cache / f"{label}-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}.npy"
@@ -93,9 +95,11 @@ def features_of(
             logger.info("%s of %s images: computed once, kept in %s", label, f"{count:,}", cache)
             remove_leftovers(cache)  # of killed processes
             check_images(paths, value_range)
-            blocks = _pixels(paths, size, value_range)
+            blocks: Iterator[np.ndarray] = (pixels_of(path).numpy()[None] for path in paths)
             if not pixels:
-                blocks = _regions(paths, encoder, torch.device(device), value_range)
+                place = torch.device(device)
+                network = network_of(copy.deepcopy(encoder), place, engine)
+                blocks = encode_all(network, paths, pixels_of, place)
             with replacing(target) as file, tqdm(total=count, disable=None if show_bar else True) as bar:
                 # Written as a file, not through a memory map: on a full disk a map kills the process.
                 header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -148,51 +152,6 @@ def _each(paths: Sequence[Path], function: Callable[[Path], Any]) -> list[Any]:
     if errors := [str(one) for one in results if isinstance(one, Exception)]:
         raise BrokenImage(f"{len(errors)} of {len(paths)} images cannot be used: {listed(errors, '; ')}")
     return results
-
-
-def _pixels(paths: Sequence[Path], size: int, value_range: str) -> Iterator[np.ndarray]:
-    """The pixels (1, 3, H, W) of an image after the other."""
-    for path in paths:
-        yield preprocess(read_rgb(path, value_range=value_range), size).numpy()[None]
-
-
-def _regions(
-    paths: Sequence[Path], encoder: Encoder, device: torch.device, value_range: str
-) -> Iterator[np.ndarray]:
-    """The regions (B, L, D) in float16 of a batch after the other."""
-    network = copy.deepcopy(encoder).to(device)
-
-    def pixels(path: Path) -> Tensor:
-        return preprocess(read_rgb(path, value_range=value_range), encoder.size)  # (3, H, W)
-
-    @torch.inference_mode()
-    def encode(images: Tensor) -> np.ndarray:
-        regions = network(images.to(device)).half().cpu().numpy()  # (B, L, D)
-        if not np.isfinite(regions).all():
-            raise EncoderError(
-                f"the encoder {encoder.name} gives values beyond float16 or NaN: its weights are damaged or "
-                "made for something else"
-            )
-        return regions
-
-    threads = torch.get_num_threads()
-    # torch's number of threads is partly one of each thread, partly the process's: hence the restoring.
-    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            torch.set_num_threads(1)
-            example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
-            network.backbone = fold(network.backbone, example)
-            on_cpu = device.type == "cpu"
-            work: Callable[[Path], Any] = (lambda path: encode(pixels(path)[None])) if on_cpu else pixels
-            begun = (pool.map(work, paths[at : at + BATCH]) for at in range(0, len(paths), BATCH))
-            # A batch ahead, so that no thread waits while the one before is written.
-            for parts, _ in pairwise(chain(begun, [None])):
-                assert parts is not None
-                # parts: (1, L, D) or (3, H, W) each
-                yield np.concatenate(list(parts)) if on_cpu else encode(torch.stack(list(parts)))
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)
 
 
 def _sum_of(target: Path) -> Path:

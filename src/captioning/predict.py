@@ -5,8 +5,8 @@ Dimension letters: B batch, L regions, T words, D feature, S side in pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.captioning.encoder import EncoderError, build_encoder, preprocess
-from src.captioning.features import BATCH as GPU_BATCH
-from src.captioning.folding import fold
+from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
+from src.captioning.engines import TORCH, UnsupportedEncoder, choose_engine, encode_all, network_of
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
 from src.captioning.search import decode
 from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.predictions import Prediction
-from src.run.environment import cores
 from src.run.trained import Trained
+
+logger = logging.getLogger(__name__)
 
 
 class Caption(NamedTuple):
@@ -43,6 +43,7 @@ class CaptionPredictor:
         device: where to compute.
         value_range: of deep images, see `src.images.read_image`; None: as in training.
         encoder_weights: where a frozen encoder's weights lie now; None: where they lay in training.
+        fast: let onnxruntime compute a frozen encoder on a CPU, where it is installed.
         search: `beam`, `max_words`, `length_penalty`; None: as in training.
 
     Raises:
@@ -57,16 +58,28 @@ class CaptionPredictor:
         device: torch.device,
         value_range: str | None = None,
         encoder_weights: str | None = None,
+        fast: bool = True,
         **search: Any,
     ) -> None:
         module: Any = trained.module.to(device)
         self.module, self.device, self.known = module, device, module.hparams["encoder"]
         self.grid: tuple[int, int] = (self.known["grid"][0], self.known["grid"][1])
+        self.engine = TORCH
         self.value_range = value_range or self.known.get("value_range", AUTO)
         given = {name: value for name, value in search.items() if value is not None}
         self.search = {name: module.hparams[name] for name in ("beam", "max_words", "length_penalty")} | given
         if module.encoder is None:
-            self.encode: Any = frozen_encoder(trained, device, encoder_weights)
+            encoder, mean_only = (
+                frozen_encoder(trained, encoder_weights),
+                getattr(module.decoder, "mean_only", False),
+            )
+            self.engine = choose_engine(device, fast)
+            try:
+                self.encode: Any = encode_with(encoder, device, self.engine, mean_only)
+            except UnsupportedEncoder as error:
+                logger.info("%s; torch computes it.", error)
+                self.engine = TORCH
+                self.encode = encode_with(encoder, device, TORCH, mean_only)
         elif encoder_weights:
             raise UserError(
                 f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, its weights "
@@ -120,7 +133,7 @@ class CaptionPredictor:
         encoder = self.known["config"]["_target_"].rpartition(".")[2]
         search = ", ".join(f"{name}={value:g}" for name, value in self.search.items())
         decoder = type(self.module.decoder).__name__
-        return [f"Model: {encoder} at {self.known['size']} pixels, {decoder}, {search}."]
+        return [f"Model: {encoder} by {self.engine} at {self.known['size']} pixels, {decoder}, {search}."]
 
     def write(self, folder: Path, rows: Sequence[Prediction], notes: Sequence[str]) -> list[Path]:
         """Write captions.json, in COCO's results format, and gallery.html."""
@@ -130,11 +143,8 @@ class CaptionPredictor:
         return [results, gallery]
 
 
-def frozen_encoder(trained: Trained, device: torch.device, weights: str | None) -> Callable[[Tensor], Tensor]:
-    """The frozen encoder that a captioner was trained with: images (B, 3, S, S) to regions (B, L, D).
-
-    It computes as `features_of` does, bit for bit: the decoder learned from that. A decoder that takes the
-    regions' mean alone is given that, (B, 1, D).
+def frozen_encoder(trained: Trained, weights: str | None) -> Encoder:
+    """The frozen encoder that a captioner was trained with.
 
     Args:
         weights: where its weights lie now; None: where they lay in training.
@@ -142,8 +152,7 @@ def frozen_encoder(trained: Trained, device: torch.device, weights: str | None) 
     Raises:
         UserError: they cannot be had, or are not those of the training.
     """
-    module: Any = trained.module
-    known, mean_only = module.hparams["encoder"], getattr(module.decoder, "mean_only", False)
+    known = trained.module.hparams["encoder"]
     try:
         encoder = build_encoder(known["config"] | ({"weights": weights} if weights else {}), known["size"])
     except EncoderError as error:
@@ -153,24 +162,20 @@ def frozen_encoder(trained: Trained, device: torch.device, weights: str | None) 
             f"the encoder {encoder.name} has the weights {encoder.digest}, but {trained.path} was trained "
             f"with {known['digest']}: name the file with those weights as encoder_weights=FILE"
         )
-    encoder.to(device)
-    example = torch.zeros(1, 3, encoder.size, encoder.size, device=device)
-    encoder.backbone = fold(encoder.backbone, example)
-    on_cpu = device.type == "cpu"  # image by image, a thread each
+    return encoder
 
-    @torch.inference_mode()
-    def regions_of(images: Tensor) -> Tensor:
-        return encoder(images).half()
+
+def encode_with(
+    encoder: Encoder, device: torch.device, engine: str, mean_only: bool
+) -> Callable[[Tensor], Tensor]:
+    """Images (B, 3, S, S) to regions (B, L, D) as `features_of` computes them, or to their mean (B, 1, D)."""
+    network = network_of(encoder, device, engine)
 
     def encode(images: Tensor) -> Tensor:
-        with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            parts = images.split(1 if on_cpu else GPU_BATCH)
-            regions = torch.cat(list((pool.map if on_cpu else map)(regions_of, parts)))  # (B, L, D)
-        if not regions.isfinite().all():
-            raise EncoderError(f"the encoder {encoder.name} gives values beyond float16 for these images")
-        if not mean_only:
-            return regions
-        means = regions.cpu().numpy().mean(1, dtype=np.float32)  # (B, D), added up as in CaptionData
-        return torch.from_numpy(means).to(device).unsqueeze(1)
+        parts = encode_all(network, images.cpu(), lambda image: image, device)  # type: ignore[arg-type]
+        regions = torch.from_numpy(np.concatenate(list(parts)))  # (B, L, D)
+        if mean_only:  # added up as in CaptionData
+            regions = torch.from_numpy(regions.numpy().mean(1, dtype=np.float32)).unsqueeze(1)
+        return regions.to(device)
 
     return encode

@@ -31,7 +31,9 @@ def data_key(cfg: DictConfig) -> str:
     """What tells one data set, as a run uses it, from another."""
     limits = (cfg.limit_train, cfg.limit_val, cfg.limit_test)
     seed = cfg.seed if cfg.encoder.fine_tune else None  # of the encoder's weights
-    return f"{cfg.data} {limits} {cfg.encoder} {seed} {_mean_only(cfg)} {cfg.max_words} {cfg.images}"
+    return (
+        f"{cfg.data} {limits} {cfg.encoder} {seed} {_mean_only(cfg)} {cfg.max_words} {cfg.images} {cfg.fast}"
+    )
 
 
 def build_data(cfg: DictConfig) -> CaptionData:
@@ -56,6 +58,7 @@ def build_data(cfg: DictConfig) -> CaptionData:
         device=device_of(cfg.accelerator),
         show_bar=cfg.progress,
         value_range=cfg.images.range,
+        fast=cfg.fast,
     )
 
 
@@ -135,6 +138,7 @@ def log_artifacts(
     references = [image.captions for image in images]
     means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
+        "features_by": data.sources["engine"],
         "signatures": signatures(references, module.hparams["beam"], module.hparams["length_penalty"]),
         "distinct_captions": len(set(captions)),
         "share_seen_in_training": sum(caption in training for caption in captions) / len(captions),

@@ -62,7 +62,7 @@ def find_checkpoint(given: str) -> Path:
 
 
 def _of_run(folder: Path) -> Path | None:
-    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt")
+    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt", "model.safetensors")
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -80,11 +80,15 @@ def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
     from src.captioning.module import Captioner
     from src.classification.module import Classifier
     from src.run.checkpoints import read_checkpoint
+    from src.run.weights import read_safetensors
 
     path = find_checkpoint(given)
     try:
-        content = read_checkpoint(path)
-        settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
+        if path.suffix == ".safetensors":
+            settings, state = read_safetensors(path)
+        else:
+            content = read_checkpoint(path)
+            settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no hyper-parameters and weights of a run") from error
     kinds: dict[str, Any] = {"caption": Captioner, "classify": Classifier}

@@ -139,7 +139,7 @@ class AttentionDecoder(Decoder):
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """See `Decoder.step`."""
         words = self.embedding(tokens)  # (B*K, E)
-        queries = self.attend_state(state[0]).unflatten(0, (len(memory.regions), -1))  # (B, K, A)
+        queries = self.attend_state(state[0]).unflatten(0, (memory.regions.shape[0], -1))  # (B, K, A)
         matched = torch.relu_(memory.projected.unsqueeze(1) + queries.unsqueeze(2))  # (B, K, L, A)
         weights = self.attend_score(matched).squeeze(3).softmax(2)  # (B, K, L)
         context = torch.bmm(weights, memory.regions).flatten(0, 1)  # (B*K, D)

@@ -53,7 +53,7 @@ class Layer(nn.Module):
         keys, values = (torch.cat(pair, 2) for pair in zip(cache, new, strict=True))
         found = F.scaled_dot_product_attention(queries, keys, values, is_causal=x.shape[1] > 1)
         x = x + self.dropout(self.words_out(_join(found)))
-        together = self.regions_query(self.norm2(x)).reshape(len(memory[0]), -1, x.shape[2])  # K as if T
+        together = self.regions_query(self.norm2(x)).reshape(memory[0].shape[0], -1, x.shape[2])  # K as if T
         (queries,) = self._split(together, 1)
         weights = (queries @ memory[0].mT / math.sqrt(queries.shape[3])).softmax(3)  # (B, H, T, L)
         x = x + self.dropout(self.regions_out(_join(weights @ memory[1])).view_as(x))

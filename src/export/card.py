@@ -1,0 +1,97 @@
+"""A model card in the Hub's format, filled from a run's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from omegaconf import OmegaConf
+
+from src.run.trained import Trained
+from src.sweep.comparison import mean_text
+from src.sweep.runs import RunRecord, read_run
+
+TEMPLATE = Path(__file__).parent / "templates" / "card.md.j2"
+PIPELINES = {"classify": "image-classification", "caption": "image-to-text"}
+UNKNOWN = "unknown: see where the data come from"
+LICENCES = {  # of data sets, as their authors give them
+    "fashion_mnist": "MIT",
+    "kmnist": "CC BY-SA 4.0",
+    "mnist": "CC BY-SA 3.0",
+    "scenes": "MIT (drawn by this project)",
+    "coco": "annotations CC BY 4.0; images under Flickr's terms of use",
+}
+
+
+def run_of(trained: Trained) -> RunRecord | None:
+    """The run that a checkpoint stands in; None where its files are not there or not whole."""
+    folder = trained.path.absolute().parent.parent
+    record = read_run(folder) if (folder / "config.yaml").is_file() else None
+    return record if record is not None and record.status != "unreadable" else None
+
+
+def data_of(record: RunRecord | None) -> tuple[str, str]:
+    """The name and the licence of a run's data."""
+    cfg = OmegaConf.load(record.folder / "config.yaml") if record else OmegaConf.create()
+    name = str(OmegaConf.select(cfg, "data.name") or "unknown")
+    return name, LICENCES.get(name, UNKNOWN)
+
+
+def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any], files: list[str]) -> str:
+    """The card's text: YAML for the Hub, then data, recipe, metrics with seeds, limits, licence.
+
+    Args:
+        record: of `run_of`; None leaves recipe and metrics out.
+        about: what the exported files say of the model.
+        files: names of the exported files.
+    """
+    metrics = _metrics(record, "_best_val" if trained.path.stem == "best" else "") if record else {}
+    data = about["data"]
+    card_data = ModelCardData(
+        license="mit",
+        library_name="pytorch",
+        pipeline_tag=PIPELINES[trained.task],
+        tags=["pytorch-lightning", *(["onnx"] if any(name.endswith(".onnx") for name in files) else [])],
+        model_name=about["name"],
+        eval_results=[
+            EvalResult(PIPELINES[trained.task], data, data, name, values[0], dataset_split="test")
+            for name, values in metrics.items()
+        ]
+        or None,
+    )
+    seeds = sorted(run.settings["seed"] for run in _replicas(record)) if record else []
+    return str(
+        ModelCard.from_template(
+            card_data,
+            template_path=str(TEMPLATE),
+            about=about,
+            parameters=sum(weight.numel() for weight in trained.module.parameters()),
+            settings=dict(sorted(record.settings.items())) if record else {},
+            metrics={name: mean_text(values) for name, values in metrics.items()},
+            seeds=seeds,
+            weights="best validation epoch" if trained.path.stem == "best" else "last epoch",
+            files=files,
+        )
+    )
+
+
+def _metrics(record: RunRecord, suffix: str) -> dict[str, list[float]]:
+    """Test metrics of a run, first, and of those that differ from it in the seed alone."""
+    replicas = _replicas(record)
+    names = [f"{name}{suffix}" for name in (record.task.test, *record.task.further)]
+    found = {name: [run.number(name) for run in replicas] for name in names}
+    return {name: values for name, values in found.items() if None not in values}  # type: ignore[misc]
+
+
+def _replicas(record: RunRecord) -> list[RunRecord]:
+    def besides_seed(run: RunRecord) -> dict[str, Any]:
+        return {key: value for key, value in run.settings.items() if key != "seed"}
+
+    siblings = [read_run(path.parent) for path in sorted(record.folder.parent.glob("[!.]*/config.yaml"))]
+    others = [
+        run
+        for run in siblings
+        if run.status == "done" and run.folder != record.folder and besides_seed(run) == besides_seed(record)
+    ]
+    return [record, *others]

@@ -1,0 +1,37 @@
+"""Weights and hyper-parameters of a module in one file of safetensors: what `src.export` writes for others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from src.entry_point import UserError
+
+WEIGHTS = "model.safetensors"
+
+
+def write_safetensors(path: Path, module: Any, about: dict[str, Any]) -> None:
+    """A module's weights with its hyper-parameters, enough for `load_trained`."""
+    # Cloned: tied weights share memory, which the format does not have.
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    hyper_parameters = json.dumps(dict(module.hparams))
+    save_file(state, path, {"hyper_parameters": hyper_parameters, "model": json.dumps(about)})
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The hyper-parameters and weights that `write_safetensors` wrote.
+
+    Raises:
+        UserError: it is damaged, or no such file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            settings = json.loads(file.metadata()["hyper_parameters"])
+            return settings, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # of a stranger's file
+        raise UserError(f"{path} is damaged, or no export of this project: {error}") from error
