@@ -64,10 +64,15 @@ def nearest_captions(
     train_means: np.ndarray, train_captions: References, query_means: np.ndarray, seed: int
 ) -> list[Caption]:
     """For each of `query_means` (M, D) a random caption of the nearest of `train_means` (N, D), by cosine."""
-    keys, queries = (
-        F.normalize(torch.from_numpy(means).float(), dim=1) for means in (train_means, query_means)
-    )
-    nearest = torch.cat([(some @ keys.T).argmax(1) for some in queries.split(1024)])  # (1024, N) at a time
+    queries = F.normalize(torch.tensor(query_means).float(), dim=1)  # (M, D)
+    best, nearest = torch.full((len(queries),), -math.inf), torch.zeros(len(queries), dtype=torch.long)
+    for first in range(0, len(train_means), 8192):  # of N: COCO's means would be 600 MB at once
+        keys = F.normalize(torch.tensor(train_means[first : first + 8192]).float(), dim=1)
+        found, rows = map(
+            torch.cat, zip(*((some @ keys.T).max(1) for some in queries.split(1024)), strict=True)
+        )
+        nearest = torch.where(found > best, rows + first, nearest)
+        best = torch.maximum(best, found)
     rng = np.random.default_rng(seed)
     return [_random(train_captions[index], rng) for index in nearest.tolist()]
 

@@ -6,9 +6,9 @@ to the decoder, as new images' words will be.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -36,15 +36,23 @@ def tokenize(raw: str) -> list[str]:
 def clean(text: str) -> list[str]:
     """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
-    text = "".join(" " if _parts_words(sign) else sign for sign in text)
-    words = (word.strip("-'") for word in re.sub("[-']{2,}", " ", text).split())
-    return [word for word in words if word]
+    text = text.translate(_SPACES)
+    words = (word.strip("-'") for word in _HYPHENS.sub(" ", text).split())
+    return [sys.intern(word) for word in words if word]  # each word once in memory
 
 
-@functools.cache
-def _parts_words(sign: str) -> bool:
-    # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
-    return sign not in "-'" and unicodedata.category(sign)[0] in "PSC"
+class _Spaces(dict[int, int]):
+    """What `str.translate` makes of each character, found out when it first occurs."""
+
+    def __missing__(self, code: int) -> int:
+        # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
+        parts_words = chr(code) not in "-'" and unicodedata.category(chr(code))[0] in "PSC"
+        self[code] = ord(" ") if parts_words else code
+        return self[code]
+
+
+_SPACES = _Spaces()
+_HYPHENS = re.compile("[-']{2,}")
 
 
 class Vocabulary:
