@@ -18,6 +18,7 @@ from PIL import Image
 from src.config.settings import AUTO
 from src.entry_point import UserError, printable
 from src.pixels import rgb_of
+from src.tars import PackedImage
 
 MAX_PIXELS = 89_478_485  # a quarter of a gibibyte as RGB; Pillow's own limit of caution
 # Pillow knows some forty formats, among them EPS, which starts another program on the file.
@@ -41,13 +42,15 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in known if name in (*FORMATS, "MPO"))  # MPO: JPEGs in a row
 
 
-def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO) -> Image.Image:
+def read_rgb(
+    path: str | Path | PackedImage, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
+) -> Image.Image:
     """`read_image` without its remarks."""
     return read_image(path, max_pixels, value_range)[0]
 
 
 def read_image(
-    path: str | Path, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
+    path: str | Path | PackedImage, max_pixels: int = MAX_PIXELS, value_range: str = AUTO
 ) -> tuple[Image.Image, list[str]]:
     """Read one image file wholly, as RGB and turned the way its EXIF orientation says.
 
@@ -67,11 +70,11 @@ def read_image(
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
-    path = Path(path)
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise ValueError("it is a folder, a pipe or a device, not a file")
-        with Image.open(path, formats=FORMATS) as image:
+        source = path.open() if isinstance(path, PackedImage) else Path(path)
+        if isinstance(source, Path) and source.exists() and not source.is_file():
+            raise ValueError("it is a folder, a pipe or a device, not a file")  # a pipe would wait for ever
+        with Image.open(source, formats=FORMATS) as image:
             if (pixels := image.width * image.height) > max_pixels:
                 raise ValueError(
                     f"it has {image.width}x{image.height} = {pixels:,} pixels, more than the limit of "

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from src.entry_point import UserError, printable
+from src.tars import PackedImage
 
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 SHARE = 10  # one image of so many is drawn for a split that a data set lacks
@@ -50,7 +51,7 @@ class CaptionedImage:
 
     Attributes:
         filename: as in the data set.
-        path: where the file should be.
+        path: where the file should be, or where it lies in a shard.
         split: "train", "val" or "test".
         captions: one or more, tokenized, none empty.
         objects: what they name, where that is known.
@@ -59,7 +60,7 @@ class CaptionedImage:
     """
 
     filename: str
-    path: Path
+    path: Path | PackedImage
     split: str
     captions: tuple[tuple[str, ...], ...]
     objects: tuple[NamedObject, ...] = ()

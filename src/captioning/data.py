@@ -22,7 +22,8 @@ from torch import Tensor
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
-from src.captioning.features import digests_of, features_of, means_of
+from src.captioning.features import features_of, means_of
+from src.captioning.store import Stored, digests_of
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.config.settings import AUTO
 from src.entry_point import UserError
@@ -55,11 +56,11 @@ class Split:
 
     Args:
         images: of the split, in order.
-        inputs: (N, L, D) or (N, 3, S, S), in memory or memory-mapped.
+        inputs: (N, L, D), their means (N, D) or (N, 3, S, S), in memory or memory-mapped.
         vocabulary: turns words into numbers.
     """
 
-    def __init__(self, images: list[CaptionedImage], inputs: np.ndarray, vocabulary: Vocabulary) -> None:
+    def __init__(self, images: list[CaptionedImage], inputs: Stored, vocabulary: Vocabulary) -> None:
         self.images, self.inputs = images, inputs
         self.owners = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
         captions = [words for image in images for words in image.captions]
@@ -69,8 +70,9 @@ class Split:
         self.numbers = np.fromiter(chain.from_iterable(map(vocabulary.encode, captions)), np.int32)
 
     def inputs_of(self, rows: np.ndarray) -> Tensor:
-        """The inputs of some images."""
-        return torch.from_numpy(self.inputs[rows])
+        """The inputs of some images; means (B, D) as one region (B, 1, D)."""
+        found = torch.from_numpy(self.inputs[rows])
+        return found[:, None] if found.dim() == 2 else found
 
     def captions(self, pairs: np.ndarray) -> Tensor:
         """The tokens of some pairs, as wide as the longest of them."""
@@ -142,7 +144,7 @@ class CaptionData(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
-        self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
+        self.means: dict[str, Stored] = {}  # split -> (N, D), of features
         self.sources: dict[str, Any] = {}  # digests of captions, images and encoder
 
     @property
@@ -200,11 +202,9 @@ class CaptionData(L.LightningDataModule):
         for name in SPLITS:
             rows = slice(first, first + len(of_split[name]))
             first = rows.stop
-            part = inputs[rows]
             if means is not None:
                 self.means[name] = means[rows]
-                if self.mean_only:
-                    part = self.means[name][:, None]
+            part = self.means[name] if self.mean_only and means is not None else inputs[rows]
             self.splits[name] = Split(of_split[name], part, self.vocabulary)
 
     @property
