@@ -105,7 +105,7 @@ def digests_of(paths: Sequence[Path | PackedImage], memory: Path | None = None) 
         with suppress(OSError, ValueError):  # named below
             status = path.stat()
             stamps[row] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, b"")
-    names = "\0".join(map(os.path.abspath, files))
+    names = "\0".join([str(Path.cwd()), *map(str, files)])
     target = memory / f"digests-{hashlib.sha256(os.fsencode(names)).hexdigest()[:20]}"
     times, known = ["size", "mtime", "ctime"], np.zeros(len(files), bool)
     with suppress(OSError, ValueError):

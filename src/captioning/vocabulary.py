@@ -30,6 +30,8 @@ def tokenize(raw: str) -> list[str]:
     Spaces and all signs of punctuation, symbols and control characters part words. A hyphen or an apostrophe
     inside a word belongs to its spelling and stays. In Chinese and Japanese each character is a word.
     """
+    if raw.isascii():
+        return clean(raw)
     return clean(_UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", raw)))
 
 
@@ -37,8 +39,7 @@ def clean(text: str) -> list[str]:
     """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
     text = text.translate(_SPACES)
-    words = (word.strip("-'") for word in _HYPHENS.sub(" ", text).split())
-    return [sys.intern(word) for word in words if word]  # each word once in memory
+    return [word for written in _HYPHENS.sub(" ", text).split() if (word := _STRIPPED[written])]
 
 
 class _Spaces(dict[int, int]):
@@ -51,7 +52,15 @@ class _Spaces(dict[int, int]):
         return self[code]
 
 
-_SPACES = _Spaces()
+class _Stripped(dict[str, str]):
+    """Words without hyphens and apostrophes around them; each word is in memory once."""
+
+    def __missing__(self, written: str) -> str:
+        self[written] = sys.intern(written.strip("-'"))
+        return self[written]
+
+
+_SPACES, _STRIPPED = _Spaces(), _Stripped()
 _HYPHENS = re.compile("[-']{2,}")
 
 
@@ -73,7 +82,9 @@ class Vocabulary:
         Raises:
             UserError: min_count is above every word's count.
         """
-        counts = Counter(word for caption in captions for word in caption if word not in SPECIAL)
+        counts = Counter(itertools.chain.from_iterable(captions))
+        for word in SPECIAL:
+            del counts[word]
         if counts and min_count > max(counts.values()):
             raise UserError(
                 f"data.min_count={min_count} leaves no word: none of the training captions' "
@@ -88,7 +99,7 @@ class Vocabulary:
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
         """START, the number of each word (UNKNOWN where there is none), END."""
-        return [START, *(self._numbers.get(word, UNKNOWN) for word in tokens), END]
+        return [START, *map(self._numbers.get, tokens, itertools.repeat(UNKNOWN)), END]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
         """The words up to the first END, without PAD, START and UNKNOWN."""
