@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from src.config.settings import CaptionSettings, setting
+from src.config.settings import ACCELERATORS, ImageSettings, setting
 from src.entry_point import InvalidCommand, entry_point, logger
 
 
 @dataclass
-class EncodeSettings(CaptionSettings):
-    """Settings of `python -m src.encode`: those of `python -m src.train task=caption`, and which part."""
+class EncodeSettings:
+    """Settings of `python -m src.encode`."""
 
-    shard: int | None = setting(
-        "encode that shard alone, counted from 0 (null: all)", default=None, at_least=0
+    data: dict[str, Any] = setting("data set of shards: data=shards data.root=...", default={})
+    encoder: dict[str, Any] = setting("encoder=NAME with its arguments, as for training", default={})
+    images: ImageSettings = field(default_factory=ImageSettings)
+    shard: int | None = setting("that shard alone, counted from 0 (null: all)", default=None, at_least=0)
+    seed: int = setting("of an encoder that is trained", default=42, at_least=0)
+    accelerator: str = setting(
+        "where to compute; auto takes a GPU if there is one", default="auto", choices=ACCELERATORS
     )
+    progress: bool = setting("show progress bars on a terminal", default=True)
 
 
 @entry_point("encode", EncodeSettings)
 def main(cfg: DictConfig) -> None:
-    """Store the features of captioned images; the settings are those of `python -m src.train task=caption`.
+    """Compute and store the features of images in shards, before anything is trained on them.
 
-    What is stored already stays: a command that was stopped goes on with the shard it was at. Several commands, each
-    with its `shard`, may share a feature store.
+    Shards that are stored already stay: a command that was stopped goes on with the one it was at. Several commands,
+    each with its `shard`, may share a feature store.
     """
     from src.build import build
     from src.captioning import task
@@ -33,13 +40,9 @@ def main(cfg: DictConfig) -> None:
     from src.captioning.shards import read_shards
     from src.run.environment import device_of
 
-    if cfg.shard is None:
-        task.build_data(cfg).setup()
-        logger.info("All features are in %s", cfg.encoder.cache)
-        return
     if cfg.data._target_ != f"{read_shards.__module__}.{read_shards.__name__}":
         raise InvalidCommand(
-            [f"shard={cfg.shard}: data={cfg.data.name} is no data set of shards (data=shards)"]
+            [f"data={cfg.data.name} has no shards; python -m src.train encodes it at its start"]
         )
     images = build(task.arguments(cfg, "data"), shard=cfg.shard)
     features = features_of(
@@ -53,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     )
     if not cfg.encoder.fine_tune:
         means_of(features)
-    logger.info("%s images of shard %s are in %s", len(images), cfg.shard, cfg.encoder.cache)
+    logger.info("%s images are encoded, in %s", f"{len(images):,}", cfg.encoder.cache)
 
 
 if __name__ == "__main__":
