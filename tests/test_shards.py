@@ -8,7 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
@@ -105,11 +105,15 @@ def test_what_is_stored_opens_no_shard_and_a_stopped_command_goes_on_by_shard(
 def test_a_remote_shard_is_fetched_once(
     packed: list[CaptionedImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system, fetched = fsspec.filesystem("memory"), []
+    system = fsspec.filesystem("memory")
+    fetched: list[dict[str, int]] = []
     whole = system.cat_file
-    monkeypatch.setattr(
-        system, "cat_file", lambda *given, **part: (fetched.append(part), whole(*given, **part))[1]
-    )
+
+    def cat_file(path: str, **part: int) -> bytes:
+        fetched.append(part)
+        return bytes(whole(path, **part))
+
+    monkeypatch.setattr(system, "cat_file", cat_file)
     system.put(f"{tmp_path}/shards/", "/shards/", recursive=True)
     try:
         images = read_shards("memory://shards/test-*.tar", str(tmp_path / "cache"), shard=1)
@@ -180,7 +184,12 @@ def test_files_that_stay_as_they_are_are_read_once(tmp_path: Path, monkeypatch: 
         path.write_bytes(path.name.encode())
     read: list[str] = []
     digest = store.file_digest
-    monkeypatch.setattr(store, "file_digest", lambda path: (read.append(path.name), digest(path))[1])
+
+    def file_digest(path: Path) -> str:
+        read.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(store, "file_digest", file_digest)
     first = store.digests_of(paths, tmp_path)
     assert store.digests_of(paths, tmp_path) == first
     assert read.count("0") == 2  # changed too shortly ago to be remembered
