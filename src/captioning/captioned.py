@@ -126,7 +126,7 @@ def image_path(root: Path, folders: Sequence[str], filename: str) -> Path:
         ValueError: the name leads out of the data set's folder.
     """
     for part in (*folders, filename):
-        if _PLAIN(part):
+        if isinstance(part, str) and _PLAIN(part):
             continue
         # Windows' rules, too: a backslash or a drive must not lead out of the folder there.
         parts = {*PurePosixPath(part).parts, *PureWindowsPath(part).parts}
