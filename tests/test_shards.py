@@ -160,12 +160,15 @@ def test_a_bad_member_is_named_and_the_other_shards_are_kept(
     assert len(list(cache.glob("shard-*.json"))) == 5
 
 
-@pytest.mark.parametrize("cut", [0.5, 1536, 0])
+@pytest.mark.parametrize("cut", [0.5, 1536, 0, -1])
 def test_a_cut_shard_and_a_broken_image_are_named(
     packed: list[CaptionedImage], tmp_path: Path, cut: float
 ) -> None:
     cache, shard = tmp_path / "cache", tmp_path / "shards" / "train-000000.tar"
     whole = shard.read_bytes()
+    if cut == -1:  # between two members
+        with tarfile.open(shard) as tar:
+            cut = tar.getmembers()[-1].offset
     shard.write_bytes(whole[: int(cut * len(whole)) if cut < 1 else int(cut)])
     with pytest.raises(UserError, match=r"the shard .*train-000000\.tar cannot be read"):
         read_shards(str(tmp_path / "shards"), str(cache))
