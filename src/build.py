@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 TRUSTED = (
     *("src.classification.networks", "src.classification.datasets", "src.captioning.backbones"),
     *("src.captioning.encoder", "src.captioning.decoders", "src.captioning.readers"),
-    *("src.captioning.karpathy", "src.captioning.coco", "src.captioning.captions_csv"),
+    *(
+        "src.captioning.karpathy",
+        "src.captioning.coco",
+        "src.captioning.captions_csv",
+        "src.captioning.shards",
+    ),
     *("torch.nn", "torch.optim", "torchvision.models", "timm"),
 )
 

@@ -19,6 +19,7 @@ from PIL import Image
 from src.config.settings import AUTO
 from src.entry_point import UserError, printable
 from src.pixels import rgb_of
+from src.tars import PackedImage
 
 MAX_PIXELS = 89_478_485  # a quarter of a gibibyte as RGB; Pillow's own limit of caution
 # Pillow knows some forty formats, among them EPS, which starts another program on the file.
@@ -42,13 +43,13 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in known if name in (*FORMATS, "MPO"))  # MPO: JPEGs in a row
 
 
-def read_rgb(path: str | Path, value_range: str = AUTO) -> Image.Image:
+def read_rgb(path: str | Path | PackedImage, value_range: str = AUTO) -> Image.Image:
     """`read_image` without its remarks."""
     return read_image(path, value_range)[0]
 
 
 def read_image(
-    source: str | Path | BinaryIO, value_range: str = AUTO, max_pixels: int = MAX_PIXELS
+    source: str | Path | PackedImage | BinaryIO, value_range: str = AUTO, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, list[str]]:
     """Read one image file or stream wholly, as RGB and turned the way its EXIF orientation says.
 
@@ -68,11 +69,12 @@ def read_image(
     Raises:
         BrokenImage: the file is missing, truncated, too large, or no image that can be read.
     """
-    path = Path(source) if isinstance(source, str | Path) else None
+    shown = f"image {printable(source)}" if isinstance(source, str | Path | PackedImage) else "upload"
     try:
-        if path and path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise ValueError("it is a folder, a pipe or a device, not a file")
-        with Image.open(source, formats=FORMATS) as image:
+        if isinstance(source, str | Path) and Path(source).exists() and not Path(source).is_file():
+            raise ValueError("it is a folder, a pipe or a device, not a file")  # a pipe would wait for ever
+        file = source.open() if isinstance(source, PackedImage) else source
+        with Image.open(file, formats=FORMATS) as image:
             if (pixels := image.width * image.height) > max_pixels:  # refused before anything is decoded
                 raise ValueError(
                     f"it has {image.width}x{image.height} = {pixels:,} pixels, more than the limit of "
@@ -85,7 +87,6 @@ def read_image(
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
         reason = error.strerror if isinstance(error, OSError) else None
         problem, cause = reason or str(error) or type(error).__name__, error
-    shown = f"image {printable(path)}" if path else "upload"
     raise BrokenImage(f"the {shown} cannot be read: {printable(problem)}") from cause
 
 

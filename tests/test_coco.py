@@ -63,11 +63,11 @@ def test_cocos_own_files_give_captions_ids_and_splits(root: Path) -> None:
         captions=(("a", "red", "square", "number", "391000"), ("a", "large", "square", "number", "391000")),
         id=391_000,
     )
-    assert all(image.path.is_file() for image in images)
+    assert all(Path(str(image.path)).is_file() for image in images)
     (root / "images").mkdir()
     (root / "val2017").rename(root / "images" / "val2017")
     (root / "train2017").rename(root / "images" / "train2017")
-    assert all(image.path.is_file() for image in read_coco(root, "annotations/captions_*.json"))
+    assert all(Path(str(image.path)).is_file() for image in read_coco(root, "annotations/captions_*.json"))
     only_val = with_every_split(read_coco(root, "annotations/captions_val2017.json"), 42)
     assert Counter(image.split for image in only_val) == {"train": 2, "val": 1, "test": 1}
     write(root / "annotations" / "captions_val2014.json", annotated(139, 4))
@@ -168,7 +168,7 @@ def test_the_inputs_from_the_field() -> None:
     ):
         images = read(FIELD / name)
         assert [image.id for image in images] == [*ids]
-        assert all(image.path.is_file() for image in images)
+        assert all(Path(str(image.path)).is_file() for image in images)
         assert {image.split for image in with_every_split(images, 42)} == {"train", "val", "test"}
     # split by the rule or by the data set, Chinese captions are the same, with runs of four to score
     raw, told = (read_karpathy(FIELD / name) for name in ("cap_zhraw", "cap_zhtok"))

@@ -176,7 +176,7 @@ def test_the_real_sets() -> None:
     assert (len(train), len({word for caption in train for word in caption}) + 4) == (2485, 190)
     assert max(map(len, train)) + 2 == 22
     assert len({image.group for image in ucm}) == 21
-    assert all(image.path.is_file() for image in ucm)
+    assert all(Path(str(image.path)).is_file() for image in ucm)
     with pytest.raises(BrokenImage, match="607 of 613 images"):
         digests_of([image.path for image in sydney])
 

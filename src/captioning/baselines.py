@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from src.captioning.captioned import CaptionedImage
 from src.captioning.metrics import ORDER, References, ngrams, score_captions
+from src.captioning.store import Stored
 
 Caption = tuple[str, ...]
 Pick = Literal["any", "first", "commonest"]
@@ -61,13 +62,18 @@ class _FastBleu:
 
 
 def nearest_captions(
-    train_means: np.ndarray, train_captions: References, query_means: np.ndarray, seed: int
+    train_means: Stored, train_captions: References, query_means: Stored, seed: int
 ) -> list[Caption]:
     """For each of `query_means` (M, D) a random caption of the nearest of `train_means` (N, D), by cosine."""
-    keys, queries = (
-        F.normalize(torch.from_numpy(means).float(), dim=1) for means in (train_means, query_means)
-    )
-    nearest = torch.cat([(some @ keys.T).argmax(1) for some in queries.split(1024)])  # (1024, N) at a time
+    queries = F.normalize(torch.from_numpy(np.array(query_means)).float(), dim=1)  # (M, D)
+    best, nearest = torch.full((len(queries),), -math.inf), torch.zeros(len(queries), dtype=torch.long)
+    for first in range(0, len(train_means), 8192):  # of N: COCO's means would be 600 MB at once
+        keys = F.normalize(torch.from_numpy(np.array(train_means[first : first + 8192])).float(), dim=1)
+        found, rows = map(
+            torch.cat, zip(*((some @ keys.T).max(1) for some in queries.split(1024)), strict=True)
+        )
+        nearest = torch.where(found > best, rows + first, nearest)
+        best = torch.maximum(best, found)
     rng = np.random.default_rng(seed)
     return [_random(train_captions[index], rng) for index in nearest.tolist()]
 
@@ -104,8 +110,8 @@ def score_baselines(
     train: Sequence[CaptionedImage],
     images: Sequence[CaptionedImage],
     *,
-    train_means: np.ndarray | None = None,
-    means: np.ndarray | None = None,
+    train_means: Stored | None = None,
+    means: Stored | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """`score_captions` of all baselines that the data allow, with captions of `train` for `images`.

@@ -11,6 +11,7 @@ import logging
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,12 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
 from src.captioning.encoder import Encoder
-from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, available, choose_engine
-from src.captioning.features import digests_of, features_of
+from src.captioning.engines import TORCH, available, choose_engine
+from src.captioning.features import features_by, means_of
+from src.captioning.store import Stored, digests_of
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.config.settings import AUTO
 from src.entry_point import UserError
@@ -56,24 +57,32 @@ class Split:
 
     Args:
         images: of the split, in order.
-        inputs: (N, L, D) or (N, 3, S, S), in memory or memory-mapped.
+        inputs: (N, L, D), their means (N, D) or (N, 3, S, S), in memory or memory-mapped.
         vocabulary: turns words into numbers.
     """
 
-    def __init__(self, images: list[CaptionedImage], inputs: np.ndarray, vocabulary: Vocabulary) -> None:
+    def __init__(self, images: list[CaptionedImage], inputs: Stored, vocabulary: Vocabulary) -> None:
         self.images, self.inputs = images, inputs
         self.owners = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
-        coded = [torch.tensor(vocabulary.encode(words)) for image in images for words in image.captions]
-        self.lengths = np.array([len(caption) for caption in coded])
-        self.tokens = pad_sequence(coded, batch_first=True, padding_value=PAD)
+        captions = [words for image in images for words in image.captions]
+        self.lengths = np.array([len(words) + 2 for words in captions])
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        # One after the other: padded to the longest they would take several times the memory.
+        self.numbers = np.fromiter(chain.from_iterable(map(vocabulary.encode, captions)), np.int32)
 
     def inputs_of(self, rows: np.ndarray) -> Tensor:
-        """The inputs of some images."""
-        return torch.from_numpy(self.inputs[rows])
+        """The inputs of some images; means (B, D) as one region (B, 1, D)."""
+        found = torch.from_numpy(self.inputs[rows])
+        return found[:, None] if found.dim() == 2 else found
 
     def captions(self, pairs: np.ndarray) -> Tensor:
         """The tokens of some pairs, as wide as the longest of them."""
-        return self.tokens[torch.from_numpy(pairs), : self.lengths[pairs].max()]
+        lengths = self.lengths[pairs]
+        places = np.arange(lengths.max())  # (T,)
+        inside = places < lengths[:, None]  # (B, T)
+        tokens = np.full(inside.shape, PAD, np.int64)
+        tokens[inside] = self.numbers[(self.starts[pairs][:, None] + places)[inside]]
+        return torch.from_numpy(tokens)
 
 
 class Loader:
@@ -139,7 +148,7 @@ class CaptionData(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
-        self.means: dict[str, np.ndarray] = {}  # split -> (N, D), of features
+        self.means: dict[str, Stored] = {}  # split -> (N, D), of features
         self.sources: dict[str, Any] = {}  # digests of captions, images, encoder; `engine`
 
     @property
@@ -176,13 +185,9 @@ class CaptionData(L.LightningDataModule):
                 "max_words=%s: the longest training caption has %s with its end", self.max_words, longest
             )
         self.encoder = self.build_encoder()
-        digests = digests_of(paths)
-        texts = [
-            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
-            for one in every
-        ]
+        digests = digests_of(paths, self.cache)
         self.sources = {
-            "captions": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+            "captions": _digest_of_captions(every),
             "images": digests,
             "encoder": self.encoder.digest,
         }
@@ -190,28 +195,27 @@ class CaptionData(L.LightningDataModule):
 
     def _encode(self, of_split: dict[str, list[CaptionedImage]], engine: str) -> None:
         """Make the splits; `sources["engine"]` says what computed the features."""
-        device = "cpu" if engine == ONNXRUNTIME else self.device
-        options: dict[str, Any] = {"device": device, "show_bar": self.show_bar}
-        options |= {"digests": self.sources["images"], "value_range": self.value_range}
-        paths = [image.path for name in SPLITS for image in of_split[name]]
-        try:
-            inputs = features_of(
-                paths, self.encoder, self.cache, pixels=self.fine_tune, engine=engine, **options
-            )
-        except UnsupportedEncoder as error:
-            logger.info("%s; torch computes it.", error)
-            return self._encode(of_split, TORCH)
+        inputs, engine = features_by(
+            engine,
+            [image.path for name in SPLITS for image in of_split[name]],
+            self.encoder,
+            self.cache,
+            pixels=self.fine_tune,
+            device=self.device,
+            show_bar=self.show_bar,
+            digests=self.sources["images"],
+            value_range=self.value_range,
+        )
         self.sources["engine"] = None if self.fine_tune else engine
+        means = None if self.fine_tune else means_of(inputs)
         first = 0
         for name in SPLITS:
-            part = inputs[first : first + len(of_split[name])]
-            first += len(part)
-            if not self.fine_tune:
-                self.means[name] = part.mean(1, dtype=np.float32)  # (N, L, D) -> (N, D)
-                if self.mean_only:
-                    part = self.means[name][:, None]
+            rows = slice(first, first + len(of_split[name]))
+            first = rows.stop
+            if means is not None:
+                self.means[name] = means[rows]
+            part = self.means[name] if self.mean_only and means is not None else inputs[rows]
             self.splits[name] = Split(of_split[name], part, self.vocabulary)
-        return None
 
     @property
     def digest(self) -> str:
@@ -278,3 +282,14 @@ class CaptionData(L.LightningDataModule):
                 yield ImageBatch(split.inputs_of(rows), rows.tolist(), split.captions(pairs), owners)
 
         return Loader(math.ceil(len(mine) / EVALUATION_BATCH), batches)
+
+
+def _digest_of_captions(images: list[CaptionedImage]) -> str:
+    """The SHA-256 of a JSON list of what is known of the images, made entry by entry."""
+    digest = hashlib.sha256(b"[")
+    for row, one in enumerate(images):
+        named = [(named.words, named.box) for named in one.objects]
+        entry = json.dumps([one.filename, one.split, one.captions, named])
+        digest.update(f"{', ' if row else ''}{entry}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()

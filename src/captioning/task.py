@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.build import build, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.data import CaptionData
-from src.captioning.encoder import build_encoder
+from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.gallery import show_captions
 from src.captioning.metrics import pointing_game, signatures
 from src.captioning.module import Captioner
@@ -39,13 +39,8 @@ def data_key(cfg: DictConfig) -> str:
 def build_data(cfg: DictConfig) -> CaptionData:
     """The DataModule of a configuration."""
     return CaptionData(
-        lambda: build(_arguments(cfg, "data")),
-        lambda: build_encoder(
-            _arguments(cfg, "encoder"),
-            cfg.encoder.size,
-            train_norms=cfg.encoder.train_norms,
-            seed=cfg.seed if cfg.encoder.fine_tune else 0,
-        ),
+        lambda: build(arguments(cfg, "data")),
+        lambda: encoder_of(cfg),
         batch_size=cfg.batch_size,
         cache=Path(cfg.encoder.cache).expanduser(),
         seed=cfg.seed,
@@ -62,7 +57,18 @@ def build_data(cfg: DictConfig) -> CaptionData:
     )
 
 
-def _arguments(cfg: DictConfig, node: str) -> dict[str, Any]:
+def encoder_of(cfg: DictConfig) -> Encoder:
+    """The encoder of a configuration, with its weights."""
+    return build_encoder(
+        arguments(cfg, "encoder"),
+        cfg.encoder.size,
+        train_norms=cfg.encoder.train_norms,
+        seed=cfg.seed if cfg.encoder.fine_tune else 0,
+    )
+
+
+def arguments(cfg: DictConfig, node: str) -> dict[str, Any]:
+    """What a node's target is given."""
     plain: Any = OmegaConf.to_container(cfg[node], resolve=True)
     return {key: value for key, value in plain.items() if key not in NOT_ARGUMENTS[node]}
 
@@ -77,7 +83,7 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
     module = Captioner(
         vocabulary=list(data.vocabulary.words),
         encoder={
-            "config": _arguments(cfg, "encoder"),
+            "config": arguments(cfg, "encoder"),
             "size": encoder.size,
             "dim": encoder.dim,
             "grid": list(encoder.grid),

@@ -6,9 +6,9 @@ to the decoder, as new images' words will be.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,21 +30,37 @@ def tokenize(raw: str) -> list[str]:
     Spaces and all signs of punctuation, symbols and control characters part words. A hyphen or an apostrophe
     inside a word belongs to its spelling and stays. In Chinese and Japanese each character is a word.
     """
-    return clean(_UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", raw)))
+    text = unicodedata.normalize("NFC", raw)
+    return clean(text if text.isascii() else _UNSPACED.sub(r" \1 ", text))
 
 
 def clean(text: str) -> list[str]:
     """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
-    text = "".join(" " if _parts_words(sign) else sign for sign in text)
-    words = (word.strip("-'") for word in re.sub("[-']{2,}", " ", text).split())
-    return [word for word in words if word]
+    text = text.translate(_SPACES)
+    return [word for written in _HYPHENS.sub(" ", text).split() if (word := _STRIPPED[written])]
 
 
-@functools.cache
-def _parts_words(sign: str) -> bool:
-    # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
-    return sign not in "-'" and unicodedata.category(sign)[0] in "PSC"
+class _Spaces(dict[int, int]):
+    """What `str.translate` makes of each character, found out when it first occurs."""
+
+    def __missing__(self, code: int) -> int:
+        # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
+        parts_words = chr(code) not in "-'" and unicodedata.category(chr(code))[0] in "PSC"
+        self[code] = ord(" ") if parts_words else code
+        return self[code]
+
+
+class _Stripped(dict[str, str]):
+    """Words without hyphens and apostrophes around them; each word is in memory once."""
+
+    def __missing__(self, written: str) -> str:
+        self[written] = sys.intern(written.strip("-'"))
+        return self[written]
+
+
+_SPACES, _STRIPPED = _Spaces(), _Stripped()
+_HYPHENS = re.compile("[-']{2,}")
 
 
 class Vocabulary:
@@ -65,7 +81,9 @@ class Vocabulary:
         Raises:
             UserError: min_count is above every word's count.
         """
-        counts = Counter(word for caption in captions for word in caption if word not in SPECIAL)
+        counts = Counter(itertools.chain.from_iterable(captions))
+        for word in SPECIAL:
+            del counts[word]
         if counts and min_count > max(counts.values()):
             raise UserError(
                 f"data.min_count={min_count} leaves no word: none of the training captions' "
@@ -80,7 +98,7 @@ class Vocabulary:
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
         """START, the number of each word (UNKNOWN where there is none), END."""
-        return [START, *(self._numbers.get(word, UNKNOWN) for word in tokens), END]
+        return [START, *map(self._numbers.get, tokens, itertools.repeat(UNKNOWN)), END]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
         """The words up to the first END, without PAD, START and UNKNOWN."""
