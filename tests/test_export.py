@@ -35,6 +35,7 @@ pytestmark = needs_onnxruntime
 TINY = {"_target_": "src.captioning.backbones.Tiny"}
 SIZE, WORDS = 48, ["<pad>", "<start>", "<end>", "<unk>", *"abcdefghijkl"]
 DECODERS = {"lstm": "LSTMDecoder", "attention": "AttentionDecoder", "transformer": "TransformerDecoder"}
+EACH = ["attention", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lstm", "transformer"))]
 ADAM = {"_target_": "torch.optim.Adam"}
 
 
@@ -99,7 +100,7 @@ def without_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", EACH)
 def test_captioner_as_onnx_needs_no_torch(
     name: str, photos: Path, without_torch: Path, tmp_path: Path
 ) -> None:
@@ -132,7 +133,7 @@ def test_captioner_as_onnx_needs_no_torch(
     assert about["data_licence"].startswith("unknown")
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", EACH)
 def test_torch_export_gives_the_same_at_every_batch_and_beam(name: str, photos: Path, tmp_path: Path) -> None:
     trained = load_trained(str(captioner(tmp_path, name)))
     graphs = graphs_of(trained.module, build_encoder(TINY, SIZE))
