@@ -27,6 +27,26 @@ from src.run.pruning import callbacks_of
 OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enable_checkpointing")
 
 
+_prepared: dict[str, L.LightningDataModule] = {}  # by this process, for a run that is to follow
+
+
+def prepared_data(cfg: DictConfig, keep: bool = False) -> Any:
+    """The DataModule of a configuration, set up; large caption sets take seconds, so one that was kept is taken.
+
+    Args:
+        keep: for the next call with the same settings.
+    """
+    key = str({name: value for name, value in cfg.items() if name != "threads"})  # which a run chooses
+    data: Any = None if keep else _prepared.pop(key, None)
+    if data is None:
+        data = TASKS[cfg.task].load().build_data(cfg)
+        data.prepare_data()
+        data.setup()
+    if keep:
+        _prepared[key] = data
+    return data
+
+
 def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) -> dict[str, Any]:
     """Train from the last checkpoint, or from nothing, to the last epoch; test; let the task log its artifacts.
 
@@ -41,11 +61,9 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     task = TASKS[cfg.task]
     implementation = task.load()
     torch.set_num_threads(cfg.threads or 1)
+    data = prepared_data(cfg)
     # The seed of the weights; order and dropout are seeded for each epoch (ImageData, Recorder).
     torch.manual_seed(cfg.seed)
-    data = implementation.build_data(cfg)
-    data.prepare_data()
-    data.setup()
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values() if node is not None]
     callbacks += [*callbacks_of(cfg, recorder), recorder]
     if show_bar:

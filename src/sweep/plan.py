@@ -131,6 +131,8 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
     """
     import torch
 
+    from src.run.fit import prepared_data
+
     errors = [error for plan in plans for error in _target_errors(plan)]
     if errors:
         return errors
@@ -143,10 +145,7 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
         try:
             if key not in data:
                 data[key] = None
-                built = implementation.build_data(plan.cfg)
-                built.prepare_data()
-                built.setup()
-                data[key] = built
+                data[key] = prepared_data(plan.cfg, keep=len(plans) == 1)
             if not plan.is_done():
                 with torch.random.fork_rng():
                     implementation.check_module(plan.cfg, data[key])
