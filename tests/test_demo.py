@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.command_line import ROOT, Command, plan, run, torch_threads, train_here
+from tests.command_line import Command, plan, run, train_here
 from tests.made_up_captions import write_captioned
 from tests.test_report_browser import TOO_WIDE, WIDTHS, browser, opened  # noqa: F401  a fixture
 
@@ -296,25 +296,3 @@ def test_page_fits_the_window(browser: Browser, address: str, width: int) -> Non
     assert all(url.startswith((address, "data:")) for url in outside), outside
     assert complaints == []
     page.close()
-
-
-@pytest.mark.slow
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notebook = json.loads((ROOT / "notebooks" / "tour.ipynb").read_text())
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    monkeypatch.setenv("TOUR_OUTPUT", str(tmp_path))
-    monkeypatch.chdir(ROOT / "notebooks")
-    shown: list[Any] = []
-    names: dict[str, Any] = {"display": shown.append}
-    with torch_threads():
-        for cell in code:
-            exec("".join(cell["source"]), names)
-    assert len(shown) == 3
-    assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 4
-
-
-def test_the_notebook_holds_no_outputs() -> None:
-    notebook = json.loads((ROOT / "notebooks" / "tour.ipynb").read_text())
-    for cell in notebook["cells"]:
-        assert cell.get("outputs", []) == []
-        assert cell.get("execution_count") is None

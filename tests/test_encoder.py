@@ -22,8 +22,6 @@ from src.captioning.encoder import (
     build_encoder,
     preprocess,
 )
-from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, choose_engine, network_of
-from tests.extras import needs_onnxruntime
 
 BACKBONES = "src.captioning.backbones"
 LITE = {"_target_": f"{BACKBONES}.efficientnet_lite0"}
@@ -238,46 +236,6 @@ def test_preprocessing_squeezes_the_whole_image_smoothly() -> None:
     stripes = (torch.arange(320 * 320) % 2 * 255).byte().view(320, 320).numpy()
     grey = preprocess(Image.fromarray(stripes).convert("RGB"), 32).float()
     assert (grey - 127.5).abs().max() < 10  # where no antialiasing gives 0 or 255
-
-
-@needs_onnxruntime
-@pytest.mark.parametrize(
-    ("config", "size"),
-    [
-        (LITE, 64),
-        (LITE, 75),
-        (torchvision("resnet18"), 64),
-        (timm("convnext_atto"), 64),
-        (timm("vit_tiny_patch16_224"), 224),
-        (TINY, 64),
-    ],
-)
-def test_onnxruntime_gives_the_regions_of_torch(config: dict[str, Any], size: int) -> None:
-    encoder = build_encoder(config, size)
-    if config is not LITE:
-        with_uneven_statistics(encoder.backbone)
-    before, cpu = encoder.digest, torch.device("cpu")
-    assert choose_engine(cpu) == ONNXRUNTIME  # the extra is there
-    networks = [network_of(encoder, cpu, engine) for engine in (TORCH, ONNXRUNTIME)]
-    for image in images(2, size).split(1):
-        expected, found = (network(image) for network in networks)
-        assert expected.std() > 0.01
-        torch.testing.assert_close(
-            found, expected, rtol=1e-4, atol=1e-4 * max(1, float(expected.abs().max()))
-        )
-    assert encoder.digest == before
-
-
-@needs_onnxruntime
-def test_an_encoder_that_onnx_cannot_hold_is_named() -> None:
-    class Solver(nn.Module):
-        """Uses an operator that ONNX does not have."""
-
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.linalg.matrix_exp(images[..., :4, :4])
-
-    with pytest.raises(UnsupportedEncoder, match="onnxruntime cannot compute Solver"):
-        network_of(Encoder(Solver(), 8), torch.device("cpu"), ONNXRUNTIME)
 
 
 def test_an_encoder_of_a_checkpoint_takes_no_weights() -> None:
