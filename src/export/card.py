@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import OmegaConf
 
+from src.files import file_digest
 from src.run.trained import Trained
 from src.sweep.comparison import mean_text
 from src.sweep.runs import RunRecord, read_run
@@ -31,11 +32,33 @@ def run_of(trained: Trained) -> RunRecord | None:
     return record if record is not None and record.status != "unreadable" else None
 
 
-def data_of(record: RunRecord | None) -> tuple[str, str]:
-    """The name and the licence of a run's data."""
+def describe(trained: Trained, record: RunRecord | None) -> dict[str, Any]:
+    """What the exported files say of the model."""
     cfg = OmegaConf.load(record.folder / "config.yaml") if record else OmegaConf.create()
-    name = str(OmegaConf.select(cfg, "data.name") or "unknown")
-    return name, LICENCES.get(name, UNKNOWN)
+    data = str(OmegaConf.select(cfg, "data.name") or "unknown")
+    known: Any = trained.module.hparams
+    about: dict[str, Any] = {
+        "name": str(trained.name).replace("/", " "),
+        "task": trained.task,
+        "data": data,
+        "data_licence": LICENCES.get(data, UNKNOWN),
+        "checkpoint": file_digest(trained.path),
+    }
+    if trained.task == "classify":
+        how = "grey, fitted on black into" if known["image_size"][0] == 1 else "RGB, resized to"
+        about |= {"labels": known["class_names"], "image_size": known["image_size"]}
+    else:
+        how, encoder = "RGB, squeezed into", known["encoder"]
+        about |= {key: known[key] for key in ("vocabulary", "beam", "max_words", "length_penalty")}
+        about |= {
+            "image_size": [3, encoder["size"], encoder["size"]],
+            "encoder": str(
+                encoder["config"].get("model") or encoder["config"]["_target_"].rpartition(".")[2]
+            ),
+            "encoder_digest": encoder["digest"],
+            "decoder": type(trained.module.decoder).__name__,
+        }
+    return about | {"preprocessing": f"{how} image_size (bilinear), uint8; the rest is inside."}
 
 
 def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any], files: list[str]) -> str:
@@ -72,6 +95,8 @@ def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any]
             seeds=seeds,
             weights="best validation epoch" if trained.path.stem == "best" else "last epoch",
             files=files,
+            commit=record.results.get("commit") if record else None,
+            is_frozen=about["task"] == "caption" and trained.module.encoder is None,
         )
     )
 

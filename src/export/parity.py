@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.build import build, refuse_untrusted
-from src.captioning.encoder import preprocess
-from src.captioning.search import decode
-from src.captioning.task import NOT_ARGUMENTS
-from src.classification.predict import prepare
+from src.captioning.predict import CaptionPredictor
+from src.captioning.task import arguments
+from src.classification.predict import LabelPredictor
 from src.classification.task import data_of_run
 from src.entry_point import UserError
 from src.export.caption_onnx import Model
@@ -30,84 +28,70 @@ class ExportDiffers(UserError):
     """An exported model gives other results than PyTorch."""
 
 
-def real_images(trained: Trained, inputs: list[str]) -> Tensor:
-    """32 images (32, C, H, W) in uint8: of the files and folders in `inputs`, else the run's own test images.
-
-    Raises:
-        UserError: there are none.
-    """
-    known, folder = trained.module.hparams, trained.path.absolute().parent.parent
-    if not inputs and not (folder / "config.yaml").is_file():
-        raise UserError(f"{trained.path} has no run around it that names its data: give images as inputs")
+def predictor_of(trained: Trained, encoder_weights: str | None = None) -> Any:
+    """What the exported model is compared with: prediction by torch, on the CPU."""
+    device = torch.device("cpu")
     if trained.task == "classify":
-        size = tuple(known["image_size"])
-        if inputs:
-            found = torch.stack([prepare(read_rgb(path), size, False) for path in find_images(inputs)[:32]])
-        else:
-            images, _, places = data_of_run(folder).splits["test"]
-            found = images[places[:32]].contiguous()
+        return LabelPredictor(trained, device)
+    return CaptionPredictor(trained, device, encoder_weights=encoder_weights, fast=False)
+
+
+def real_images(trained: Trained, predictor: Any, inputs: list[str]) -> Tensor:
+    """32 images (32, C, H, W) in uint8: of the files and folders in `inputs`, else the run's own test images."""
+    folder = trained.path.absolute().parent.parent
+    if trained.task == "classify" and not inputs:
+        images, _, places = data_of_run(folder).splits["test"]
+        found = images[places[:32]]
     else:
         paths = find_images(inputs) if inputs else _test_images(folder)
-        options = {"value_range": known["encoder"].get("value_range", "auto")}
-        size = known["encoder"]["size"]
-        found = torch.stack([preprocess(read_rgb(path, **options), size) for path in paths[:32]])
+        read = [read_rgb(path, value_range=predictor.value_range) for path in paths[:32]]
+        found = torch.stack([predictor.prepare(image) for image in read])
     return found[torch.arange(32) % len(found)]
 
 
 def _test_images(folder: Path) -> list[Path]:
-    data: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml").data, resolve=True)
+    data = arguments(OmegaConf.load(folder / "config.yaml"), "data")  # type: ignore[arg-type]
     refuse_untrusted(data)
-    images = build({key: value for key, value in data.items() if key not in NOT_ARGUMENTS["data"]})
+    images = build(data)
     return [image.path for image in images if image.split == "test"] or [image.path for image in images]
 
 
-def check_parity(model: Model, module: Any, encode: nn.Module | None, images: Tensor) -> float:
-    """The greatest difference of scores between an exported model and the module that it was made of.
+def check_parity(model: Model, predictor: Any, images: Tensor) -> float:
+    """The greatest difference of scores between an exported model and prediction by torch.
 
     Args:
-        encode: a captioner's encoder graph's network.
+        predictor: of `predictor_of`.
         images: (32, C, H, W) in uint8.
 
     Raises:
         ExportDiffers: a label or a caption is another one, or a score differs by more than TOLERANCE.
     """
-    compare: Any = _labels if encode is None else _captions
+    compare = _labels if isinstance(predictor, LabelPredictor) else _captions
     with torch.inference_mode():
-        return max(compare(model, module, encode, images[:batch]) for batch in BATCHES)
+        return max(compare(model, predictor, images[:batch]) for batch in BATCHES)
 
 
-def _labels(model: Model, module: Any, _: None, images: Tensor) -> float:
-    expected = module(images).softmax(1)
-    names = [module.hparams["class_names"][k] for k in expected.argmax(1)]
-    found = model.labels(images.numpy(), top=1)
-    return _compared([label for ((label, _),) in found], names, [p for ((_, p),) in found], expected.amax(1))
+def _labels(model: Model, predictor: Any, images: Tensor) -> float:
+    probabilities, places = predictor.module(images).softmax(1).max(1)
+    expected = [(predictor.class_names[k], p) for k, p in zip(places, probabilities, strict=True)]
+    return _compared([row[0] for row in model.labels(images.numpy(), top=1)], expected)
 
 
-def _captions(model: Model, module: Any, encode: Any, images: Tensor) -> float:
-    worst, known = 0.0, module.hparams
-    search = {"max_steps": known["max_words"], "length_penalty": known["length_penalty"]}
-    regions = torch.cat([encode(image) for image in images.split(1)])
-    for beam in sorted({*BEAMS, known["beam"]}):
-        expected = decode(module.decoder, regions, beam=beam, **search)
-        found = model.captions(images.numpy(), beam=beam)
-        texts = [" ".join(module.vocabulary.decode(tokens)) for tokens in expected.tokens]
-        worst = max(
-            worst, _compared([text for text, _ in found], texts, [s for _, s in found], expected.scores)
-        )
+def _captions(model: Model, predictor: Any, images: Tensor) -> float:
+    regions, worst = predictor.regions(images), 0.0
+    for beam in sorted({*BEAMS, predictor.search["beam"]}):
+        expected = [(" ".join(words), score) for words, score, _ in predictor.captions(regions, beam)]
+        worst = max(worst, _compared(model.captions(images.numpy(), beam=beam), expected))
     return worst
 
 
-def _compared(found: list[str], expected: list[str], scores: Any, needed: Any) -> float:
-    for place, (one, other) in enumerate(zip(found, expected, strict=True)):
-        if one != other:
+def _compared(found: list[tuple[str, float]], expected: list[tuple[str, Any]]) -> float:
+    differences = []
+    for (text, score), (needed, its_score) in zip(found, expected, strict=True):
+        differences.append(abs(score - float(its_score)))
+        if text != needed or not differences[-1] <= TOLERANCE:
             raise ExportDiffers(
-                f"the exported model gives {one!r} for image {place} of a batch of {len(found)}, PyTorch {other!r}: "
-                "nothing was written"
+                f"in a batch of {len(found)} the exported model gives {text!r} ({score:g}), PyTorch {needed!r} "
+                f"({its_score:g}; {TOLERANCE:g} is allowed): nothing was written"
             )
-    difference = float(np.abs(np.asarray(scores) - np.asarray(needed)).max())
-    if not difference <= TOLERANCE:
-        raise ExportDiffers(
-            f"scores of the exported model differ from PyTorch's by {difference:.2g} in a batch of {len(found)}, more "
-            f"than {TOLERANCE:g}: nothing was written"
-        )
-    return difference
+    return max(differences)
