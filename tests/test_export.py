@@ -168,7 +168,7 @@ def test_classifier_in_every_format(photos: Path, without_torch: Path, tmp_path:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     _, label, probability, *_ = printed.split()
     with torch.no_grad():
-        images = torch.from_numpy(caption_onnx.load(tmp_path / "onnx").pixels(photos / "0.png"))[None]
+        images = torch.tensor(caption_onnx.load(tmp_path / "onnx").pixels(photos / "0.png"))[None]
         scores = module(images).softmax(1)
     assert label == "wxyz"[int(scores.argmax())]
     assert float(probability.strip("%")) == pytest.approx(100 * float(scores.max()), abs=0.06)

@@ -78,8 +78,10 @@ def graphs_of(module: Any, encoder: Encoder | None) -> dict[str, Graph]:
     def encode(images: Tensor) -> list[Tensor]:
         regions = encoder(images)
         if module.encoder is None:  # as stored features are
-            regions = regions.half().float()
-        return [module.placed(regions.mean(1, keepdim=True) if mean_only else regions)]
+            regions = regions.half()
+        if mean_only:
+            regions = regions.float().mean(1, keepdim=True)
+        return [module.placed(regions).float()]
 
     def start(regions: Tensor) -> list[Tensor]:
         memory = decoder.remember(regions)
