@@ -84,15 +84,12 @@ def encode_all(
             )
         return regions
 
-    def encode_one(item: Any) -> np.ndarray:
-        return encode(pixels(item)[None])
-
     threads = torch.get_num_threads()
     # torch's number of threads is partly one of each thread, partly the process's: hence the restoring.
     with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             torch.set_num_threads(1)
-            work: Callable[[Any], Any] = encode_one if on_cpu else pixels
+            work: Callable[[Any], Any] = (lambda item: encode(pixels(item)[None])) if on_cpu else pixels
             begun = (pool.map(work, items[at : at + BATCH]) for at in range(0, len(items), BATCH))
             # A batch ahead, so that no thread waits while the one before is written.
             for parts, _ in pairwise(chain(begun, [None])):
