@@ -112,14 +112,12 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
-def load(folder: str | Path, threads: int = 0) -> Model:
-    """The model in a folder; `threads` 0: all cores."""
+def load(folder: str | Path) -> Model:
+    """The model in a folder."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     sessions = {
-        path.stem: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        path.stem: onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for path in sorted(Path(folder).glob("*.onnx"))
     }
     about = json.loads(next(iter(sessions.values())).get_modelmeta().custom_metadata_map["model"])

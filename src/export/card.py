@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 from omegaconf import OmegaConf
 
 from src.files import file_digest
@@ -70,18 +70,11 @@ def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any]
         files: names of the exported files.
     """
     metrics = _metrics(record, "_best_val" if trained.path.stem == "best" else "") if record else {}
-    data = about["data"]
     card_data = ModelCardData(
         license="mit",
         library_name="pytorch",
         pipeline_tag=PIPELINES[trained.task],
         tags=["pytorch-lightning", *(["onnx"] if any(name.endswith(".onnx") for name in files) else [])],
-        model_name=about["name"],
-        eval_results=[
-            EvalResult(PIPELINES[trained.task], data, data, name, values[0], dataset_split="test")
-            for name, values in metrics.items()
-        ]
-        or None,
     )
     seeds = sorted(run.settings["seed"] for run in _replicas(record)) if record else []
     return str(
