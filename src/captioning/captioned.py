@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -21,7 +21,7 @@ from src.tars import PackedImage
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 SHARE = 10  # one image of so many is drawn for a split that a data set lacks
 LISTED = 20  # names in one message; the others are counted
-_PLAIN = re.compile(r"\w[\w.-]*").fullmatch  # names that lead nowhere
+_PLAIN = re.compile(r"(\w[\w.-]*(/\w[\w.-]*)*)?").fullmatch  # paths that lead nowhere else
 is_file = os.path.isfile  # Path.is_file raises for a name that is too long
 
 
@@ -71,11 +71,11 @@ class CaptionedImage:
 
 
 @contextmanager
-def reading(where: str, expected: str) -> Iterator[None]:
+def reading(where: str | Callable[[], str], expected: str) -> Iterator[None]:
     """Name the place in a data set's file where its content is not what a reader takes.
 
     Args:
-        where: the file, or an entry of it.
+        where: the file, or an entry of it, or what tells it once something is wrong.
         expected: what it should look like.
 
     Raises:
@@ -85,7 +85,8 @@ def reading(where: str, expected: str) -> Iterator[None]:
         yield
     except Exception as error:  # a stranger's file can be anything: no such key, a list for a text, ...
         problem = f"no key {error}" if isinstance(error, KeyError) else printable(error)
-        raise CaptionDataError(f"{where}: {problem}; expected is {expected}") from error
+        place = where if isinstance(where, str) else where()
+        raise CaptionDataError(f"{place}: {problem}; expected is {expected}") from error
 
 
 def read_text(source: Path, layout: str) -> str:
@@ -175,7 +176,10 @@ def with_every_split(images: list[CaptionedImage], seed: int) -> list[CaptionedI
         draw(*("val", "test", 2) if "val" in split.values() else ("train", "test", SHARE))
     if "val" not in split.values():
         draw("train", "val", SHARE)
-    return [dataclasses.replace(image, split=split[image.path]) for image in images]
+    return [
+        image if image.split == split[image.path] else dataclasses.replace(image, split=split[image.path])
+        for image in images
+    ]
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
