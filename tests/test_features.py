@@ -55,7 +55,7 @@ def images_of(paths: list[Path], cache: Path) -> np.ndarray:
 
 
 def stored(cache: Path) -> list[Path]:
-    return list(cache.glob("*.npy"))
+    return [*cache.glob("features-*.npy"), *cache.glob("images-*.npy")]
 
 
 def test_features_are_the_encoders_and_computed_once(

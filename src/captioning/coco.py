@@ -75,13 +75,14 @@ def _annotated(source: Path, root: Path, split: str) -> list[CaptionedImage]:
             if words:
                 of_image.append(words)
     tail = source.stem.removeprefix("captions_")  # train2017, the images' folder
+    folders = [part for part in (f"images/{tail}", tail, "images", "") if (root / part).is_dir()] or [tail]
     images = []
     with reading(lambda: f"{source}, images[{row}]", FORMAT):
         for row, entry in enumerate(entries):  # noqa: B007
             number, filename = int(entry["id"]), entry["file_name"]
             image = CaptionedImage(
                 filename=filename,
-                path=image_path(root, (f"images/{tail}", tail, "images", ""), filename),
+                path=image_path(root, folders, filename),
                 split=split_of(entry.get("split", split)),
                 captions=tuple(captions.pop(number, ())),
                 id=number,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
+from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split, without_collector
 from src.captioning.encoder import Encoder
 from src.captioning.engines import TORCH, available, choose_engine
 from src.captioning.features import features_by, means_of
@@ -165,7 +165,8 @@ class CaptionData(L.LightningDataModule):
         """
         if self.splits:
             return
-        found = self.load()
+        with without_collector():
+            found = self.load()
         if self.split_seed is not None:
             found = with_every_split(found, self.split_seed)
         of_split = {
