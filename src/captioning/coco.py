@@ -68,23 +68,26 @@ def _annotated(source: Path, root: Path, split: str) -> list[CaptionedImage]:
         content = json.loads(text, object_pairs_hook=unique_keys)
         entries, annotations = list(content["images"]), list(content["annotations"])
     captions: dict[int, list[tuple[str, ...]]] = defaultdict(list)
-    for row, annotation in enumerate(annotations):
-        with reading(f"{source}, annotations[{row}]", FORMAT):
-            words = tuple(tokenize(annotation["caption"]))
-            captions[int(annotation["image_id"])] += [words] if words else []
+    row = 0
+    with reading(lambda: f"{source}, annotations[{row}]", FORMAT):
+        for row, annotation in enumerate(annotations):  # noqa: B007  for the error's text
+            words, of_image = tuple(tokenize(annotation["caption"])), captions[int(annotation["image_id"])]
+            if words:
+                of_image.append(words)
     tail = source.stem.removeprefix("captions_")  # train2017, the images' folder
+    folders = [part for part in (f"images/{tail}", tail, "images", "") if (root / part).is_dir()] or [tail]
     images = []
-    for row, entry in enumerate(entries):
-        with reading(f"{source}, images[{row}]", FORMAT):
+    with reading(lambda: f"{source}, images[{row}]", FORMAT):
+        for row, entry in enumerate(entries):  # noqa: B007
             number, filename = int(entry["id"]), entry["file_name"]
             image = CaptionedImage(
                 filename=filename,
-                path=image_path(root, (f"images/{tail}", tail, "images", ""), filename),
+                path=image_path(root, folders, filename),
                 split=split_of(entry.get("split", split)),
                 captions=tuple(captions.pop(number, ())),
                 id=number,
             )
-        images.append(image)
+            images.append(image)
     if captions:
         unlisted = listed([str(number) for number in captions])
         raise CaptionDataError(f"{source} has captions of images that it does not list, image_id {unlisted}")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split
+from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split, without_collector
 from src.captioning.encoder import Encoder
 from src.captioning.engines import TORCH, available, choose_engine
 from src.captioning.features import features_by, means_of
@@ -165,7 +165,8 @@ class CaptionData(L.LightningDataModule):
         """
         if self.splits:
             return
-        found = self.load()
+        with without_collector():
+            found = self.load()
         if self.split_seed is not None:
             found = with_every_split(found, self.split_seed)
         of_split = {
@@ -285,11 +286,13 @@ class CaptionData(L.LightningDataModule):
 
 
 def _digest_of_captions(images: list[CaptionedImage]) -> str:
-    """The SHA-256 of a JSON list of what is known of the images, made entry by entry."""
+    """The SHA-256 of a JSON list of what is known of the images, made a thousand at a time."""
     digest = hashlib.sha256(b"[")
-    for row, one in enumerate(images):
-        named = [(named.words, named.box) for named in one.objects]
-        entry = json.dumps([one.filename, one.split, one.captions, named])
-        digest.update(f"{', ' if row else ''}{entry}".encode())
+    for first in range(0, len(images), 1000):
+        entries = [
+            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
+            for one in images[first : first + 1000]
+        ]
+        digest.update(f"{', ' if first else ''}{json.dumps(entries)[1:-1]}".encode())
     digest.update(b"]")
     return digest.hexdigest()

@@ -101,13 +101,11 @@ def digests_of(paths: Sequence[Path | PackedImage], memory: Path | None = None) 
     if memory is None:
         return each(files, digest)
     begun, stamps = time.time_ns(), np.zeros(len(files), STAMP)
-    for row, path in enumerate(files):
-        with suppress(OSError, ValueError):  # named below
-            status = path.stat()
-            stamps[row] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, b"")
+    times, known = ["size", "mtime", "ctime"], np.zeros(len(files), bool)
+    for name, values in zip(times, np.array([_times(path) for path in files], np.int64).T, strict=True):
+        stamps[name] = values
     names = "\0".join([str(Path.cwd()), *map(str, files)])
     target = memory / f"digests-{hashlib.sha256(os.fsencode(names)).hexdigest()[:20]}"
-    times, known = ["size", "mtime", "ctime"], np.zeros(len(files), bool)
     with suppress(OSError, ValueError):
         if sum_of(target).read_text()[:64] == file_digest(target):
             remembered = np.load(target)
@@ -121,6 +119,15 @@ def digests_of(paths: Sequence[Path | PackedImage], memory: Path | None = None) 
         with suppress(OSError):  # a folder that is only read, a full disk: they are computed again
             write_array(target, lasting.shape, STAMP, [lasting])
     return stamps["digest"].astype(str).tolist()
+
+
+def _times(path: Path) -> tuple[int, int, int]:
+    """Size, mtime and ctime of a file; zeros where they cannot be told."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  half of pathlib's time
+    except (OSError, ValueError):  # named when it is read
+        return 0, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def split_packed(paths: Sequence[Path | PackedImage]) -> tuple[list[PackedImage], list[Path]]:

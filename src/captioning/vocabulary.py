@@ -38,7 +38,9 @@ def clean(text: str) -> list[str]:
     """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
     text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
     text = text.translate(_SPACES)
-    return [word for written in _HYPHENS.sub(" ", text).split() if (word := _STRIPPED[written])]
+    if "-" in text or "'" in text:
+        text = _HYPHENS.sub(" ", text)
+    return list(filter(None, map(_STRIPPED.__getitem__, text.split())))
 
 
 class _Spaces(dict[int, int]):
