@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tarfile
+import time
 from pathlib import Path
 
 import fsspec  # type: ignore[import-untyped]
@@ -20,6 +21,7 @@ from src.captioning.features import features_of, means_of
 from src.captioning.karpathy import read_karpathy
 from src.captioning.shards import read_shards
 from src.entry_point import UserError
+from tests.command_line import Command, run
 from tests.made_up_captions import write_captioned
 
 
@@ -205,3 +207,30 @@ def test_files_that_stay_as_they_are_are_read_once(tmp_path: Path, monkeypatch: 
     paths[1].write_bytes(b"9")  # as long as it was
     changed = store.digests_of(paths, tmp_path)
     assert [ours == theirs for ours, theirs in zip(changed, first, strict=True)] == [True, False, True]
+
+
+def test_commands_share_the_shards_and_one_that_was_killed_goes_on(
+    packed: list[CaptionedImage], tmp_path: Path
+) -> None:
+    """Features by `-m`, by two commands at once of which one is killed, and by one command are the same bytes."""
+    root = str(tmp_path / "shards")
+
+    def arguments(cache: str, *more: str) -> tuple[str, ...]:
+        where = (f"data.root={root}", f"encoder.cache={tmp_path / cache}", "encoder=tiny", "encoder.size=48")
+        return (*where, "encoder.fine_tune=false", "accelerator=cpu", "fast=false", *more)
+
+    def stored(cache: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / cache).glob("features-*.npy")}
+
+    count = len(list((tmp_path / "shards").glob("*.tar")))
+    swept = run("encode", *arguments("swept", "-m", f"shard=range(0,{count})"))
+    assert (swept.status, len(stored("swept"))) == (0, count), swept.err
+    killed, other = (Command("encode", *arguments("two")) for _ in range(2))
+    while not stored("two"):
+        time.sleep(0.005)
+    killed.send(9)
+    killed.end()
+    assert other.end().status == 0
+    assert stored("two") == stored("swept")
+    wrong = run("encode", *arguments("wrong", "-m", f"shard=0,{count}"))
+    assert (wrong.status, f"has {count} shards" in wrong.err) == (1, True)
