@@ -54,33 +54,44 @@ def encode_shards(cfg: DictConfig) -> None:
     """The command, and one job of `-m`.
 
     Raises:
-        UserError: naming the shard, and the member, that cannot be used.
+        UserError: naming every shard, and the member, that cannot be used; the others are stored.
     """
     from src.build import build
     from src.captioning import task
     from src.captioning.engines import choose_engine
     from src.captioning.features import features_by, means_of
     from src.captioning.shards import read_shards
+    from src.images import BrokenImage
+    from src.tars import BrokenTar, find_tars
 
     if cfg.data._target_ != f"{read_shards.__module__}.{read_shards.__name__}":
         raise InvalidCommand(
             [f"data={cfg.data.name} has no shards; python -m src.train encodes it at its start"]
         )
-    images = build(task.arguments(cfg, "data"), shard=cfg.shard)
-    device = device_of(cfg.accelerator)
-    features, _ = features_by(
-        choose_engine(device, cfg.fast),
-        [image.path for image in images],
-        task.encoder_of(cfg),
-        Path(cfg.encoder.cache).expanduser(),
-        pixels=cfg.encoder.fine_tune,
-        device=device,
-        show_bar=cfg.progress,
-        value_range=cfg.images.range,
-    )
-    if not cfg.encoder.fine_tune:
-        means_of(features)
-    logger.info("%s images are encoded, in %s", f"{len(images):,}", cfg.encoder.cache)
+    device, encoder = device_of(cfg.accelerator), task.encoder_of(cfg)
+    count, errors = 0, []
+    # One after the other: a remote shard is fetched once, for its index and its features.
+    for number in range(len(find_tars(cfg.data.root))) if cfg.shard is None else [cfg.shard]:
+        try:
+            images = build(task.arguments(cfg, "data"), shard=number)
+            features, _ = features_by(
+                choose_engine(device, cfg.fast),
+                [image.path for image in images],
+                encoder,
+                Path(cfg.encoder.cache).expanduser(),
+                pixels=cfg.encoder.fine_tune,
+                device=device,
+                show_bar=cfg.progress,
+                value_range=cfg.images.range,
+            )
+            if not cfg.encoder.fine_tune:
+                means_of(features)
+            count += len(images)
+        except (BrokenTar, BrokenImage) as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])("; ".join(map(str, errors)))
+    logger.info("%s images are encoded, in %s", f"{count:,}", cfg.encoder.cache)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="encode")

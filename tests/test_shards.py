@@ -12,6 +12,8 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 
 from src import tars
 from src.captioning import features, store
@@ -20,7 +22,8 @@ from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.features import features_of, means_of
 from src.captioning.karpathy import read_karpathy
 from src.captioning.shards import read_shards
-from src.entry_point import UserError
+from src.encode import EncodeSettings, encode_shards
+from src.entry_point import CONF, UserError
 from tests.command_line import Command, run
 from tests.made_up_captions import write_captioned
 
@@ -118,10 +121,20 @@ def test_a_remote_shard_is_fetched_once(
     monkeypatch.setattr(system, "cat_file", cat_file)
     system.put(f"{tmp_path}/shards/", "/shards/", recursive=True)
     try:
-        images = read_shards("memory://shards/test-*.tar", str(tmp_path / "cache"), shard=1)
-        features_of([image.path for image in images], encoder(), tmp_path / "cache")
-        assert len(images) == 4
-        assert fetched == [{}]
+        ConfigStore.instance().store("encode_settings", EncodeSettings)
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose(
+                "encode",
+                [
+                    "data.root=memory://shards/test-*.tar",
+                    f"encoder.cache={tmp_path}/cache",
+                    "encoder=tiny",
+                    "encoder.size=32",
+                    "progress=false",
+                ],
+            )
+        encode_shards(cfg)
+        assert fetched == [{}, {}]  # two shards, each whole
         assert tars.Tar.holding == []
     finally:
         system.rm("/shards", recursive=True)

@@ -146,6 +146,7 @@ def _stored(  # noqa: PLR0917
                     network_of(copy.deepcopy(encoder), device, engine), paths, pixels_of, device
                 )
             write_array(target, shape, dtype, blocks, show_bar)
+            is_whole(target, settled=True)  # the next command need not read it
     return np.load(target, mmap_mode="r")
 
 

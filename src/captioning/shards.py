@@ -25,6 +25,7 @@ from src.captioning.vocabulary import tokenize
 from src.entry_point import UserError
 from src.files import write_atomically
 from src.images import suffixes
+from src.locks import lock_at
 from src.tars import BrokenTar, Member, PackedImage, Tar, find_tars
 
 FORMAT = '{"captions": ["A river."]}'
@@ -74,20 +75,11 @@ def _images(tar: Tar, cache: Path, split: str) -> list[CaptionedImage]:
     """The images of one shard, which is opened only if its index is not there."""
     stamp = tar.stamp()
     target = cache / f"shard-{hashlib.sha256(f'{INDEX} {stamp}'.encode()).hexdigest()[:20]}.json"
-    entries = None
-    with suppress(OSError, ValueError):
-        content = target.read_bytes()
-        if sum_of(target).read_text()[:64] == hashlib.sha256(content).hexdigest():
-            entries = json.loads(content)
+    entries = _kept(target)
     if entries is None:
-        tar.hold()
-        entries = list(_entries(tar))
-        if tar.stamp() != stamp:
-            raise BrokenTar(f"the shard {tar} changed while it was read: run the command again")
-        text = json.dumps(entries)
-        write_atomically(target, text)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        write_atomically(sum_of(target), f"{digest}  {target.name}\n")
+        with lock_at(target.with_name(f".{target.name}.lock")):
+            # Another process may have read the shard meanwhile.
+            entries = _kept(target) or _keep(list(_entries(tar)), tar, stamp, target)
     found = []
     for row, (member, digest, texts, own) in enumerate(entries):
         packed = PackedImage(str(tar), row, Member(*member), digest, tar)
@@ -105,12 +97,31 @@ def _images(tar: Tar, cache: Path, split: str) -> list[CaptionedImage]:
     return found
 
 
+def _kept(index: Path) -> Any:
+    """What an index holds; None where it is missing or damaged."""
+    with suppress(OSError, ValueError):
+        content = index.read_bytes()
+        if sum_of(index).read_text()[:64] == hashlib.sha256(content).hexdigest():
+            return json.loads(content)
+    return None
+
+
+def _keep(entries: list[Any], tar: Tar, stamp: str, index: Path) -> list[Any]:
+    if tar.stamp() != stamp:
+        raise BrokenTar(f"the shard {tar} changed while it was read: run the command again")
+    text = json.dumps(entries)
+    write_atomically(index, text)
+    write_atomically(sum_of(index), f"{hashlib.sha256(text.encode()).hexdigest()}  {index.name}\n")
+    return entries
+
+
 def _entries(tar: Tar) -> Iterator[tuple[Member, str, list[str], dict[str, Any]]]:
     """Of each image of a shard: its place, digest, captions, and what else its JSON tells.
 
     Raises:
         BrokenTar: naming the member: captions without an image, an image without captions, a name there twice.
     """
+    tar.hold()
     samples: dict[str, dict[str, Member]] = {}
     for member in tar.members():
         folder, _, file = member.name.rpartition("/")

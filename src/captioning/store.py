@@ -78,13 +78,16 @@ def write_array(
     write_atomically(sum_of(target), f"{file_digest(target)}  {target.name}\n")
 
 
-def digests_of(paths: Sequence[Path | PackedImage], memory: Path | None = None) -> list[str]:
+def digests_of(
+    paths: Sequence[Path | PackedImage], memory: Path | None = None, *, settled: bool = False
+) -> list[str]:
     """The SHA-256 of each file's bytes.
 
     Args:
         paths: the files; those in shards have been read.
         memory: a folder that remembers them from one command to the next: a file whose size, mtime and ctime are
             as they were is not read again, unless it had changed within RECENT_NS of being read.
+        settled: nobody else writes the files, so that even those written just now are remembered.
 
     Raises:
         BrokenImage: naming the files that cannot be read.
@@ -114,7 +117,8 @@ def digests_of(paths: Sequence[Path | PackedImage], memory: Path | None = None) 
     unknown = np.flatnonzero(~known).tolist()
     stamps["digest"][unknown] = each([files[row] for row in unknown], digest)
     lasting = stamps.copy()
-    lasting["digest"][np.maximum(stamps["mtime"], stamps["ctime"]) > begun - RECENT_NS] = b""
+    if not settled:
+        lasting["digest"][np.maximum(stamps["mtime"], stamps["ctime"]) > begun - RECENT_NS] = b""
     if (lasting["digest"][unknown] != b"").any():
         with suppress(OSError):  # a folder that is only read, a full disk: they are computed again
             write_array(target, lasting.shape, STAMP, [lasting])
@@ -157,9 +161,9 @@ def sum_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.sha256")
 
 
-def is_whole(target: Path) -> bool:
-    """Whether a file's bytes are those that were written."""
+def is_whole(target: Path, *, settled: bool = False) -> bool:
+    """Whether a file's bytes are those that were written; `settled` as `digests_of` takes it."""
     try:
-        return sum_of(target).read_text()[:64] == digests_of([target], target.parent)[0]
+        return sum_of(target).read_text()[:64] == digests_of([target], target.parent, settled=settled)[0]
     except (OSError, ValueError, BrokenImage):
         return False

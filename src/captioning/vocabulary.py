@@ -30,38 +30,28 @@ def tokenize(raw: str) -> list[str]:
     Spaces and all signs of punctuation, symbols and control characters part words. A hyphen or an apostrophe
     inside a word belongs to its spelling and stays. In Chinese and Japanese each character is a word.
     """
-    text = unicodedata.normalize("NFC", raw)
-    return clean(text if text.isascii() else _UNSPACED.sub(r" \1 ", text))
+    text = raw if raw.isascii() else _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", raw))
+    return clean(text)
 
 
 def clean(text: str) -> list[str]:
     """As `tokenize` for words that a data set has told apart itself: none is split into characters."""
-    text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
-    text = text.translate(_SPACES)
-    if "-" in text or "'" in text:
-        text = _HYPHENS.sub(" ", text)
-    return list(filter(None, map(_STRIPPED.__getitem__, text.split())))
+    return list(itertools.chain.from_iterable(map(_CLEANED.__getitem__, text.split())))
 
 
-class _Spaces(dict[int, int]):
-    """What `str.translate` makes of each character, found out when it first occurs."""
+class _Cleaned(dict[str, list[str]]):
+    """The words in what stands between two spaces, found out when it first occurs; each is in memory once."""
 
-    def __missing__(self, code: int) -> int:
+    def __missing__(self, written: str) -> list[str]:
+        text = unicodedata.normalize("NFC", written).replace("\u2019", "'").lower()
         # By category, not by \w: that would cut words of the many scripts that spell with combining marks.
-        parts_words = chr(code) not in "-'" and unicodedata.category(chr(code))[0] in "PSC"
-        self[code] = ord(" ") if parts_words else code
-        return self[code]
-
-
-class _Stripped(dict[str, str]):
-    """Words without hyphens and apostrophes around them; each word is in memory once."""
-
-    def __missing__(self, written: str) -> str:
-        self[written] = sys.intern(written.strip("-'"))
+        signs = {char for char in text if char not in "-'" and unicodedata.category(char)[0] in "PSC"}
+        parts = _HYPHENS.sub(" ", "".join(" " if char in signs else char for char in text)).split()
+        self[written] = [sys.intern(word) for part in parts if (word := part.strip("-'"))]
         return self[written]
 
 
-_SPACES, _STRIPPED = _Spaces(), _Stripped()
+_CLEANED = _Cleaned()
 _HYPHENS = re.compile("[-']{2,}")
 
 
