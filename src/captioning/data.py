@@ -24,7 +24,7 @@ from src.captioning.captioned import CaptionDataError, CaptionedImage, with_ever
 from src.captioning.encoder import Encoder
 from src.captioning.engines import TORCH, available, choose_engine
 from src.captioning.features import features_by, means_of
-from src.captioning.store import Stored, digests_of
+from src.captioning.store import Rows, Stored, digests_of
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.config.settings import AUTO
 from src.entry_point import UserError
@@ -209,6 +209,7 @@ class CaptionData(L.LightningDataModule):
         )
         self.sources["engine"] = None if self.fine_tune else engine
         means = None if self.fine_tune else means_of(inputs)
+        inputs = inputs if isinstance(inputs, Rows) else Rows([inputs])
         first = 0
         for name in SPLITS:
             rows = slice(first, first + len(of_split[name]))
