@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src.classification import augment
+from src.classification.module import Classifier
 from src.config.settings import AUGMENTATIONS
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(4, 12), st.integers(4, 12))
@@ -85,3 +86,31 @@ def test_images_of_one_batch_are_changed_apart_from_each_other() -> None:
     torch.manual_seed(0)
     images = numbered((1, 1, 8, 8)).expand(64, -1, -1, -1)
     assert len(augment.flip_crop(images).flatten(1).unique(dim=0)) > 20
+
+
+def test_erase_fills_one_rectangle_of_half_of_the_images() -> None:
+    torch.manual_seed(0)
+    images = torch.full((4000, 1, 28, 28), 999)  # no value of the noise
+    changed = augment.erase(images) != images
+    erased = changed.flatten(1).any(dim=1)
+    assert 0.47 < erased.float().mean() < 0.53
+    rows, columns = changed[erased, 0].any(dim=2), changed[erased, 0].any(dim=1)  # (N, 28) each
+    assert torch.equal(changed[erased, 0], rows[:, :, None] & columns[:, None, :])
+    for side in (rows, columns):  # in one piece
+        assert ((side[:, 1:] != side[:, :-1]).sum(dim=1) <= 2).all()
+    share = changed[erased].float().mean(dim=(1, 2, 3))
+    assert share.min() > 0.01
+    assert share.max() < 0.36
+    assert changed[erased, 0, [[0], [-1]], [0]].any(dim=1).all()  # reaches the corners
+
+
+def test_flip_tta_gives_an_image_and_its_mirror_the_mean_of_their_scores() -> None:
+    network = {"_target_": "src.classification.networks.ResNetSmall", "dropout": 0.0, "width": 4}
+    network |= {"image_size": [1, 12, 12], "classes": 10}
+    sgd = {"_target_": "torch.optim.SGD", "lr": 0.1}
+    both, single = (Classifier(network=network, optimizer=sgd, flip_tta=flip) for flip in (True, False))
+    single.load_state_dict(both.state_dict())
+    images = torch.randint(0, 256, (5, 1, 12, 12), dtype=torch.uint8)
+    expected = (single.eval()(images) + single(images.flip(3))) / 2
+    assert torch.equal(both.eval()(images), expected)
+    assert torch.equal(both.train()(images), single.train()(images))

@@ -34,7 +34,7 @@ from tests.command_line import errors_of, plan, run, run_train
         ("optimizer=sdg", "must be one of adam, adamw, sgd; did you mean 'sgd'?"),
         ("network=restnet_small", "must be one of convnet, resnet_small, timm; did you mean 'resnet_small'?"),
         ("hydra/launcher=slrum", "must be one of basic, joblib, ray, slurm, workers; did you mean 'slurm'?"),
-        ("augment=rotate", "must be one of none, flip, flip_crop"),
+        ("augment=rotate", "must be one of none, flip, flip_crop, flip_crop_erase"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
         ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
         ("network=convent", "must be one of convnet, resnet_small, timm; did you mean 'convnet'?"),

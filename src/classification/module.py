@@ -33,6 +33,7 @@ class Classifier(L.LightningModule):
         class_names: K names.
         augment: a name in `src.classification.augment.BY_NAME`.
         label_smoothing: as torch's cross_entropy takes it.
+        flip_tta: give an image the mean of its scores and its mirror image's, but in training.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Classifier(L.LightningModule):
         class_names: list[str] | None = None,
         augment: str = "none",
         label_smoothing: float = 0.0,
+        flip_tta: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -57,7 +59,11 @@ class Classifier(L.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (B, K) of images (B, C, H, W) in uint8."""
-        return self.network(scaled(images, self.dtype))
+        pixels = scaled(images, self.dtype)
+        scores = self.network(pixels)
+        if self.hparams["flip_tta"] and not self.training:
+            scores = (scores + self.network(pixels.flip(3))) / 2
+        return scores
 
     def training_step(self, batch: Batch, batch_index: int) -> Any:
         images, labels = batch

@@ -51,57 +51,54 @@ class ConvNet(nn.Module):
         return self.dense3(x)  # (B, K)
 
 
+def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
+    """A 3x3 convolution, a 2x2 max-pooling if asked for, batch norm, ReLU."""
+    pooling = [nn.MaxPool2d(2)] if pool else []
+    layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pooling]
+    return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm beside a shortcut (He et al. 2016, arXiv:1512.03385).
+    """Two 3x3 convolutions beside the identity (He et al. 2016, arXiv:1512.03385), each with batch norm and ReLU.
 
     Args:
-        inputs, outputs: channels.
-        stride: of the first convolution, and of the shortcut's 1x1 convolution.
+        width: channels.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+        self.layers = nn.Sequential(convolution(width, width), convolution(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        """(B, width, H, W) -> the same."""
+        return x + self.layers(x)
 
 
 class ResNetSmall(nn.Sequential):
-    """A residual network for small images: three stages of two blocks, global average pooling.
+    """A residual network for small images that trains in minutes on a CPU; 759,018 parameters at one channel, width 32.
 
-    696,042 parameters at one channel, width 32, 10 classes.
+    After the network of D. Page's "How to train your ResNet" (2018,
+    https://myrtle.ai/learn/how-to-train-your-resnet-4-architecture/): most work is done at a half and a quarter of the
+    resolution, with many channels; global max pooling.
 
     Args:
         dropout: probability that dropout zeroes a feature before the last layer.
-        image_size: (C, H, W) of an image.
+        image_size: (C, H, W) of an image; H and W at least 4.
         classes: K.
-        width: channels of the first stage; each later stage has twice as many, at half the resolution.
+        width: channels of the first layer; the two stages have twice and four times as many.
     """
 
     def __init__(
         self, dropout: float, image_size: tuple[int, int, int], classes: int, width: int = 32
     ) -> None:
         super().__init__(
-            nn.Conv2d(image_size[0], width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            ResidualBlock(width, width),
-            ResidualBlock(width, width),
-            ResidualBlock(width, 2 * width, stride=2),
-            ResidualBlock(2 * width, 2 * width),
-            ResidualBlock(2 * width, 4 * width, stride=2),
-            ResidualBlock(4 * width, 4 * width),
-            nn.AdaptiveAvgPool2d(1),
+            convolution(image_size[0], width),
+            convolution(width, 2 * width, pool=True),
+            ResidualBlock(2 * width),
+            convolution(2 * width, 4 * width, pool=True),
+            ResidualBlock(4 * width),
+            ResidualBlock(4 * width),
+            nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
             nn.Dropout(dropout),
             nn.Linear(4 * width, classes),

@@ -82,6 +82,7 @@ def build_module(cfg: DictConfig, data: ImageData, trainer: L.Trainer | None = N
         class_names=list(data.class_names),
         augment=cfg.augment,
         label_smoothing=cfg.label_smoothing,
+        flip_tta=cfg.flip_tta,
     )
     if isinstance(module, fast.ChunkedClassifier):
         module.batch_size = cfg.batch_size

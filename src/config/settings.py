@@ -19,7 +19,7 @@ from omegaconf import MISSING
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
-AUGMENTATIONS = ("none", "flip", "flip_crop")
+AUGMENTATIONS = ("none", "flip", "flip_crop", "flip_crop_erase")
 # Options of L.Trainer that change no numbers.
 SILENT_TRAINER_OPTIONS = (
     *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
@@ -160,6 +160,7 @@ class ClassifySettings(Settings):
 
     network: dict[str, Any] = setting("network, or network._target_ with its arguments", default={})
     augment: str = setting("random changes of training images", choices=AUGMENTATIONS)
+    flip_tta: bool = setting("score each image together with its mirror image, but in training")
 
 
 @dataclass
