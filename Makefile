@@ -42,7 +42,7 @@ train: setup ## train one configuration (ARGS='dropout=0.5 lr=0.01')
 sweep: setup ## the report's Table 2: dropout x lr, 24 runs, ranked and plotted; goes on where it stopped
 	@$(BIN)/python -m src.train -m data=$(DATA) dropout=$(DROPOUT) lr=$(LR) epochs=$(EPOCHS) name=$(NAME) $(ARGS)
 
-seeds: setup ## the three best cells of Table 2 with three seeds each
+seeds: setup ## Table 2's dropouts with five seeds each, and a picture of which of them differ
 	@$(BIN)/python -m src.train -m experiment=table2_seeds epochs=$(EPOCHS) $(ARGS)
 	@$(BIN)/python -m src.rank outputs/table2_seeds table=seeds
 

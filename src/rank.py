@@ -46,6 +46,13 @@ def main(cfg: DictConfig) -> None:
     text = f"# {table.title}\n\n{markdown_table(table.columns, table.rows)}"
     write_atomically(folder / f"{cfg.table}.md", text)
     sys.stdout.write(f"{text}\nFile: {folder / cfg.table}.md\n")
+    if cfg.table == "seeds" and cfg.plots:
+        from src import figures
+        from src.sweep.critical_difference import critical_difference, mean_ranks
+
+        if found := mean_ranks(ranking):
+            figure = critical_difference(found, task.heading)
+            figures.save(figure, folder / "plots" / "critical_difference")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats
 
 from src.entry_point import UserError
 from src.sweep import comparison
+from src.sweep.critical_difference import NEMENYI, mean_ranks
 from src.sweep.plots import draw
 from src.sweep.ranking import Ranking, rank, report, show, to_csv, to_markdown
 from tests.command_line import run
@@ -88,6 +91,25 @@ def test_settings_that_differ_are_columns_and_seeds_are_averaged(tmp_path: Path)
         ("resnet_small", "0, 1", "0.9400 ± 0.0141"),
         ("convnet", "0, 1", "0.9100 ± 0.0141"),
     ]
+
+
+def test_mean_ranks_are_those_of_the_tests_they_are_named_after(tmp_path: Path) -> None:
+    scores = [(0.91, 0.92, 0.93, 0.90), (0.93, 0.92, 0.94, 0.95), (0.80, 0.81, 0.79, 0.82)]
+    for dropout, of_seeds in enumerate(scores, start=1):
+        for seed, accuracy in enumerate(of_seeds):
+            classifier_run(tmp_path, dropout / 10, name=f"{dropout},{seed}", seed=seed, val_acc=accuracy)
+    found = mean_ranks(rank(tmp_path))
+    assert found is not None
+    assert (found.names, found.seeds) == (("dropout 0.2", "dropout 0.1", "dropout 0.3"), 4)
+    assert found.ranks == (1.125, 1.875, 3.0)  # of one seed the first two are equal
+    chi2 = 12 * 4 / (3 * 4) * sum((rank - 2) ** 2 for rank in found.ranks)
+    assert found.p_value == pytest.approx(stats.chi2.sf(chi2, 2))
+    for k, critical in enumerate(NEMENYI, start=2):
+        assert critical == pytest.approx(
+            stats.studentized_range.ppf(0.95, k, math.inf) / math.sqrt(2), abs=1e-3
+        )
+    assert found.critical_difference == pytest.approx(2.343 * math.sqrt(3 * 4 / (6 * 4)))
+    assert found.cliques == [(0, 1), (1, 2)]
 
 
 def test_runs_of_other_code_are_named(tmp_path: Path) -> None:
