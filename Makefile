@@ -1,6 +1,6 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce demo notebook
+.PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce demo models notebook
 .PHONY: test test-slow test-engines bench profile extras audit size lint format typecheck check clean
 
 PYTHON ?= python3
@@ -73,6 +73,16 @@ theory: setup ## the report's theory as tables: parameter counts, self-attention
 
 report: setup ## the page that walks through the report, from finished runs: outputs/report/report.html
 	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
+
+models: setup ## train what is missing, then export the models behind the headline rows: models/ (UCM=FOLDER adds its captioner)
+	@$(BIN)/python -m src.train -m experiment=best_small
+	@$(BIN)/python -m src.export run=outputs/best_small to=safetensors output=models/best
+	@$(BIN)/python -m src.train -m experiment=captions
+	@$(BIN)/python -m src.export run=outputs/scenes to=safetensors output=models/scenes
+ifdef UCM
+	@$(BIN)/python -m src.train -m experiment=captions_best data.root=$(UCM)
+	@$(BIN)/python -m src.export run=outputs/captions_best to=safetensors output=models/ucm
+endif
 
 demo: setup ## a local page: own images labelled and captioned by the runs under outputs/ (ARGS='models=[FOLDER,...]')
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]"

@@ -94,8 +94,8 @@ def write_weights(cfg: DictConfig, folder: Path, trained: Trained, about: dict[s
     import torch
 
     from src.export.parity import ExportDiffers
-    from src.run.trained import load_trained
-    from src.run.weights import WEIGHTS, write_safetensors
+    from src.run.trained import WEIGHTS, load_trained
+    from src.run.weights import write_safetensors
 
     write_safetensors(folder / WEIGHTS, trained.module, about)
     if cfg.to == "hub_folder":

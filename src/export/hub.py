@@ -7,8 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from src.run.trained import Trained, load_trained
-from src.run.weights import WEIGHTS
+from src.run.trained import WEIGHTS, Trained, load_trained
 
 
 def from_pretrained(source: str | Path, trust: Sequence[str] = ()) -> Trained:

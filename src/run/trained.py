@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.build import refuse_untrusted
-from src.entry_point import UserError, printable
+from src.entry_point import CONF, UserError, printable
 
 if TYPE_CHECKING:
     import lightning as L
 
+MODELS = CONF.parent / "models"
+WEIGHTS = "model.safetensors"
 logger = logging.getLogger(__name__)
 
 
@@ -29,23 +31,28 @@ class Trained:
     def name(self) -> Path:
         """Sweep and run, or the checkpoint's own name: where its predictions go."""
         run = self.path.absolute().parent.parent
-        is_run = self.path.absolute().parent.name == "checkpoints"
-        return Path(run.parent.name, run.name) if is_run else Path(self.path.stem)
+        if self.path.absolute().parent.name == "checkpoints":
+            return Path(run.parent.name, run.name)
+        return Path(self.path.absolute().parent.name if self.path.name == WEIGHTS else self.path.stem)
 
 
 def find_checkpoint(given: str) -> Path:
     """The checkpoint that a file, a run's folder or a sweep's folder stands for; nothing is opened.
 
-    Of a run it is best.ckpt, else last.ckpt; of a sweep that of the run with the best validation metric.
+    Of a run it is best.ckpt, else last.ckpt; of a sweep that of the run with the best validation metric. A name that
+    is none of these may be that of a model in models/ (`make models`).
 
     Raises:
         UserError: there is none.
     """
     path = Path(given).expanduser()
+    if not path.exists() and (MODELS / given).is_dir():
+        path = MODELS / given
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"checkpoint={given}: there is no such file or folder")
+        ours = ", ".join(sorted(one.name for one in MODELS.glob("*/")))
+        raise UserError(f"checkpoint={given}: there is no such file or folder, nor a model of this name ({ours})")
     if found := _of_run(path):
         return found
     if (path / "config.yaml").is_file():
@@ -62,7 +69,7 @@ def find_checkpoint(given: str) -> Path:
 
 
 def _of_run(folder: Path) -> Path | None:
-    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt", "model.safetensors")
+    names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt", WEIGHTS)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from src.entry_point import UserError
 
-WEIGHTS = "model.safetensors"
-
 
 def write_safetensors(path: Path, module: Any, about: dict[str, Any]) -> None:
     """A module's weights with its hyper-parameters, enough for `load_trained`."""
