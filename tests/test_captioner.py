@@ -16,7 +16,7 @@ from src.captioning.data import PairBatch
 from src.captioning.module import Captioner
 from src.captioning.task import build_data, build_module
 from src.sweep.plan import preflight
-from tests.command_line import Command, plan, results_of, run_train, same_numbers, train_here
+from tests.command_line import Command, plan, results_of, run, run_train, same_numbers, train_here
 from tests.made_up_captions import write_captioned
 
 TINY = ("encoder=tiny", "encoder.size=64")
@@ -70,6 +70,18 @@ def test_a_sweep_learns_to_caption_and_leaves_everything_to_look_at(
         maps = list((folder / "attention").glob("*.png"))
         assert len(maps) == (2 if decoder == "attention" else 0)
         assert ("pointing_game" in results) == (decoder == "attention")
+    runs = sorted(sweep.glob("decoder=*"))
+    last = [
+        str(folder / "checkpoints" / "last.ckpt") for folder in runs
+    ]  # whose captions captions.json holds
+    beside = run("gallery", f"runs={last}", "images=3", f"output={tmp_path}")
+    assert beside.status == 0, beside.err
+    page = (tmp_path / "gallery.html").read_text()
+    for folder in runs:
+        written = json.loads((folder / "captions.json").read_text())
+        for number in (0, 4, 7):  # evenly spaced among eight
+            assert f"{written[number]['image_id']} · {folder.parent.name}/{folder.name}" in page
+            assert f"<h2>{written[number]['caption']}</h2>" in page
     again = plan(*on_squares, *TINY, f"output_dir={tmp_path}", *EIGHT, "attention=true")
     assert again.is_done()
     assert not preflight([again])  # the seed draws the same encoder: the data are the same

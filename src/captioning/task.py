@@ -10,8 +10,9 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from src.build import build, complete
+from src.build import build, complete, refuse_untrusted
 from src.captioning.baselines import score_baselines
+from src.captioning.captioned import CaptionedImage, with_every_split
 from src.captioning.data import CaptionData
 from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.gallery import show_captions
@@ -55,6 +56,21 @@ def build_data(cfg: DictConfig) -> CaptionData:
         value_range=cfg.images.range,
         fast=cfg.fast,
     )
+
+
+def test_images(folder: Path) -> list[CaptionedImage]:
+    """The test images that a run's config.yaml names, read anew.
+
+    Raises:
+        UserError: the data cannot be read, or need code of another package.
+    """
+    cfg: Any = OmegaConf.load(folder / "config.yaml")
+    data = arguments(cfg, "data")
+    refuse_untrusted(data)
+    images = build(data)
+    if (seed := cfg.data.get("split_seed")) is not None:
+        images = with_every_split(images, seed)
+    return [image for image in images if image.split == "test"][: cfg.limit_test]
 
 
 def encoder_of(cfg: DictConfig) -> Encoder:

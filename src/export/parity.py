@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from src.build import build, refuse_untrusted
 from src.captioning.predict import CaptionPredictor
-from src.captioning.task import arguments
+from src.captioning.task import test_images
 from src.classification.predict import LabelPredictor
 from src.classification.task import data_of_run
 from src.entry_point import UserError
@@ -43,17 +40,10 @@ def real_images(trained: Trained, predictor: Any, inputs: list[str]) -> Tensor:
         images, _, places = data_of_run(folder).splits["test"]
         found = images[places[:32]]
     else:
-        paths = find_images(inputs) if inputs else _test_images(folder)
+        paths = find_images(inputs) if inputs else [image.path for image in test_images(folder)]
         read = [read_rgb(path, value_range=predictor.value_range) for path in paths[:32]]
         found = torch.stack([predictor.prepare(image) for image in read])
     return found[torch.arange(32) % len(found)]
-
-
-def _test_images(folder: Path) -> list[Path]:
-    data = arguments(OmegaConf.load(folder / "config.yaml"), "data")  # type: ignore[arg-type]
-    refuse_untrusted(data)
-    images = build(data)
-    return [image.path for image in images if image.split == "test"] or [image.path for image in images]
 
 
 def check_parity(model: Model, predictor: Any, images: Tensor) -> float:

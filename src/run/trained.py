@@ -52,7 +52,9 @@ def find_checkpoint(given: str) -> Path:
         return path
     if not path.is_dir():
         ours = ", ".join(sorted(one.name for one in MODELS.glob("*/")))
-        raise UserError(f"checkpoint={given}: there is no such file or folder, nor a model of this name ({ours})")
+        raise UserError(
+            f"checkpoint={given}: there is no such file or folder, nor a model of this name ({ours})"
+        )
     if found := _of_run(path):
         return found
     if (path / "config.yaml").is_file():
