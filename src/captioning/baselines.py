@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from src.captioning.captioned import CaptionedImage
-from src.captioning.metrics import ORDER, References, ngrams, score_captions
+from src.captioning.metrics import ORDER, References, correctness, ngrams, score_captions
 from src.captioning.store import Stored
 
 Caption = tuple[str, ...]
@@ -114,7 +114,7 @@ def score_baselines(
     means: Stored | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """`score_captions` of all baselines that the data allow, with captions of `train` for `images`.
+    """`score_captions` and `correctness` of all baselines that the data allow, with captions of `train` for `images`.
 
     "constant"; "nearest" given features, (N, D) and (M, D), averaged over regions; "class_any", "class_first"
     and "class_commonest" given classes; "human" given several captions an image.
@@ -127,9 +127,14 @@ def score_baselines(
     if all(image.group is not None for image in (*train, *images)):
         for pick in get_args(Pick):
             captions[f"class_{pick}"] = class_captions(train, images, seed, pick)
-    scores = {name: score_captions(theirs, references) for name, theirs in captions.items()}
+    scores = {
+        name: score_captions(theirs, references) | correctness(theirs, images)
+        for name, theirs in captions.items()
+    }
     if any(len(several) > 1 for several in references):
-        scores["human"] = human_scores(references)
+        scores["human"] = human_scores(references) | correctness(
+            [several[0] for several in references], images
+        )
     return scores
 
 

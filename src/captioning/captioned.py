@@ -60,6 +60,7 @@ class CaptionedImage:
         objects: what they name, where that is known.
         group: the image's class, where that is known.
         id: the data set's own number of the image (COCO's), where it has one.
+        is_true: whether all that a caption says of the image is right, where the data set can tell.
     """
 
     filename: str
@@ -69,6 +70,7 @@ class CaptionedImage:
     objects: tuple[NamedObject, ...] = ()
     group: str | None = None
     id: int | None = None
+    is_true: Callable[[Sequence[str]], bool] | None = None
 
 
 @contextmanager

@@ -39,6 +39,16 @@ def score_captions(candidates: Sequence[Caption], references: References) -> dic
     }
 
 
+def correctness(candidates: Sequence[Caption], images: Sequence[CaptionedImage]) -> dict[str, float]:
+    """`correctness`, the share of captions that are true of their images; nothing where the data cannot tell."""
+    found = [
+        one.is_true(caption)
+        for caption, one in zip(candidates, images, strict=True)
+        if one.is_true is not None
+    ]
+    return {"correctness": sum(found) / len(found)} if len(found) == len(images) else {}
+
+
 def signatures(references: References, beam: int, length_penalty: float = 0.0) -> dict[str, str]:
     """What each of the scores of `score_captions` depends on besides the captions.
 

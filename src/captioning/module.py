@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from src.build import build, configure_optimizers
 from src.captioning.data import ImageBatch, PairBatch
 from src.captioning.encoder import POSITION_DIM, Encoder, append_positions, build_encoder
-from src.captioning.metrics import score_captions
+from src.captioning.metrics import correctness, score_captions
 from src.captioning.search import decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run.folder import Diverged
@@ -177,9 +177,8 @@ class Captioner(L.LightningModule):
     def _log_scores(self, name: str, split: str) -> None:
         found = self.predictions[name]
         found.captions, found.alphas = gathered(found.captions), gathered(found.alphas)
-        captions = found.captions
+        captions = [found.captions[row] for row in sorted(found.captions)]
         images = self.trainer.datamodule.splits[split].images  # type: ignore[attr-defined]
-        scores = score_captions(
-            [captions[row] for row in sorted(captions)], [image.captions for image in images]
-        )
+        scores = score_captions(captions, [image.captions for image in images])
+        scores |= correctness(captions, images)
         self.log_dict({f"{name}_{metric}": value for metric, value in scores.items()}, logger=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 
 from src.captioning.captioned import CaptionedImage
 from src.captioning.karpathy import read_karpathy
 from src.scenes.dataset import make_scenes
+from src.scenes.truth import is_true_of
 
 
 def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> list[CaptionedImage]:
@@ -16,4 +19,5 @@ def read_scenes(root: str, scenes: int, scene_size: int, scene_seed: int) -> lis
         UserError: the folder holds scenes of other settings.
     """
     make_scenes(Path(root), scenes, scene_size, scene_seed)
-    return read_karpathy(root)
+    images = enumerate(read_karpathy(root))
+    return [dataclasses.replace(image, is_true=partial(is_true_of, scene_seed, row)) for row, image in images]

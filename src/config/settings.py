@@ -280,11 +280,16 @@ TASKS = {
             unit="BLEU-4",
             columns=(
                 *("train_loss", "train_loss_epoch", "val_loss"),
-                *("val_bleu4", "val_bleu4_sentence", "val_cider_d", "val_rouge_l"),
+                *("val_bleu4", "val_bleu4_sentence", "val_cider_d", "val_rouge_l", "val_correctness"),
             ),
             rate="captions_per_second",
             always_named=("decoder", "dropout", "lr"),
-            further={"test_bleu4_sentence": 1.0, "test_cider_d": 10.0, "test_rouge_l": 1.0},
+            further={
+                "test_bleu4_sentence": 1.0,
+                "test_cider_d": 10.0,
+                "test_rouge_l": 1.0,
+                "test_correctness": 1.0,
+            },
             remark="BLEU-4 is the corpus's, test_bleu4_sentence the mean over the images.",
         ),
     )

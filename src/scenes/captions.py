@@ -38,7 +38,7 @@ def objects_of(scene: Scene) -> list[SceneObject]:
 
 def describe(scene: Scene, rng: Rng) -> list[str]:
     """Five captions, different as long as there are five ways to say it."""
-    grammar = _Grammar(scene, rng)
+    grammar = Grammar(scene, rng)
     captions: list[str] = []
     attempts = 0
     while len(captions) < CAPTIONS:
@@ -53,7 +53,7 @@ def _is(noun: str) -> str:
     return "is" if noun.startswith(("a ", "an ", "one ")) else "are"
 
 
-class _Grammar:
+class Grammar:
     """Each method draws from `rng` and returns words, which may be none."""
 
     def __init__(self, scene: Scene, rng: Rng) -> None:
@@ -70,15 +70,21 @@ class _Grammar:
 
     def phrase(self, key: str, **slots: str) -> str:
         """One of the grammar's ways to say it."""
-        return self.choose(GRAMMAR["phrases"][key]).format(**slots)
+        ways = GRAMMAR["phrases"][key].items()
+        return self.choose({way.format(**slots): weight for way, weight in ways})
 
     def happens(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
-    def caption(self) -> str:
+    def subjects(self) -> list[SceneObject]:
+        """What a caption chooses from, the most striking first."""
         objects = [one for one in objects_of(self.scene) if one.kind not in ("beach", "pier")]
         if len(self.scene.strips) == 2:
             objects.remove(self.scene.strips[1])  # a caption names the crossroads at once
+        return objects
+
+    def caption(self) -> str:
+        objects = self.subjects()
         number = min(len(objects), int(self.phrase("number of objects")))
         weights = [_ATTENTION[min(k, 4)] for k in range(len(objects))]
         shares = [weight / sum(weights) for weight in weights]
@@ -177,7 +183,8 @@ class _Grammar:
             many = "several" if number > 3 and self.happens(0.08) else NUMBERS[number]
         if group.kind == "houses" and colour and self.happens(0.2):
             return f"{many} houses with {colour} roofs"
-        noun = self.choose(GRAMMAR["counted"][group.kind]).split("|")[number > 1]
+        names = GRAMMAR["counted"][group.kind].items()
+        noun = self.choose({name.split("|")[number > 1]: weight for name, weight in names})
         if group.kind == "boats" and self.happens(0.12):
             many += " small"
         elif group.kind == "buildings" and self.happens(0.2):

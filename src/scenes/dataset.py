@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def make_scenes(folder: Path, count: int = 2000, size: int = 256, seed: int = 0)
         write_sums(folder, [DATASET, *paths])
 
 
+@lru_cache(1000)  # each epoch's captions are compared with the same ones
 def scene_of(seed: int, index: int) -> Scene:
     """The scene of image `index`, at any size."""
     return sample_scene(np.random.default_rng([seed, index, _SCENE]))

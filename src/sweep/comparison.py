@@ -35,6 +35,7 @@ SCORES = {
     "bleu4_sentence": "BLEU-4, mean of the images",
     "cider_d": "CIDEr-D",
     "rouge_l": "ROUGE-L",
+    "correctness": "correctness",
 }
 BASELINES = {
     "constant": "one constant caption, chosen on the training split",
@@ -79,6 +80,7 @@ def over_seeds(ranking: Ranking, metrics: Sequence[str]) -> Table:
 def captions(ranking: Ranking) -> Table:
     """Test scores of captioners, a row for each search, over seeds, beside the baselines of the same split."""
     named = [key for key in ranking.named if key not in ("seed", "beam", "compare_beam")]
+    known = [key for key in SCORES if any(run.number(f"test_{key}") is not None for _, run in ranking.rows)]
     rows: list[tuple[str, ...]] = []
     baselines: Mapping[str, Any] = {}
     for group, runs in by_settings(ranking, named).items():
@@ -86,14 +88,15 @@ def captions(ranking: Ranking) -> Table:
         beam, other = (runs[0].settings.get(key) for key in ("beam", "compare_beam"))
         searches = {"test": beam} if other in (None, beam) else {"test": beam, f"test_beam{other}": other}
         for prefix, beams in searches.items():
-            scores = [mean_text([run.number(f"{prefix}_{key}") for run in runs], 3) for key in SCORES]
+            scores = [mean_text([run.number(f"{prefix}_{key}") for run in runs], 3) for key in known]
             rows.append((settings, str(beams), _seeds(runs), *scores))
         found = [run.results["baselines"] for run in runs if isinstance(run.results.get("baselines"), dict)]
         baselines = max([baselines, *found], key=len)
     for name, label in BASELINES.items():
         if name in baselines:
-            rows.append((label, "", "", *(mean_text([baselines[name].get(key)], 3) for key in SCORES)))
-    return Table("Test scores", ("on the test split", "beam", "seeds", *SCORES.values()), tuple(rows))
+            rows.append((label, "", "", *(mean_text([baselines[name].get(key)], 3) for key in known)))
+    header = ("on the test split", "beam", "seeds", *(SCORES[key] for key in known))
+    return Table("Test scores", header, tuple(rows))
 
 
 def pointing(ranking: Ranking) -> Table:

@@ -42,8 +42,9 @@ class Ranking:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        task = self.task
-        return ("train_loss", task.monitor, task.test, task.test_best, *task.further)
+        task, runs = self.task, [run for _, run in self.rows]
+        further = [key for key in task.further if any(run.number(key) is not None for run in runs)]
+        return ("train_loss", task.monitor, task.test, task.test_best, *further)
 
     @property
     def header(self) -> tuple[str, ...]:
