@@ -177,8 +177,8 @@ def configure_optimizers(
     """
     from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-    # fused: one pass over all weights; but Lightning does not unscale gradients for a fused optimizer in fp16.
-    scaled = getattr(module.trainer.precision_plugin, "scaler", None) is not None
+    # fused: one pass over all weights; but in mixed precision Lightning does not clip a fused optimizer's gradients.
+    scaled = hasattr(module.trainer.precision_plugin, "scaler")
     trained: Any = [weight for weight in module.parameters() if weight.requires_grad]
     built = build(complete(optimizer, fused=not scaled), groups or trained)
     if not schedule:

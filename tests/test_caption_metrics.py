@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from src.captioning.karpathy import read_karpathy
 from src.captioning.metrics import (
     Caption,
     References,
+    correctness,
     pointing_game,
     score_captions,
     signatures,
@@ -174,3 +176,10 @@ def test_what_covers_most_of_the_image_or_names_nothing_does_not_count() -> None
     crumb = NamedObject(("sea",), (0.4, 0.4, 0.6, 0.6))  # between the centres: it can only be missed
     game = pointing_game([with_boxes(crumb)], [("sea",)], {0: weights(0)}, (2, 2))
     assert game == {"hits": 0, "words": 1, "rate": 0, "chance": 0, "times_chance": None}
+
+
+def test_correctness_is_the_share_of_true_captions_where_all_data_can_tell() -> None:
+    image = CaptionedImage("a.png", Path("a.png"), "test", (("sea",),))
+    knows = replace(image, is_true=lambda caption: caption == ("sea",))
+    assert correctness([("sea",), ("road",)], [knows, knows]) == {"correctness": 0.5}
+    assert correctness([("sea",), ("road",)], [knows, image]) == {}

@@ -149,13 +149,15 @@ def batch_and_module(*overrides: str) -> tuple[PairBatch, Captioner]:
         max_epochs, current_epoch, global_step = 5, 0, 0
 
     module._trainer = Trainer()  # type: ignore[assignment]
-    return PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs)), module
+    owners = torch.arange(len(pairs))
+    return PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs), owners), module
 
 
 def test_smoothing_and_penalty_join_the_loss_as_defined(on_squares: tuple[str, ...]) -> None:
     settings = ("attention=true", "dropout=0", "label_smoothing=0.2", "attention_penalty=0.5")
-    (regions, tokens), module = batch_and_module(*on_squares, *LITE, *settings)
-    loss = module.training_step(PairBatch(regions, tokens), 0)["loss"]
+    batch, module = batch_and_module(*on_squares, *LITE, *settings)
+    loss = module.training_step(batch, 0)["loss"]
+    regions, tokens, _ = batch
     scores, alphas = module.decoder(regions, tokens[:, :-1])
     targets = tokens[:, 1:]
     words = targets != 0

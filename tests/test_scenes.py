@@ -18,6 +18,7 @@ from src.scenes.captions import NOUNS, NUMBERS, describe, objects_of
 from src.scenes.dataset import make_scenes, scene_of
 from src.scenes.draw import paint
 from src.scenes.scene import MANY, Box, Group, Scene, SceneObject, gap
+from src.scenes.truth import is_true
 
 KIND_OF = {noun: kind for kind, nouns in NOUNS.items() for noun in nouns}
 COLOURS = "red|blue|gray|brown|white|green|yellow"
@@ -89,6 +90,38 @@ def test_captions_are_true() -> None:
             assert all(bool(re.search(side, match[1])) == holds for side, holds in sides.items()), caption
             checked[2] += 1
     assert np.all(np.array(checked) > [400, 130, 500]), checked
+
+
+def test_what_the_grammar_says_is_true_of_its_scene_and_hardly_ever_of_another() -> None:
+    scenes = [scene_of(7, i) for i in range(200)]
+    texts = [describe(scene, np.random.default_rng(i)) for i, scene in enumerate(scenes)]
+    assert all(
+        is_true(scene, text.split()) for scene, five in zip(scenes, texts, strict=True) for text in five
+    )
+    others = [is_true(scene, five[0].split()) for scene, five in zip(scenes, texts[1:], strict=False)]
+    assert sum(others) < 5
+
+
+def test_one_changed_fact_makes_a_caption_false() -> None:
+    pairs = "left right, top bottom, upper lower, above below, middle top, two three, four five, six many, red blue"
+    pairs += ", white gray, brown yellow, boats planes, tanks courts, river road, harbor sea, empty full"
+    swapped = dict(sorted(pair.split()) for pair in pairs.split(", "))
+    swapped |= {second: first for first, second in swapped.items()}
+    changed = 0
+    for i in range(60):
+        scene = scene_of(8, i)
+        for words in map(str.split, describe(scene, np.random.default_rng(i))):
+            for k in [k for k, word in enumerate(words) if word in swapped]:
+                assert not is_true(scene, [*words[:k], swapped[words[k]], *words[k + 1 :]]), (i, words, k)
+                changed += 1
+    assert changed > 500
+
+
+def test_what_is_no_caption_is_not_true() -> None:
+    scene, text = scene_of(8, 0), describe(scene_of(8, 0), np.random.default_rng(0))[0]
+    assert is_true(scene, text.split())
+    for wrong in ("", "hello", f"{text} and", f"{text} and {text}", text.replace(" ", "", 1), "?"):
+        assert not is_true(scene, wrong.split()), wrong
 
 
 def test_pictures_show_the_items_in_their_boxes() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from src.captioning.encoder import EncoderError
+from src.classification.networks import ResidualBlock
 from src.config.validation import nearest
 
 HEADS = ("fc.", "classifier.", "head.", "heads.")  # of classifiers; an encoder does without
@@ -122,16 +123,20 @@ class Lite0(nn.Sequential):
 
 
 class Tiny(nn.Sequential):
-    """Four convolutions of stride 2, to be trained with the decoder: D = 128 at stride 16."""
+    """Four convolutions of stride 2, to be trained with the decoder: D = 128 at stride 16.
+
+    Args:
+        blocks: residual blocks behind them; with each a region sees 64 pixels more, so that it can count.
+    """
 
     mean = std = (0.5, 0.5, 0.5)
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int = 0) -> None:
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([3, 32, 64, 96, 128]):
             layers.append(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False))
             layers += [nn.BatchNorm2d(after), nn.ReLU()]
-        super().__init__(*layers)
+        super().__init__(*layers, *(ResidualBlock(128) for _ in range(blocks)))
 
 
 def load_weights(network: nn.Module, path: str) -> None:

@@ -37,10 +37,11 @@ SPLITS = ("train", "val", "test")
 
 
 class PairBatch(NamedTuple):
-    """Captions, each with its own image."""
+    """Captions, each with its image."""
 
-    inputs: Tensor  # (B, L, D) features, or (B, 3, S, S) uint8 where the encoder is trained
+    inputs: Tensor  # (I, L, D) features, or (I, 3, S, S) uint8 where the encoder is trained, each image once
     tokens: Tensor  # (B, T) int64 with both ends, padded
+    owners: Tensor  # (B,) the row of `inputs` that each belongs to
 
 
 class ImageBatch(NamedTuple):
@@ -106,7 +107,7 @@ class CaptionData(L.LightningDataModule):
         build_encoder: makes the encoder, with its weights.
         batch_size: pairs an optimizer step.
         cache: folder that keeps computed features.
-        seed: of the pairs' order, which is drawn anew each epoch.
+        seed: of the pairs' order, drawn anew each epoch.
         split_seed: draws the splits that the data set lacks; None: it has all.
         min_count: words that occur more rarely in the training captions are unknown.
         max_words: longest caption that will be written, its end included.
@@ -141,10 +142,9 @@ class CaptionData(L.LightningDataModule):
         super().__init__()
         self.load, self.build_encoder = load, build_encoder
         self.batch_size, self.cache, self.seed, self.split_seed = batch_size, cache, seed, split_seed
-        self.min_count, self.max_words = min_count, max_words
+        self.min_count, self.max_words, self.fast = min_count, max_words, fast
         self.fine_tune, self.mean_only = fine_tune, mean_only
         self.limits, self.device, self.show_bar, self.value_range = limits, device, show_bar, value_range
-        self.fast = fast
         self.splits: dict[str, Split] = {}
         self.encoder: Encoder
         self.vocabulary: Vocabulary
@@ -177,7 +177,6 @@ class CaptionData(L.LightningDataModule):
             if not images:
                 raise UserError(f"the data set has no image with split {name}: all three are needed")
         every = [image for name in SPLITS for image in of_split[name]]
-        paths = [image.path for image in every]
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)
         longest = max(len(caption) + 1 for caption in captions)  # with its end
@@ -186,7 +185,7 @@ class CaptionData(L.LightningDataModule):
                 "max_words=%s: the longest training caption has %s with its end", self.max_words, longest
             )
         self.encoder = self.build_encoder()
-        digests = digests_of(paths, self.cache)
+        digests = digests_of([image.path for image in every], self.cache)
         self.sources = {
             "captions": _digest_of_captions(every),
             "images": digests,
@@ -242,8 +241,7 @@ class CaptionData(L.LightningDataModule):
             changed.append("images")
         if changed:
             raise CaptionDataError(
-                f"{' and '.join(changed)} changed since this run began: put back what was there, or start "
-                "afresh with force=true"
+                f"{' and '.join(changed)} changed since this run began: put it back, or start with force=true"
             )
         if (began := state_dict.get("engine", TORCH)) == ours["engine"] or self.fine_tune:
             return
@@ -266,12 +264,15 @@ class CaptionData(L.LightningDataModule):
         return self._images(self.splits["test"])
 
     def _pairs(self) -> Iterator[PairBatch]:
-        split, trainer = self.splits["train"], self.trainer
-        assert trainer is not None
-        order = epoch_order(self.examples, self.seed, trainer.current_epoch).numpy()
+        split, epoch = self.splits["train"], self.trainer.current_epoch  # type: ignore[union-attr]
+        number = len(split.images) if self.fine_tune else self.examples
+        order = epoch_order(number, self.seed, epoch).numpy()
+        if self.fine_tune:  # an image's captions stand together: it is encoded once for all of them
+            order = np.argsort(np.argsort(order)[split.owners], kind="stable")
         for first in range(0, len(order), self.batch_size):
             pairs = shard(order[first : first + self.batch_size])
-            yield PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs))
+            rows, owners = np.unique(split.owners[pairs], return_inverse=True)
+            yield PairBatch(split.inputs_of(rows), split.captions(pairs), torch.from_numpy(owners))
 
     def _images(self, split: Split) -> Loader:
         mine = shard(np.arange(len(split.images)))

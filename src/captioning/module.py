@@ -109,7 +109,7 @@ class Captioner(L.LightningModule):
         inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]  # (B, T)
         epochs = self.trainer.max_epochs or 1
         sampling = self.hparams["sampling"] * self.current_epoch / max(epochs - 1, 1)
-        scores, alphas = self.decoder(self.encode(batch.inputs), inputs, sampling=sampling)
+        scores, alphas = self.decoder(self.encode(batch.inputs)[batch.owners], inputs, sampling=sampling)
         smoothing = self.hparams["label_smoothing"]
         loss = F.cross_entropy(
             scores.flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing
