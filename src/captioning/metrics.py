@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from torchmetrics.text import BLEUScore
 from src.captioning.captioned import CaptionedImage
 
 Caption = Sequence[str]
+Word = TypeVar("Word", str, int)  # spelled or numbered
 References = Sequence[Sequence[Caption]]  # for each of N images, one or more captions
 
 VERSION = 1  # of the definitions below; counts up whenever a score changes
 ORDER = 4
-_CIDER_SIGMA = 6.0
-_CIDER_FACTOR = 10.0
+CIDER_SIGMA = 6.0
+CIDER_FACTOR = 10.0
 _ROUGE_BETA = 1.2
 LARGEST = 0.5  # share of the regions that a word's boxes may cover
 
@@ -49,7 +50,9 @@ def correctness(candidates: Sequence[Caption], images: Sequence[CaptionedImage])
     return {"correctness": sum(found) / len(found)} if len(found) == len(images) else {}
 
 
-def signatures(references: References, beam: int, length_penalty: float = 0.0) -> dict[str, str]:
+def signatures(
+    references: References, beam: int, length_penalty: float = 0.0, consensus: float | None = None
+) -> dict[str, str]:
     """What each of the scores of `score_captions` depends on besides the captions.
 
     For instance `bleu4|agg:corpus|smooth:none|tok:lower,nopunct|refs:4-6|beam:5|v:1`.
@@ -57,13 +60,14 @@ def signatures(references: References, beam: int, length_penalty: float = 0.0) -
     details = {
         **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4"), "agg:corpus|smooth:none"),
         "bleu4_sentence": "agg:mean|smooth:none",
-        "cider_d": f"agg:mean|n:{ORDER}|sigma:{_CIDER_SIGMA:g}|x{_CIDER_FACTOR:g}",
+        "cider_d": f"agg:mean|n:{ORDER}|sigma:{CIDER_SIGMA:g}|x{CIDER_FACTOR:g}",
         "rouge_l": f"agg:mean|beta:{_ROUGE_BETA:g}",
     }
     numbers = sorted(map(len, references))
     count = "-".join(map(str, sorted({numbers[0], numbers[-1]})))
     penalty = f"|lp:{length_penalty:g}" if length_penalty else ""
-    search = f"tok:lower,nopunct|refs:{count}|beam:{beam}{penalty}|v:{VERSION}"
+    chosen = "" if consensus is None else f"|consensus:{consensus:g}"
+    search = f"tok:lower,nopunct|refs:{count}|beam:{beam}{penalty}{chosen}|v:{VERSION}"
     return {metric: f"{metric}|{detail}|{search}" for metric, detail in details.items()}
 
 
@@ -125,8 +129,8 @@ def cider_d(candidates: Sequence[Caption], references: References) -> float:
             cosines = (product / norm for product, norm in zip(products, norms, strict=True) if norm)
             # The reference implementation measures length in bigrams.
             distance = max(len(candidate) - 1, 0) - max(len(reference) - 1, 0)
-            similarity = sum(cosines) / ORDER * math.exp(-(distance**2) / (2 * _CIDER_SIGMA**2))
-            total += _CIDER_FACTOR * similarity / len(several)
+            similarity = sum(cosines) / ORDER * math.exp(-(distance**2) / (2 * CIDER_SIGMA**2))
+            total += CIDER_FACTOR * similarity / len(several)
     return total / len(candidates)
 
 
@@ -154,7 +158,7 @@ def _longest_common_subsequence(first: Caption, second: Caption) -> int:
     return best[-1]
 
 
-def ngrams(caption: Caption) -> Counter[tuple[str, ...]]:
+def ngrams(caption: Sequence[Word]) -> Counter[tuple[Word, ...]]:
     """The counts of the n-grams of one to four words."""
     shifted = [caption[start:] for start in range(ORDER)]
     return Counter(ngram for order in range(1, ORDER + 1) for ngram in zip(*shifted[:order], strict=False))

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from src.build import build, configure_optimizers
+from src.captioning.consensus import TrainingCaptions, decode_by_consensus
 from src.captioning.data import ImageBatch, PairBatch
 from src.captioning.encoder import POSITION_DIM, Encoder, append_positions, build_encoder
 from src.captioning.metrics import correctness, score_captions
-from src.captioning.search import decode
+from src.captioning.search import Decoded, decode
 from src.captioning.vocabulary import PAD, Vocabulary
 from src.run.folder import Diverged
 from src.run.ranks import gathered, share
@@ -53,6 +55,8 @@ class Captioner(L.LightningModule):
         beam, compare_beam: of the test; validation is greedy.
         max_words: longest caption, its end included.
         length_penalty: see `decode`.
+        consensus: `weight` of `decode_by_consensus`, and sizes of `TrainingCaptions`; None: the test's captions are the
+            decoder's own, as those of `compare_beam` and of validation always are.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Captioner(L.LightningModule):
         compare_beam: int | None = None,
         max_words: int = 22,
         length_penalty: float = 0.0,
+        consensus: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -83,6 +88,10 @@ class Captioner(L.LightningModule):
                 encoder["config"], encoder["size"], train_norms=encoder["train_norms"], with_weights=False
             )
             self.encoder.fine_tune()
+        self.training_captions: TrainingCaptions | None = None
+        if consensus is not None:
+            sizes = {name: size for name, size in consensus.items() if name != "weight"}
+            self.training_captions = TrainingCaptions(dim=encoder["dim"], **sizes)
         # Of validation, a word. By default it would leave out a NaN, "disable" leaves out the weights.
         self.loss = MeanMetric(nan_strategy=math.nan)
         self.predictions: dict[str, Predictions] = {}
@@ -156,14 +165,33 @@ class Captioner(L.LightningModule):
         searches = {"test": self.hparams["beam"]}
         return searches if other in (None, searches["test"]) else {**searches, f"test_beam{other}": other}
 
+    def search(self, regions: Tensor, *, consensus: bool, **search: Any) -> Decoded:
+        """Captions of regions (B, L, D) with their positions.
+
+        Args:
+            regions: of `encode` or `placed`.
+            consensus: choose by consensus where this captioner is made for it.
+            search: `beam`, and what is not as in training.
+        """
+        options = {"max_steps": self.hparams["max_words"], "length_penalty": self.hparams["length_penalty"]}
+        options |= search
+        if not consensus or self.training_captions is None:
+            return decode(self.decoder, regions, **options)
+        means = (
+            regions[:, :, : self.hparams["encoder"]["dim"]].mean(1, dtype=torch.float32).half()
+        )  # as stored
+        weight = self.hparams["consensus"]["weight"]
+        return decode_by_consensus(
+            self.decoder, self.training_captions.consensus, regions, means, weight=weight, **options
+        )
+
     def _predict(self, regions: Tensor, rows: list[int], name: str, beam: int) -> None:
         """Caption images.
 
         Raises:
             Diverged: a caption's log-probability is not finite; among NaN scores, too, some word is first.
         """
-        steps, penalty = self.hparams["max_words"], self.hparams["length_penalty"]
-        found = decode(self.decoder, regions, beam=beam, max_steps=steps, length_penalty=penalty)
+        found = self.search(regions, beam=beam, consensus=name == "test")
         if not all(map(math.isfinite, found.scores)):
             epoch = min(self.current_epoch + 1, self.trainer.max_epochs or 1)  # a test comes after the last
             raise Diverged(

@@ -18,7 +18,6 @@ from torch import Tensor
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
 from src.captioning.engines import TORCH, UnsupportedEncoder, choose_engine, encode_all, network_of
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
-from src.captioning.search import decode
 from src.config.settings import AUTO
 from src.entry_point import UserError
 from src.predictions import Prediction
@@ -99,10 +98,10 @@ class CaptionPredictor:
         return placed
 
     def captions(self, regions: Tensor, beam: int | None = None) -> list[Caption]:
-        """The captions of regions (B, L, D), by `beam` beams; None: as the predictor's own."""
-        found = decode(
-            self.module.decoder,
+        """The captions of regions (B, L, D) as in the test; given a number of beams, those of a plain beam search."""
+        found = self.module.search(
             regions,
+            consensus=beam is None,
             beam=beam or self.search["beam"],
             max_steps=self.search["max_words"],
             length_penalty=self.search["length_penalty"],
@@ -133,6 +132,8 @@ class CaptionPredictor:
         encoder = self.known["config"]["_target_"].rpartition(".")[2]
         search = ", ".join(f"{name}={value:g}" for name, value in self.search.items())
         decoder = type(self.module.decoder).__name__
+        consensus = self.module.hparams["consensus"]
+        search += "" if consensus is None else f", consensus={consensus['weight']:g}"
         return [f"Model: {encoder} by {self.engine} at {self.known['size']} pixels, {decoder}, {search}."]
 
     def write(self, folder: Path, rows: Sequence[Prediction], notes: Sequence[str]) -> list[Path]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.build import build, complete, refuse_untrusted
 from src.captioning.baselines import score_baselines
 from src.captioning.captioned import CaptionedImage, with_every_split
+from src.captioning.consensus import TrainingCaptions
 from src.captioning.data import CaptionData
 from src.captioning.encoder import Encoder, build_encoder
 from src.captioning.gallery import show_captions
@@ -96,6 +97,7 @@ def _mean_only(cfg: DictConfig) -> bool:
 def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None = None) -> Captioner:
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
     encoder = data.encoder
+    remembered = None if cfg.consensus is None else TrainingCaptions.of(data)
     module = Captioner(
         vocabulary=list(data.vocabulary.words),
         encoder={
@@ -120,7 +122,10 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
         compare_beam=cfg.compare_beam,
         max_words=cfg.max_words,
         length_penalty=cfg.length_penalty,
+        consensus=None if remembered is None else {**remembered.sizes, "weight": cfg.consensus},
     )
+    if remembered is not None:
+        module.training_captions = remembered
     if module.encoder is not None:
         module.encoder.load_state_dict(encoder.state_dict())
     return module
@@ -161,7 +166,7 @@ def log_artifacts(
     means: Any = {"train_means": data.means.get("train"), "means": data.means.get("test")}
     found: dict[str, Any] = {
         "features_by": data.sources["engine"],
-        "signatures": signatures(references, module.hparams["beam"], module.hparams["length_penalty"]),
+        "signatures": signatures(references, cfg.beam, cfg.length_penalty, cfg.consensus),
         "distinct_captions": len(set(captions)),
         "share_seen_in_training": sum(caption in training for caption in captions) / len(captions),
         "baselines": score_baselines(data.splits["train"].images, images, **means),

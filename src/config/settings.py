@@ -198,6 +198,10 @@ class CaptionSettings(Settings):
     length_penalty: float = setting(
         "beams are compared by score / length ** length_penalty", at_least=0, at_most=5
     )
+    consensus: float | None = setting(
+        "choose the test captions by consensus; weight of the log-probability (null: the decoder's own)",
+        at_least=0,
+    )
     gallery: list[str] = setting(
         "test images for the gallery's picture ([]: six, evenly spaced)", default=[], affects_results=False
     )
