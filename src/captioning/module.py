@@ -182,7 +182,7 @@ class Captioner(L.LightningModule):
         )  # as stored
         weight = self.hparams["consensus"]["weight"]
         return decode_by_consensus(
-            self.decoder, self.training_captions.consensus, regions, means, weight=weight, **options
+            self.decoder, self.training_captions.regression, regions, means, weight=weight, **options
         )
 
     def _predict(self, regions: Tensor, rows: list[int], name: str, beam: int) -> None:
