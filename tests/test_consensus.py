@@ -18,7 +18,11 @@ from tests.command_line import plan, results_of, run, train_here
 from tests.made_up_captions import write_captioned
 
 A, B = (4, 5, 6, 7, 8), (9, 10, 11, 12, 13)
-REFERENCES = [[A, (4, 5, 6, 7, 8, 5, 4)], [B], [(4, 5, 10, 11, 12), (4, 5, 4, 5, 4, 5), A]]
+REFERENCES: list[list[tuple[int, ...]]] = [
+    [A, (4, 5, 6, 7, 8, 5, 4)],
+    [B],
+    [(4, 5, 10, 11, 12), (4, 5, 4, 5, 4, 5), A],
+]
 
 
 def words(caption: tuple[int, ...]) -> list[str]:
@@ -31,7 +35,7 @@ def test_the_scores_are_those_of_the_metrics() -> None:
     further = [(4, 5, 4, 5, 4), (9, 9, 9, 10, 11, 12, 40), (40,)]
     captions = [*regression.distinct, *further]
     cider = regression.cider_d(torch.eye(3, dtype=torch.double), further)
-    spelled = [list(map(words, several)) for several in REFERENCES]
+    spelled = [[words(caption) for caption in several] for several in REFERENCES]
     for image, several in enumerate(spelled):
         for k, caption in enumerate(map(words, captions)):
             alone = cider_d([caption if row == image else [] for row in range(3)], spelled) * 3

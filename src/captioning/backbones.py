@@ -6,9 +6,11 @@ import itertools
 import pickle
 import textwrap
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
@@ -17,6 +19,7 @@ from src.classification.networks import ResidualBlock
 from src.config.validation import nearest
 
 HEADS = ("fc.", "classifier.", "head.", "heads.")  # of classifiers; an encoder does without
+LAST_OF_STRIDE = (1, 2, 4)  # stages of EfficientNet-Lite0 with the last maps of strides 4, 8 and 16
 NO_MAPS = {"avgpool", "fc", "aux1", "aux2", "AuxLogits", "dropout"}  # torchvision's layers beside the trunk
 
 
@@ -114,6 +117,53 @@ def efficientnet_lite0(finer: bool = False, pretrained: bool = True, weights: st
     if finer:  # the fifth of seven stages is the last one before the map is halved
         names, parts["blocks"] = names[:3], parts["blocks"][:5]
     return Lite0(OrderedDict((name, parts[name]) for name in names))
+
+
+def efficientnet_lite0_pooled(
+    scales: Sequence[float] = (0.75, 1.0, 1.5),
+    flip: bool = False,
+    pretrained: bool = True,
+    weights: str | None = None,
+) -> nn.Module:
+    """EfficientNet-Lite0's maps at four strides and several scales, pooled to one region.
+
+    Args:
+        scales: of the image, whose size is the encoder's at 1.
+        flip: average the features of the image and its mirror image.
+        weights: see `efficientnet_lite0`.
+
+    Raises:
+        EncoderError: the weights cannot be had or do not fit.
+    """
+    return PooledLite0(efficientnet_lite0(pretrained=pretrained, weights=weights), scales, flip)
+
+
+class PooledLite0(nn.Module):
+    """Means of the last map, means and standard deviations of those at strides 4, 8 and 16: D = 1632 a scale."""
+
+    def __init__(self, network: Any, scales: Sequence[float], flip: bool) -> None:
+        super().__init__()
+        self.network, self.scales, self.flip = network, tuple(scales), flip
+        self.mean, self.std = network.mean, network.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self._pooled(images)
+        if self.flip:
+            pooled = (pooled + self._pooled(images.flip(3))) / 2
+        return pooled[:, :, None, None]
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        found = []
+        for scale in self.scales:
+            x = images if scale == 1 else F.interpolate(images, scale_factor=scale, mode="bilinear")
+            x = self.network.bn1(self.network.conv_stem(x))
+            for number, stage in enumerate(self.network.blocks):
+                x = stage(x)
+                if number in LAST_OF_STRIDE:
+                    found += [x.mean((2, 3)), x.std((2, 3))]
+            x = self.network.bn2(self.network.conv_head(x))
+            found.append(x.mean((2, 3)))
+        return torch.cat(found, 1)
 
 
 class Lite0(nn.Sequential):

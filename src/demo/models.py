@@ -36,7 +36,10 @@ class LabelModel:
 
 
 class CaptionModel:
-    """A captioner: a caption by greedy and one by beam search, each with its words' attention."""
+    """A captioner: a caption by greedy and one by beam search, each with its words' attention.
+
+    The decoder's own captions, also of a run whose test chose them by consensus.
+    """
 
     task = "caption"
     is_grey = False

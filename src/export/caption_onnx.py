@@ -2,6 +2,7 @@
 
 Needs onnxruntime, numpy and Pillow; nothing of the project that made the model. What the model is (vocabulary or
 labels, size of the images, search) stands inside its files. Files of 8 bits are read; depth beyond that is not.
+Captions are the decoder's own, also of a run whose test chose them by consensus.
 
 Dimension letters: B images, K hypotheses an image (beams), V vocabulary.
 """

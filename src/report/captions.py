@@ -20,7 +20,7 @@ MAPS = 3  # attention pictures a run
 COMMANDS = {
     "scenes": "make caption",
     "captions_ucm": "make caption-ucm ARGS='data.root=FOLDER'",
-    "captions_ucm_best": "python -m src.train -m experiment=captions_ucm_best data.root=FOLDER",
+    "captions_best": "python -m src.train -m experiment=captions_best data.root=FOLDER",
     "captions_sydney": "make caption-sydney ARGS='data.root=FOLDER'",
 }
 SECTION = Section(

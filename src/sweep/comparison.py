@@ -89,7 +89,9 @@ def captions(ranking: Ranking) -> Table:
         searches = {"test": beam} if other in (None, beam) else {"test": beam, f"test_beam{other}": other}
         for prefix, beams in searches.items():
             scores = [mean_text([run.number(f"{prefix}_{key}") for run in runs], 3) for key in known]
-            rows.append((settings, str(beams), _seeds(runs), *scores))
+            is_chosen = prefix == "test" and runs[0].settings.get("consensus") is not None
+            search = f"{beams}, consensus" if is_chosen else str(beams)
+            rows.append((settings, search, _seeds(runs), *scores))
         found = [run.results["baselines"] for run in runs if isinstance(run.results.get("baselines"), dict)]
         baselines = max([baselines, *found], key=len)
     for name, label in BASELINES.items():
