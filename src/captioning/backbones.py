@@ -120,39 +120,29 @@ def efficientnet_lite0(finer: bool = False, pretrained: bool = True, weights: st
 
 
 def efficientnet_lite0_pooled(
-    scales: Sequence[float] = (0.75, 1.0, 1.5),
-    flip: bool = False,
-    pretrained: bool = True,
-    weights: str | None = None,
+    scales: Sequence[float] = (0.75, 1.0, 1.5), pretrained: bool = True, weights: str | None = None
 ) -> nn.Module:
     """EfficientNet-Lite0's maps at four strides and several scales, pooled to one region.
 
     Args:
         scales: of the image, whose size is the encoder's at 1.
-        flip: average the features of the image and its mirror image.
         weights: see `efficientnet_lite0`.
 
     Raises:
         EncoderError: the weights cannot be had or do not fit.
     """
-    return PooledLite0(efficientnet_lite0(pretrained=pretrained, weights=weights), scales, flip)
+    return PooledLite0(efficientnet_lite0(pretrained=pretrained, weights=weights), scales)
 
 
 class PooledLite0(nn.Module):
     """Means of the last map, means and standard deviations of those at strides 4, 8 and 16: D = 1632 a scale."""
 
-    def __init__(self, network: Any, scales: Sequence[float], flip: bool) -> None:
+    def __init__(self, network: Any, scales: Sequence[float]) -> None:
         super().__init__()
-        self.network, self.scales, self.flip = network, tuple(scales), flip
+        self.network, self.scales = network, tuple(scales)
         self.mean, self.std = network.mean, network.std
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = self._pooled(images)
-        if self.flip:
-            pooled = (pooled + self._pooled(images.flip(3))) / 2
-        return pooled[:, :, None, None]
-
-    def _pooled(self, images: Tensor) -> Tensor:
         found = []
         for scale in self.scales:
             x = images if scale == 1 else F.interpolate(images, scale_factor=scale, mode="bilinear")
@@ -163,7 +153,7 @@ class PooledLite0(nn.Module):
                     found += [x.mean((2, 3)), x.std((2, 3))]
             x = self.network.bn2(self.network.conv_head(x))
             found.append(x.mean((2, 3)))
-        return torch.cat(found, 1)
+        return torch.cat(found, 1)[:, :, None, None]
 
 
 class Lite0(nn.Sequential):
