@@ -20,7 +20,10 @@ def test_the_shipped_classifier_labels_test_images_as_its_card_says(tmp_path: Pa
         digest, name = line.split()
         assert hashlib.sha256((BEST / name).read_bytes()).hexdigest() == digest
     arrays: ImageArrays = fashion_mnist(str(ROOT / "data"))
-    images, labels = arrays.test_images[:1000].copy(), torch.from_numpy(arrays.test_labels[:1000].astype("int64"))
+    images, labels = (
+        arrays.test_images[:1000].copy(),
+        torch.from_numpy(arrays.test_labels[:1000].astype("int64")),
+    )
     with torch.inference_mode():
         predicted = load_trained("best").module(torch.from_numpy(images)[:, None]).argmax(1)
     right = int((predicted == labels).sum())
