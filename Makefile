@@ -75,10 +75,10 @@ report: setup ## the page that walks through the report, from finished runs: out
 	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
 
 models: setup ## train what is missing, then export the models behind the headline rows: models/ (UCM=FOLDER adds its captioner)
-	@$(BIN)/python -m src.train -m experiment=best_small
+	@$(BIN)/python -m src.train experiment=best_small
 	@$(BIN)/python -m src.export run=outputs/best_small to=safetensors output=models/best
-	@$(BIN)/python -m src.train -m experiment=captions
-	@$(BIN)/python -m src.export run=outputs/scenes to=safetensors output=models/scenes
+	@$(BIN)/python -m src.train -m experiment=captions_scenes_best seed=42
+	@$(BIN)/python -m src.export run=outputs/scenes_best to=safetensors output=models/scenes
 ifdef UCM
 	@$(BIN)/python -m src.train -m experiment=captions_best data.root=$(UCM)
 	@$(BIN)/python -m src.export run=outputs/captions_best to=safetensors output=models/ucm

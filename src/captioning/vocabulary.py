@@ -30,8 +30,8 @@ def tokenize(raw: str) -> list[str]:
     Spaces and all signs of punctuation, symbols and control characters part words. A hyphen or an apostrophe
     inside a word belongs to its spelling and stays. In Chinese and Japanese each character is a word.
     """
-    text = raw if raw.isascii() else _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", raw))
-    return clean(text)
+    text = unicodedata.normalize("NFC", raw)
+    return clean(text if text.isascii() else _UNSPACED.sub(r" \1 ", text))
 
 
 def clean(text: str) -> list[str]:
