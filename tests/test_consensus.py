@@ -115,3 +115,11 @@ def test_predict_writes_what_the_test_wrote(tmp_path: Path) -> None:
         (found,) = output.rglob("captions.json")
         captions = [entry["caption"] for entry in json.loads(found.read_text())]
         assert captions == [entry["caption"] for entry in written]
+
+
+def test_averaged_weights_leave_the_training_captions_alone(tmp_path: Path) -> None:
+    made = write_captioned(tmp_path / "data")
+    data = ("task=caption", "data=karpathy", f"data.root={made}", "accelerator=cpu", f"output_dir={tmp_path}")
+    encoder = ("encoder=efficientnet_lite0", "encoder.size=64", f"encoder.cache={tmp_path / 'cache'}")
+    ended = run("train", *data, *encoder, "consensus=0.01", "callbacks=ema")
+    assert (ended.status, "needs callbacks.ema.use_buffers=false" in ended.err) == (2, True)
