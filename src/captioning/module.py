@@ -200,7 +200,7 @@ class Captioner(L.LightningModule):
         for place, row in enumerate(rows):
             self.predictions[name].captions[row] = tuple(self.vocabulary.decode(found.tokens[place]))
             if found.alphas is not None:
-                self.predictions[name].alphas[row] = found.alphas[place].cpu()
+                self.predictions[name].alphas[row] = found.alphas[place].float().cpu()  # of bf16
 
     def _log_scores(self, name: str, split: str) -> None:
         found = self.predictions[name]
