@@ -118,7 +118,13 @@ def test_a_killed_run_carries_on_with_the_very_numbers(
 @pytest.mark.parametrize(
     "settings",
     [
-        (*TINY, "decoder=attention_deep", "attention_penalty=1.0", "label_smoothing=0.1"),
+        (
+            *TINY,
+            "decoder=attention_deep",
+            "attention_penalty=1.0",
+            "label_smoothing=0.1",
+            "precision=bf16-mixed",
+        ),
         (*LITE, "encoder.fine_tune=true", "encoder.lr=1e-5", "decoder=transformer", "decoder.width=32"),
         (*LITE, "decoder.embedding=16", "decoder.state=24", "data.min_count=3", "beam=2"),
         ("encoder=timm", "encoder.model=resnet18", "encoder.pretrained=false", "encoder.size=64"),
