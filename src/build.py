@@ -177,10 +177,13 @@ def configure_optimizers(
     """
     from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-    # fused: one pass over all weights; but in mixed precision Lightning does not clip a fused optimizer's gradients.
-    scaled = hasattr(module.trainer.precision_plugin, "scaler")
+    # fused: one pass over all weights; but Lightning does not unscale gradients for a fused optimizer in fp16, and does
+    # not clip them in any mixed precision.
+    plugin = module.trainer.precision_plugin
+    clips = hasattr(plugin, "scaler") and module.trainer.gradient_clip_val
+    fused = getattr(plugin, "scaler", None) is None and not clips
     trained: Any = [weight for weight in module.parameters() if weight.requires_grad]
-    built = build(complete(optimizer, fused=not scaled), groups or trained)
+    built = build(complete(optimizer, fused=fused), groups or trained)
     if not schedule:
         return built
     steps = int(module.trainer.estimated_stepping_batches)

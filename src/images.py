@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from src.config.settings import AUTO
+from src.config.image_range import AUTO
 from src.entry_point import UserError, printable
 from src.pixels import rgb_of
 from src.tars import PackedImage

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from src.config.settings import AUTO, FULL, fixed_range
+from src.config.image_range import AUTO, FULL, fixed_range
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and satellites deliver in files of 16
 _BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _SAMPLE_FORMAT = 258, 262, 277, 284, 339  # TIFF tags

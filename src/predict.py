@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.settings import ACCELERATORS, fixed_range, setting
+from src.config.image_range import fixed_range
+from src.config.settings import ACCELERATORS, setting
 from src.entry_point import InvalidCommand, UserError, entry_point, printable
 
 if TYPE_CHECKING:

@@ -52,7 +52,8 @@ def main(cfg: DictConfig) -> None:
 
         if found := mean_ranks(ranking):
             figure = critical_difference(found, task.heading)
-            figures.save(figure, folder / "plots" / "critical_difference")
+            for path in figures.save(figure, folder / "plots" / "critical_difference"):
+                sys.stdout.write(f"File: {path}\n")
 
 
 if __name__ == "__main__":

@@ -155,8 +155,7 @@ def batch_and_module(*overrides: str) -> tuple[PairBatch, Captioner]:
         max_epochs, current_epoch, global_step = 5, 0, 0
 
     module._trainer = Trainer()  # type: ignore[assignment]
-    owners = torch.arange(len(pairs))
-    return PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs), owners), module
+    return PairBatch(split.inputs_of(split.owners[pairs]), split.captions(pairs)), module
 
 
 def test_smoothing_and_penalty_join_the_loss_as_defined(on_squares: tuple[str, ...]) -> None:

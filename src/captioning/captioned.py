@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import hashlib
+import json
 import os
 import re
 from collections import Counter
@@ -201,3 +203,16 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
     """The first twenty of some names, and the number of the others."""
     rest = len(names) - LISTED
     return separator.join(names[:LISTED]) + (f"{separator}and {rest} more" if rest > 0 else "")
+
+
+def digest_of_captions(images: list[CaptionedImage]) -> str:
+    """The SHA-256 of a JSON list of what is known of the images, made a thousand at a time."""
+    digest = hashlib.sha256(b"[")
+    for first in range(0, len(images), 1000):
+        entries = [
+            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
+            for one in images[first : first + 1000]
+        ]
+        digest.update(f"{', ' if first else ''}{json.dumps(entries)[1:-1]}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()

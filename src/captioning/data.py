@@ -6,7 +6,6 @@ Dimension letters: B batch, N images, L regions, T steps, D feature, S side in p
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import multiprocessing
@@ -20,13 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.captioning.captioned import CaptionDataError, CaptionedImage, with_every_split, without_collector
+from src.captioning.captioned import (
+    CaptionDataError,
+    CaptionedImage,
+    digest_of_captions,
+    with_every_split,
+    without_collector,
+)
 from src.captioning.encoder import Encoder
 from src.captioning.engines import TORCH, available, choose_engine
 from src.captioning.features import features_by, means_of
 from src.captioning.store import Rows, Stored, digests_of
 from src.captioning.vocabulary import PAD, Vocabulary
-from src.config.settings import AUTO
+from src.config.image_range import AUTO
 from src.entry_point import UserError
 from src.run.environment import epoch_order
 from src.run.ranks import shard
@@ -39,9 +44,9 @@ SPLITS = ("train", "val", "test")
 class PairBatch(NamedTuple):
     """Captions, each with its image."""
 
-    inputs: Tensor  # (I, L, D) features, or (I, 3, S, S) uint8 where the encoder is trained, each image once
+    inputs: Tensor  # (B, L, D) features, or (I, 3, S, S) uint8 where the encoder is trained, each image once
     tokens: Tensor  # (B, T) int64 with both ends, padded
-    owners: Tensor  # (B,) the row of `inputs` that each belongs to
+    owners: Tensor | None = None  # (B,) the row of `inputs` that each belongs to; None: its own
 
 
 class ImageBatch(NamedTuple):
@@ -187,7 +192,7 @@ class CaptionData(L.LightningDataModule):
         self.encoder = self.build_encoder()
         digests = digests_of([image.path for image in every], self.cache)
         self.sources = {
-            "captions": _digest_of_captions(every),
+            "captions": digest_of_captions(every),
             "images": digests,
             "encoder": self.encoder.digest,
         }
@@ -271,8 +276,11 @@ class CaptionData(L.LightningDataModule):
             order = np.argsort(np.argsort(order)[split.owners], kind="stable")
         for first in range(0, len(order), self.batch_size):
             pairs = shard(order[first : first + self.batch_size])
-            rows, owners = np.unique(split.owners[pairs], return_inverse=True)
-            yield PairBatch(split.inputs_of(rows), split.captions(pairs), torch.from_numpy(owners))
+            rows, owners = split.owners[pairs], None
+            if self.fine_tune:
+                rows, places = np.unique(rows, return_inverse=True)
+                owners = torch.from_numpy(places)
+            yield PairBatch(split.inputs_of(rows), split.captions(pairs), owners)
 
     def _images(self, split: Split) -> Loader:
         mine = shard(np.arange(len(split.images)))
@@ -285,16 +293,3 @@ class CaptionData(L.LightningDataModule):
                 yield ImageBatch(split.inputs_of(rows), rows.tolist(), split.captions(pairs), owners)
 
         return Loader(math.ceil(len(mine) / EVALUATION_BATCH), batches)
-
-
-def _digest_of_captions(images: list[CaptionedImage]) -> str:
-    """The SHA-256 of a JSON list of what is known of the images, made a thousand at a time."""
-    digest = hashlib.sha256(b"[")
-    for first in range(0, len(images), 1000):
-        entries = [
-            [one.filename, one.split, one.captions, [(named.words, named.box) for named in one.objects]]
-            for one in images[first : first + 1000]
-        ]
-        digest.update(f"{', ' if first else ''}{json.dumps(entries)[1:-1]}".encode())
-    digest.update(b"]")
-    return digest.hexdigest()

@@ -24,7 +24,7 @@ import torch
 from src.captioning.encoder import PREPROCESSING, Encoder, preprocess
 from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, encode_all, network_of
 from src.captioning.store import Rows, Stored, digests_of, each, is_whole, split_packed, write_array
-from src.config.settings import AUTO
+from src.config.image_range import AUTO
 from src.files import remove_leftovers
 from src.images import BrokenImage, read_image, read_rgb
 from src.locks import lock_at

@@ -118,7 +118,10 @@ class Captioner(L.LightningModule):
         inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]  # (B, T)
         epochs = self.trainer.max_epochs or 1
         sampling = self.hparams["sampling"] * self.current_epoch / max(epochs - 1, 1)
-        scores, alphas = self.decoder(self.encode(batch.inputs)[batch.owners], inputs, sampling=sampling)
+        regions = self.encode(batch.inputs)
+        if batch.owners is not None:
+            regions = regions[batch.owners]
+        scores, alphas = self.decoder(regions, inputs, sampling=sampling)
         smoothing = self.hparams["label_smoothing"]
         loss = F.cross_entropy(
             scores.flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing

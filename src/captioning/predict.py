@@ -18,7 +18,7 @@ from torch import Tensor
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
 from src.captioning.engines import TORCH, UnsupportedEncoder, choose_engine, encode_all, network_of
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
-from src.config.settings import AUTO
+from src.config.image_range import AUTO
 from src.entry_point import UserError
 from src.predictions import Prediction
 from src.run.trained import Trained

@@ -97,10 +97,12 @@ def _mean_only(cfg: DictConfig) -> bool:
 def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None = None) -> Captioner:
     """The LightningModule of a configuration, its weights drawn from torch's global generator."""
     encoder = data.encoder
-    remembered = None if cfg.consensus is None else TrainingCaptions.of(data)
-    for name, node in cfg.callbacks.items():  # an average of words' numbers is another word's
-        if remembered and node and "WeightAveraging" in node._target_ and node.get("use_buffers", True):
-            raise UserError(f"consensus={cfg.consensus}: needs callbacks.{name}.use_buffers=false")
+    remembered = None
+    if cfg.consensus is not None:
+        remembered = TrainingCaptions.of(data)
+        for name, node in cfg.callbacks.items():  # an average of words' numbers is another word's
+            if node and "WeightAveraging" in node._target_ and node.get("use_buffers", True):
+                raise UserError(f"consensus={cfg.consensus}: needs callbacks.{name}.use_buffers=false")
     module = Captioner(
         vocabulary=list(data.vocabulary.words),
         encoder={

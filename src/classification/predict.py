@@ -19,7 +19,7 @@ from torch import Tensor
 
 from src import page
 from src.classification.datasets import FASHION_MNIST_CLASSES
-from src.config.settings import AUTO
+from src.config.image_range import AUTO
 from src.files import write_atomically
 from src.predictions import PAGE_SIDE, Prediction
 from src.run.trained import Trained

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from src.config.image_range import fixed_range
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -25,7 +26,6 @@ SILENT_TRAINER_OPTIONS = (
     *("accelerator", "devices", "num_nodes", "strategy", "profiler", "log_every_n_steps", "benchmark"),
     *("enable_progress_bar", "enable_model_summary", "deterministic", "barebones"),
 )
-AUTO, FULL = "auto", "full"  # of the setting `images.range`
 
 
 def setting(
@@ -70,23 +70,6 @@ def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses
 def limits(bounds: Mapping[str, float]) -> str:
     """A setting's bounds in words."""
     return " and ".join(f"{kind.replace('_', ' ')} {bound}" for kind, bound in bounds.items())
-
-
-def fixed_range(setting: str) -> tuple[float, float] | None:
-    """The two values of `MIN,MAX`; None for auto and full.
-
-    Raises:
-        ValueError: it is none of the three.
-    """
-    if setting in (AUTO, FULL):
-        return None
-    try:
-        low, high = map(float, setting.strip("[]()").split(","))
-    except ValueError:
-        low = high = math.nan
-    if not -math.inf < low < high < math.inf:
-        raise ValueError("must be auto, full, or MIN,MAX with MIN below MAX, such as 0,4095")
-    return low, high
 
 
 @dataclass
