@@ -3,7 +3,8 @@
 Devlin et al. (2015) choose among the captions of the nearest images the one that agrees best with the others. Here
 the scores that a caption would get are predicted (score_regression.py), and the decoder has its say.
 
-Dimension letters: B images, N training images, P training captions, T words, K candidates, L regions, D feature.
+Dimension letters: B images, N training images, P training captions, T words, K candidates, L regions, D feature,
+R components.
 """
 
 from __future__ import annotations
@@ -27,20 +28,25 @@ if TYPE_CHECKING:
     from src.captioning.data import CaptionData
 
 MOST_IMAGES = 10_000  # evenly spaced ones: the regression takes memory by their square, time by their cube
+COMPONENTS = 256  # more of them, or all features, predict no better
 SHORTLIST = 20  # training captions an image
 
 
 class TrainingCaptions(nn.Module):
     """What a `ScoreRegression` is made of, as buffers, so that a checkpoint holds it.
 
+    Images are compared by the principal components of their standardised mean features.
+
     Args:
-        images, dim: N and D.
+        images, dim, components: N, D and R.
         captions, words: P and T.
     """
 
-    def __init__(self, images: int, dim: int, captions: int, words: int) -> None:
+    def __init__(self, images: int, dim: int, components: int, captions: int, words: int) -> None:
         super().__init__()
-        self.means = nn.Buffer(torch.zeros(images, dim, dtype=torch.float16))
+        self.center = nn.Buffer(torch.zeros(dim))
+        self.axes = nn.Buffer(torch.zeros(dim, components))
+        self.keys = nn.Buffer(torch.zeros(images, components))
         self.tokens = nn.Buffer(torch.zeros(captions, words, dtype=torch.int32))  # padded
         self.owners = nn.Buffer(torch.zeros(captions, dtype=torch.int32))  # each caption's image
 
@@ -59,9 +65,17 @@ class TrainingCaptions(nn.Module):
         rows = np.arange(0, len(means), -(-len(means) // MOST_IMAGES))
         pairs = np.flatnonzero(np.isin(split.owners, rows))
         tokens = split.captions(pairs)[:, 1:-1]
-        kept = np.array(means[rows])
-        found = cls(*kept.shape, *tokens.shape)
-        found.means.copy_(torch.from_numpy(kept))
+        kept = torch.from_numpy(np.array(means[rows]))  # (N, D)
+        center, spread = kept.mean(0), kept.std(0, correction=0).clamp(min=1e-6)
+        with torch.random.fork_rng(devices=[]):  # the method is a randomized one
+            torch.manual_seed(0)
+            standardized = (kept - center) / spread
+            _, _, directions = torch.svd_lowrank(standardized, min(COMPONENTS, *kept.shape))
+        axes = directions / spread.unsqueeze(1)  # (D, R)
+        found = cls(len(kept), *axes.shape, *tokens.shape)
+        found.center.copy_(center)
+        found.axes.copy_(axes)
+        found.keys.copy_(found.project(kept))
         found.tokens.copy_(tokens.masked_fill(tokens == END, PAD))
         found.owners.copy_(torch.from_numpy(np.searchsorted(rows, split.owners[pairs])))
         return found
@@ -70,22 +84,28 @@ class TrainingCaptions(nn.Module):
     def sizes(self) -> dict[str, int]:
         """Arguments of one of this size, `dim` left out."""
         captions, words = self.tokens.shape
-        return {"images": len(self.means), "captions": captions, "words": words}
+        images, components = self.keys.shape
+        return {"images": images, "components": components, "captions": captions, "words": words}
+
+    def project(self, means: Tensor) -> Tensor:
+        """Mean features (B, D) -> principal components (B, R)."""
+        with torch.autocast(means.device.type, enabled=False):
+            return (means - self.center) @ self.axes.to(means.dtype)
 
     @cached_property
     def regression(self) -> ScoreRegression:
         """Computed when it is first asked for."""
-        captions: list[list[Caption]] = [[] for _ in self.means]
+        captions: list[list[Caption]] = [[] for _ in self.keys]
         for owner, row in zip(self.owners.tolist(), self.tokens.tolist(), strict=True):
             captions[owner].append(tuple(number for number in row if number != PAD))
-        return ScoreRegression(self.means, captions)
+        return ScoreRegression(self.keys, captions)
 
 
 def decode_by_consensus(
     decoder: Decoder,
     regression: ScoreRegression,
     regions: Tensor,
-    means: Tensor,
+    keys: Tensor,
     *,
     weight: float,
     beam: int = 1,
@@ -100,12 +120,12 @@ def decode_by_consensus(
     Args:
         decoder, regions, beam, max_steps, length_penalty: see `decode`.
         regression: of the training captions.
-        means: (B, D) mean features of the images.
+        keys: (B, R) of the images, as `TrainingCaptions.project` gives them.
         weight: at least 0.
     """
     written = decode(decoder, regions, beam=beam, max_steps=max_steps, length_penalty=length_penalty)
     own = list(map(tuple, written.tokens))
-    weights = regression.weights(means)
+    weights = regression.weights(keys)
     cider = regression.cider_d(weights, own)  # (B, M + B)
     known = regression.distinct
     is_barred = torch.tensor([UNKNOWN in caption or len(caption) >= max_steps for caption in known])

@@ -180,12 +180,11 @@ class Captioner(L.LightningModule):
         options |= search
         if not consensus or self.training_captions is None:
             return decode(self.decoder, regions, **options)
-        means = (
-            regions[:, :, : self.hparams["encoder"]["dim"]].mean(1, dtype=torch.float32).half()
-        )  # as stored
+        remembered, dim = self.training_captions, self.hparams["encoder"]["dim"]
+        keys = remembered.project(regions[:, :, :dim].mean(1, dtype=torch.float32))
         weight = self.hparams["consensus"]["weight"]
         return decode_by_consensus(
-            self.decoder, self.training_captions.regression, regions, means, weight=weight, **options
+            self.decoder, remembered.regression, regions, keys, weight=weight, **options
         )
 
     def _predict(self, regions: Tensor, rows: list[int], name: str, beam: int) -> None:

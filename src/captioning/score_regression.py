@@ -1,7 +1,7 @@
 """What scores a caption would get on an image, predicted from the captions of the training images.
 
 CIDEr-D and sentence BLEU-4 of a caption with the captions of every training image are known; kernel ridge regression
-on the images' mean features predicts them on another image. The mean over the nearest images, as of Devlin et al.
+on the images' features predicts them on another image. The mean over the nearest images, as of Devlin et al.
 (2015), predicts worse: a regression also tells apart images that look alike and are described differently.
 
 Dimension letters: B images, N training images, M distinct training captions, G n-grams, K captions, L lengths,
@@ -29,20 +29,18 @@ class ScoreRegression:
     """Predicts scores of captions on new images, in double precision on the CPU.
 
     Args:
-        means: (N, D) mean features of the training images.
+        keys: (N, D) of the training images, close where images are alike.
         captions: of each of them.
     """
 
-    def __init__(self, means: Tensor, captions: Sequence[Sequence[Caption]]) -> None:
-        means = means.cpu().double()
-        self.center, self.spread = means.mean(0), means.std(0).clamp(min=1e-6)
-        self.keys = (means - self.center) / self.spread
+    def __init__(self, keys: Tensor, captions: Sequence[Sequence[Caption]]) -> None:
+        self.keys = keys.cpu().double()
         self.scale = torch.cdist(self.keys, self.keys).square().mean()
-        kernel = self._kernel(self.keys) + RIDGE * torch.eye(len(means), dtype=torch.double)
+        kernel = self._kernel(self.keys) + RIDGE * torch.eye(len(keys), dtype=torch.double)
         self.factor = torch.linalg.cholesky(kernel)
 
         images = Counter(ngram for several in captions for ngram in set().union(*map(ngrams, several)))
-        self.idf = {ngram: math.log(len(means) / count) for ngram, count in images.items()}
+        self.idf = {ngram: math.log(len(keys) / count) for ngram, count in images.items()}
         self.distinct = list(dict.fromkeys(caption for several in captions for caption in several))
         # An n-gram that a caption has twice is two: so the clipped counts of both scores are products of matrices.
         occurrences = dict.fromkeys(key for caption in self.distinct for key in _occurrences(ngrams(caption)))
@@ -56,7 +54,7 @@ class ScoreRegression:
             for caption in several
         ]
         shares = [(rows[caption], image, share) for image, caption, share in owned]
-        self.shares = _sparse(shares, (len(rows), len(means)))  # of an image's captions
+        self.shares = _sparse(shares, (len(rows), len(keys)))  # of an image's captions
         lengths = [torch.tensor(sorted(map(len, several)), dtype=torch.double) for several in captions]
         self.reference_lengths = torch.nn.utils.rnn.pad_sequence(lengths, True, torch.inf)  # (N, R)
         highest: list[Counter[Caption]] = [Counter() for _ in captions]
@@ -67,10 +65,9 @@ class ScoreRegression:
         ]
         self.held = torch.tensor(held).T  # the images' n-grams, as pairs of rows and columns
 
-    def weights(self, means: Tensor) -> Tensor:
-        """(B, N): a score's values on the training images, weighted so, add up to its prediction on others."""
-        kernel = self._kernel((means.cpu().double() - self.center) / self.spread)
-        return torch.cholesky_solve(kernel.T, self.factor).T
+    def weights(self, keys: Tensor) -> Tensor:
+        """(B, N): a score's values on the training images, weighted so, add up to its prediction on others (B, D)."""
+        return torch.cholesky_solve(self._kernel(keys.cpu().double()).T, self.factor).T
 
     def cider_d(self, weights: Tensor, further: Sequence[Caption] = ()) -> Tensor:
         """Predicted CIDEr-D (B, M + further) of the distinct training captions, then of further ones."""
