@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -59,20 +59,12 @@ def main(cfg: DictConfig) -> None:
         predictor = CaptionPredictor(run, device_of(cfg.accelerator))
         pictures = [read_rgb(image.path, value_range=predictor.value_range) for image in chosen]
         prepared = torch.stack([predictor.prepare(picture) for picture in pictures]).to(predictor.device)
-        captions = predictor.captions(predictor.regions(prepared))
-        for image, picture, caption, of_image in zip(chosen, pictures, captions, items, strict=True):
-            of_image.append(
-                GalleryItem(
-                    filename=f"{image.filename} · {run.name}",
-                    image=scaled(picture, IMAGE_SIDE),
-                    caption=caption.words,
-                    references=image.captions,
-                    alphas=caption.alphas,
-                    grid=predictor.grid,
-                    score=sentence_bleu4(caption.words, image.captions),
-                    boxes=image.objects,
-                )
-            )
+        names = [f"{image.filename} · {run.name}" for image in chosen]
+        thumbnails = [scaled(picture, IMAGE_SIDE) for picture in pictures]
+        predictions = predictor.predict(names, prepared, thumbnails)
+        for image, (_, _, card), of_image in zip(chosen, predictions, items, strict=True):
+            score = sentence_bleu4(card.caption, image.captions)
+            of_image.append(replace(card, references=image.captions, score=score, boxes=image.objects))
         notes += [f"{run.name}: {note}" for note in predictor.notes()]
     target = Path(cfg.output).expanduser() / "gallery.html"
     write_gallery(

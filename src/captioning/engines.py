@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from torch import Tensor
 from src.captioning.encoder import Encoder, EncoderError
 from src.run.environment import cores
 
+logger = logging.getLogger(__name__)
 TORCH, ONNXRUNTIME = "torch", "onnxruntime"
 # Images at once on a GPU. A CPU takes them one by one, one thread each: that is faster than batches, whose
 # maps do not fit its cache, and than threads that share an image, and gives the same bits for any number.
@@ -39,6 +41,15 @@ def available(engine: str) -> bool:
 def choose_engine(device: torch.device, fast: bool = True) -> str:
     """The fastest engine that there is."""
     return ONNXRUNTIME if fast and device.type == "cpu" and available(ONNXRUNTIME) else TORCH
+
+
+def computed_by(engine: str, compute: Callable[[str], Any]) -> tuple[Any, str]:
+    """What `compute` makes with an engine, or with torch where that one fails on the encoder; and which it was."""
+    try:
+        return compute(engine), engine
+    except UnsupportedEncoder as error:
+        logger.info("%s; torch computes it.", error)
+        return compute(TORCH), TORCH
 
 
 def network_of(encoder: Encoder, device: torch.device, engine: str) -> Callable[[Tensor], Tensor]:

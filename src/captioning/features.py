@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from src.captioning.encoder import PREPROCESSING, Encoder, preprocess
-from src.captioning.engines import ONNXRUNTIME, TORCH, UnsupportedEncoder, encode_all, network_of
+from src.captioning.engines import ONNXRUNTIME, TORCH, computed_by, encode_all, network_of
 from src.captioning.store import Rows, Stored, digests_of, each, is_whole, split_packed, write_array
 from src.config.image_range import AUTO
 from src.files import remove_leftovers
@@ -94,12 +94,12 @@ def features_by(
     engine: str, paths: Sequence[Path | PackedImage], encoder: Encoder, cache: Path, **options: Any
 ) -> tuple[Any, str]:
     """`features_of` by an engine, or by torch where that one cannot compute this encoder, and which it was."""
-    if engine == ONNXRUNTIME:
-        try:
-            return features_of(paths, encoder, cache, engine=engine, **{**options, "device": "cpu"}), engine
-        except UnsupportedEncoder as error:
-            logger.info("%s; torch computes it.", error)
-    return features_of(paths, encoder, cache, **options), TORCH
+
+    def compute(engine: str) -> Any:
+        place = {"device": "cpu"} if engine == ONNXRUNTIME else {}
+        return features_of(paths, encoder, cache, engine=engine, **options | place)
+
+    return computed_by(engine, compute)
 
 
 def _stored(  # noqa: PLR0917

@@ -5,7 +5,6 @@ Dimension letters: B batch, L regions, T words, D feature, S side in pixels.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
-from src.captioning.engines import TORCH, UnsupportedEncoder, choose_engine, encode_all, network_of
+from src.captioning.engines import TORCH, choose_engine, computed_by, encode_all, network_of
 from src.captioning.gallery import GalleryItem, write_coco_results, write_gallery
 from src.config.image_range import AUTO
 from src.entry_point import UserError
 from src.predictions import Prediction
 from src.run.trained import Trained
-
-logger = logging.getLogger(__name__)
 
 
 class Caption(NamedTuple):
@@ -63,29 +60,22 @@ class CaptionPredictor:
         module: Any = trained.module.to(device)
         self.module, self.device, self.known = module, device, module.hparams["encoder"]
         self.grid: tuple[int, int] = (self.known["grid"][0], self.known["grid"][1])
+        self.encode: Any = module.encoder
         self.engine = TORCH
         self.value_range = value_range or self.known.get("value_range", AUTO)
         given = {name: value for name, value in search.items() if value is not None}
         self.search = {name: module.hparams[name] for name in ("beam", "max_words", "length_penalty")} | given
         if module.encoder is None:
-            encoder, mean_only = (
-                frozen_encoder(trained, encoder_weights),
-                getattr(module.decoder, "mean_only", False),
+            encoder = frozen_encoder(trained, encoder_weights)
+            mean_only = getattr(module.decoder, "mean_only", False)
+            self.encode, self.engine = computed_by(
+                choose_engine(device, fast), lambda engine: encode_with(encoder, device, engine, mean_only)
             )
-            self.engine = choose_engine(device, fast)
-            try:
-                self.encode: Any = encode_with(encoder, device, self.engine, mean_only)
-            except UnsupportedEncoder as error:
-                logger.info("%s; torch computes it.", error)
-                self.engine = TORCH
-                self.encode = encode_with(encoder, device, TORCH, mean_only)
         elif encoder_weights:
             raise UserError(
                 f"encoder_weights={encoder_weights}: this encoder was trained with the decoder, its weights "
                 "are in the checkpoint; leave encoder_weights out"
             )
-        else:
-            self.encode = module.encoder
 
     def prepare(self, image: Image.Image) -> Tensor:
         """An RGB image as the encoder takes it, (3, S, S)."""
