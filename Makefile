@@ -78,10 +78,10 @@ models: setup ## train what is missing, then export the models behind the headli
 	@$(BIN)/python -m src.train experiment=best_small
 	@$(BIN)/python -m src.export run=outputs/best_small to=safetensors output=models/best
 	@$(BIN)/python -m src.train -m experiment=captions_scenes_best seed=42
-	@$(BIN)/python -m src.export run=outputs/scenes_best to=safetensors output=models/scenes
+	@$(BIN)/python -m src.export run=outputs/scenes_best to=safetensors half=true output=models/scenes
 ifdef UCM
 	@$(BIN)/python -m src.train -m experiment=captions_best data.root=$(UCM)
-	@$(BIN)/python -m src.export run=outputs/captions_best to=safetensors output=models/ucm
+	@$(BIN)/python -m src.export run=outputs/captions_best to=safetensors half=true output=models/ucm
 endif
 
 demo: setup ## a local page: own images labelled and captioned by the runs under outputs/ (ARGS='models=[FOLDER,...]')

@@ -174,6 +174,16 @@ def test_classifier_as_onnx_and_weights(photos: Path, without_torch: Path, tmp_p
     assert float(probability.strip("%")) == pytest.approx(100 * float(scores.max()), abs=0.06)
     again = from_pretrained(tmp_path / "safetensors").module.state_dict()
     assert all(torch.equal(again[name], value) for name, value in module.state_dict().items())
+    sizes = [(tmp_path / "safetensors" / "model.safetensors").stat().st_size]
+    out = tmp_path / "half"
+    ended = run("export.__main__", f"run={checkpoint}", "to=safetensors", "half=true", f"output={out}")
+    assert ended.status == 0, ended.err
+    sizes.append((out / "model.safetensors").stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0]
+    rounded = from_pretrained(out).module.state_dict()
+    assert all(torch.equal(rounded[name], value.half().to(value.dtype)) for name, value in again.items())
+    ended = run("export.__main__", f"run={checkpoint}", "to=onnx", "half=true", f"output={out}")
+    assert (ended.status, "half=true: is for to=safetensors" in ended.err) == (2, True)
 
 
 def test_classifier_by_torch_export_writes_nothing_where_results_differ(photos: Path, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any]
             weights="best validation epoch" if trained.path.stem == "best" else "last epoch",
             files=files,
             commit=record.results.get("commit") if record else None,
+            holds_captions=getattr(trained.module, "training_captions", None) is not None,
             is_frozen=about["task"] == "caption" and trained.module.encoder is None,
         )
     )

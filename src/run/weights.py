@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -13,10 +14,17 @@ from torch import Tensor
 from src.entry_point import UserError
 
 
-def write_safetensors(path: Path, module: Any, about: dict[str, Any]) -> None:
-    """A module's weights with its hyper-parameters, enough for `load_trained`."""
+def write_safetensors(path: Path, module: Any, about: dict[str, Any], half: bool = False) -> None:
+    """A module's weights with its hyper-parameters, enough for `load_trained`.
+
+    Args:
+        half: round float32 to float16, where that holds the values; `load_trained` gives float32 again.
+    """
     # Cloned: tied weights share memory, which the format does not have.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    if half:
+        rounded = {name: value.half() for name, value in state.items() if value.dtype == torch.float32}
+        state |= {name: value for name, value in rounded.items() if value.isfinite().all()}
     hyper_parameters = json.dumps(dict(module.hparams))
     save_file(state, path, {"hyper_parameters": hyper_parameters, "model": json.dumps(about)})
 
