@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.bench.baselines import plain_net
 from src.classification import fast
 from src.classification.data import train_val_split
 from src.classification.datasets import read_idx
@@ -17,7 +18,6 @@ from src.download import FILES
 from src.run.checkpoints import Recorder, read_checkpoint
 from src.run.environment import epoch_order, epoch_seed
 from tests.command_line import plan, train_here
-from tests.protocol_network import ProtocolNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,7 +77,7 @@ def train_plainly(folder: Path, make_optimizer: Callable[[Any], torch.optim.Opti
     chosen = torch.from_numpy(train_val_split(len(labels), 100, 42)[0][:LIMIT].copy())
     x, y = images[chosen].unsqueeze(1).float() / 256, labels[chosen].long()
     torch.manual_seed(SEED)
-    network = ProtocolNetwork(dropout=0.5)
+    network = plain_net(dropout=0.5)
     optimizer = make_optimizer(network.parameters())
     losses: list[float] = []
     epoch_means = []
