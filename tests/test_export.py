@@ -101,7 +101,7 @@ def without_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export(checkpoint: Path, to: str, photos: Path, out: Path) -> Path:
     ended = run("export.__main__", f"run={checkpoint}", f"to={to}", f"inputs=[{photos}]", f"output={out}")
     assert ended.status == 0, ended.err
-    assert "differs from PyTorch by" in ended.err
+    assert "scores differ from PyTorch's by" in ended.err or "the same to the last bit" in ended.err
     return out
 
 
