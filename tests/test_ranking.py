@@ -114,7 +114,7 @@ def test_mean_ranks_are_those_of_the_tests_they_are_named_after(tmp_path: Path) 
 
 def test_runs_of_other_code_are_named(tmp_path: Path) -> None:
     classifier_run(tmp_path, 0.1, code="0123456789ab", commit="feedbeef0123")
-    assert "Made by other code: 1 runs, commit feedbeef0123; force=true repeats them." in rank(tmp_path).notes
+    assert "Made by other code: 1 of the runs, commit feedbeef0123; force=true repeats them." in rank(tmp_path).notes
 
 
 def test_captioners_stand_beside_their_baselines(tmp_path: Path) -> None:

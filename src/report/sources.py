@@ -83,4 +83,4 @@ def unfinished(ranking: Ranking, command: str) -> tuple[str, ...]:
     """A sentence on the runs that are not done, if there are any."""
     runs = [f"{run.name} ({run.status})" for place, run in ranking.rows if place is None]
     shown = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
-    return (f"{ranking.folder}: {len(runs)} runs are not done, {shown}: {command}",) if runs else ()
+    return (f"{ranking.folder}: not done are {shown}: {command}",) if runs else ()
