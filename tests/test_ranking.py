@@ -80,7 +80,7 @@ def test_altered_files_make_a_run_unreadable(tmp_path: Path) -> None:
 
 
 def test_settings_that_differ_are_columns_and_seeds_are_averaged(tmp_path: Path) -> None:
-    for network, scores in (("convnet", (0.90, 0.92)), ("resnet_small", (0.93, 0.95))):
+    for network, scores in (("convnet", (0.80, 0.96)), ("resnet_small", (0.93, 0.95))):
         for seed, accuracy in enumerate(scores):
             own = {"dropout": 0.5, "lr": 0.01, "seed": seed, "network": network, "network._target_": network}
             classifier_run(tmp_path, name=f"{network}{seed}", seed=seed, val_acc=accuracy, settings=own)
@@ -89,7 +89,7 @@ def test_settings_that_differ_are_columns_and_seeds_are_averaged(tmp_path: Path)
     table = comparison.over_seeds(ranking, ["val_acc"])
     assert [row[2:] for row in table.rows] == [
         ("resnet_small", "0, 1", "0.9400 ± 0.0141"),
-        ("convnet", "0, 1", "0.9100 ± 0.0141"),
+        ("convnet", "0, 1", "0.8800 ± 0.1131"),
     ]
 
 
@@ -114,7 +114,10 @@ def test_mean_ranks_are_those_of_the_tests_they_are_named_after(tmp_path: Path) 
 
 def test_runs_of_other_code_are_named(tmp_path: Path) -> None:
     classifier_run(tmp_path, 0.1, code="0123456789ab", commit="feedbeef0123")
-    assert "Made by other code: 1 of the runs, commit feedbeef0123; force=true repeats them." in rank(tmp_path).notes
+    assert (
+        "Made by other code: 1 of the runs, commit feedbeef0123; force=true repeats them."
+        in rank(tmp_path).notes
+    )
 
 
 def test_captioners_stand_beside_their_baselines(tmp_path: Path) -> None:

@@ -115,12 +115,16 @@ def pointing(ranking: Ranking) -> Table:
 
 
 def by_settings(ranking: Ranking, named: Sequence[str]) -> dict[tuple[str, ...], list[RunRecord]]:
-    """The runs that are done, by the texts of the settings `named`, the best first."""
+    """The runs that are done, by the texts of the settings `named`; the best mean of the validation metric first."""
     found: dict[tuple[str, ...], list[RunRecord]] = {}
     for _, run in ranking.rows:
         if run.status == "done":
             found.setdefault(tuple(shown(run.settings.get(key)) for key in named), []).append(run)
-    return found
+
+    def mean(entry: tuple[Any, list[RunRecord]]) -> float:
+        return fmean(run.number(ranking.task.monitor) or 0.0 for run in entry[1])
+
+    return dict(sorted(found.items(), key=mean, reverse=True))
 
 
 def mean_text(values: Sequence[float | None], digits: int = 4) -> str:

@@ -76,7 +76,9 @@ class Ranking:
         ]
         if commits := [str(run.results.get("commit")) for _, run in self.rows if run.is_of_other_code]:
             named = ", ".join(sorted(set(commits)))
-            found.append(f"Made by other code: {len(commits)} of the runs, commit {named}; force=true repeats them.")
+            found.append(
+                f"Made by other code: {len(commits)} of the runs, commit {named}; force=true repeats them."
+            )
         told = [run for _, run in self.rows if run.cause and run.status not in ("pruned", "queued")]
         return found + [f"{run.name}: {run.status}, {run.cause}" for run in told]
 
