@@ -96,16 +96,18 @@ def critical_difference(found: MeanRanks, heading: str) -> Figure:
             axes.text(k + 0.3, depth, f"{name}  ({rank:.2f})", va="center", fontsize=9)
         for row, (first, last) in enumerate(found.cliques):
             ends = [found.ranks[first] - 0.06, found.ranks[last] + 0.06]
-            axes.plot(ends, [0.6 + 0.5 * row] * 2, lw=4, color=figures.PALETTE[0], solid_capstyle="butt")
-        top = 1.1 + 0.5 * len(found.cliques)
+            axes.plot(ends, [1.2 + 0.5 * row] * 2, lw=4, color=figures.PALETTE[0], solid_capstyle="butt")
+        top = 1.7 + 0.5 * len(found.cliques)
         axes.plot([1, 1 + found.critical_difference], [top, top], color=figures.PALETTE[1], marker="|")
         axes.text(1, top + 0.25, f"critical difference {found.critical_difference:.2f}", fontsize=8)
-        axes.axhline(0, color=figures.DARK, lw=1, xmax=(k - 0.5) / (1.6 * k))
-        axes.set(xlim=(0.5, 0.5 + 1.6 * k), ylim=(-k - 1, top + 1), xticks=range(1, k + 1), yticks=[])
+        axes.set(xlim=(0.5, 0.5 + 1.6 * k), ylim=(-k - 0.7, top + 1), xticks=range(1, k + 1), yticks=[])
         axes.grid(False)
         axes.spines[["left", "bottom"]].set_visible(False)
+        axes.spines["top"].set(visible=True, position=("data", 0), bounds=(0.5, k + 0.5))
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("bottom")
         axes.set_xlabel(
             f"Mean rank over {found.seeds} seeds by {heading.lower()}; Friedman test: p = {found.p_value:.2g}"
         )
-        figures.title(figure, "Configurations that differ by more than the noise of their seeds")
+        figures.title(figure, "Mean ranks; bars join what the noise of the seeds does not tell apart")
     return figure
