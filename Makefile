@@ -75,12 +75,12 @@ report: setup ## the page that walks through the report, from finished runs: out
 	@$(BIN)/python -m src.report sweep=outputs/$(NAME) $(ARGS)
 
 models: setup ## train what is missing, then export the models behind the headline rows: models/ (UCM=FOLDER adds its captioner)
-	@$(BIN)/python -m src.train experiment=best_small
+	@$(BIN)/python -m src.train experiment=best_small $(ARGS)
 	@$(BIN)/python -m src.export run=outputs/best_small to=safetensors output=models/best
-	@$(BIN)/python -m src.train -m experiment=captions_scenes_best seed=42
+	@$(BIN)/python -m src.train -m experiment=captions_scenes_best seed=42 $(ARGS)
 	@$(BIN)/python -m src.export run=outputs/scenes_best to=safetensors half=true output=models/scenes
 ifdef UCM
-	@$(BIN)/python -m src.train -m experiment=captions_best data.root=$(UCM)
+	@$(BIN)/python -m src.train -m experiment=captions_best data.root=$(UCM) $(ARGS)
 	@$(BIN)/python -m src.export run=outputs/captions_best to=safetensors half=true output=models/ucm
 endif
 
