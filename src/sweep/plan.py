@@ -170,6 +170,10 @@ def _target_errors(plan: Plan) -> list[str]:
     besides = TASKS[cfg.task].load().NOT_ARGUMENTS
     for node in ("optimizer", "schedule", "network", "data", "encoder", "decoder", "callbacks", "logger"):
         errors += target_errors(cfg.get(node), f"{node}.", besides.get(node, ()))
+        if node not in ("callbacks", "logger") and "_target_" not in (given := cfg.get(node) or {}):
+            errors += [
+                f"{node}.{key}: there is no {node} to take it; leave it out (~{node}.{key})" for key in given
+            ]
     network = cfg.get("network", {}).get("_target_")
     if network and not errors and cfg.dropout != plan.recipe.dropout and not takes(network, "dropout"):
         errors.append(f"dropout={cfg.dropout}: {network} has no argument 'dropout'")
