@@ -53,7 +53,7 @@ def test_page_of_a_weak_partial_and_diverged_sweep(
         "parameters of the CNN 10,298 10,298 0",
         "dropout 0.5, lr 0.01: test accuracy 0.9073 0.1100 -0.7973 (-87.9 %)",
         "12 of the report's 13 cells are not trained yet: make sweep",
-        "not done are",
+        "not done are dropout=0.3,lr=0.1 (queued), dropout=0.5,lr=0.1 (diverged)",
         "table2_seeds is not a folder: name the one that holds the runs: make seeds",
         "gallery.png is gone: make caption with force=true",
         "captions_ucm is not a folder: name the one that holds the runs: make caption-ucm",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from src.captioning.data import CaptionData
 
 MOST_IMAGES = 10_000  # evenly spaced ones: the regression takes memory by their square, time by their cube
-COMPONENTS = 256  # more of them, or all features, predict no better
+COMPONENTS = 256  # on UCM more of them, or all features, predict no better (docs/RESULTS.md)
 SHORTLIST = 20  # training captions an image
 
 
