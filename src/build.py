@@ -105,7 +105,7 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
     """
     if not isinstance(cfg, DictConfig):
         return []
-    if missing := [f"{prefix}{key}" for key in map(str, OmegaConf.missing_keys(cfg))]:
+    if missing := sorted(map(str, OmegaConf.missing_keys(cfg))):  # by their full names
         return [f"{name}: must be given a value ({name}=...)" for name in missing]
     found = []
     if name := cfg.get("_target_"):
@@ -119,6 +119,16 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
         if isinstance(node := cfg._get_node(key), DictConfig) and not node._is_none():
             found += target_errors(node, f"{prefix}{key}.")
     return found
+
+
+def group_errors(cfg: DictConfig, group: str, besides: Sequence[str] = ()) -> list[str]:
+    """`target_errors` of a group of which one is chosen; arguments where none is are errors, too."""
+    node = cfg.get(group) or {}
+    found = target_errors(node, f"{group}.", besides)
+    if found or "_target_" in node:
+        return found
+    hint = f"there is no {group} to take it; choose one, or leave it out"
+    return [f"{group}.{key}: {hint} (~{group}.{key})" for key in map(str, node)]
 
 
 def takes(target: str, argument: str) -> bool:

@@ -137,7 +137,8 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
     [
         (["nothing"], 2, "only=nothing: must be one of parameters, attention, equivariance"),
         (["cases=0", "sed=1"], 2, "there is no setting 'sed'; did you mean 'seed'?"),
-        (["network._target_=torch.nn.Conv9"], 1, "has no attribute 'Conv9'"),
+        (["network._target_=torch.nn.Conv9"], 2, "has no attribute 'Conv9'"),
+        (["network.width=3"], 2, "network.width: there is no network to take it"),
         (["network._target_=torchvision.models.resnet18", "input=[1,8,8]"], 1, "input=[1, 8, 8]"),
         (["network=resnet_smal"], 2, "did you mean 'resnet_small'?"),
         (["run=missing"], 1, "there is no such file or folder"),

@@ -51,6 +51,7 @@ def run_job(cfg: DictConfig, run: Run, *, show_bar: bool, threads: int | None = 
             held.enter_context(lock(run))
             if not cfg.force and run.is_finished() and run.mismatch() is None:
                 return run.results() or {}
+            provenance()  # remembered: of the code that runs, not of what the folder holds hours later
             cfg = cfg.copy()
             saved: Any = {} if cfg.force else run.saved_config() or {}
             # With other threads last digits would differ.

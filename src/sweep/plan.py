@@ -161,19 +161,17 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
 
 def _target_errors(plan: Plan) -> list[str]:
     """Device, Trainer and the arguments of every `_target_` that the machine or a signature refuses."""
-    from src.build import takes, target_errors
+    from src.build import group_errors, takes, target_errors
     from src.run.environment import device_error
     from src.run.fit import trainer_errors
 
     cfg = plan.cfg
     errors = [*filter(None, [device_error(cfg.accelerator, cfg.precision)]), *trainer_errors(cfg)]
     besides = TASKS[cfg.task].load().NOT_ARGUMENTS
-    for node in ("optimizer", "schedule", "network", "data", "encoder", "decoder", "callbacks", "logger"):
-        errors += target_errors(cfg.get(node), f"{node}.", besides.get(node, ()))
-        if node not in ("callbacks", "logger") and "_target_" not in (given := cfg.get(node) or {}):
-            errors += [
-                f"{node}.{key}: there is no {node} to take it; leave it out (~{node}.{key})" for key in given
-            ]
+    for group in ("optimizer", "schedule", "network", "data", "encoder", "decoder"):
+        errors += group_errors(cfg, group, besides.get(group, ()))
+    for group in ("callbacks", "logger"):
+        errors += target_errors(cfg.get(group), f"{group}.")
     network = cfg.get("network", {}).get("_target_")
     if network and not errors and cfg.dropout != plan.recipe.dropout and not takes(network, "dropout"):
         errors.append(f"dropout={cfg.dropout}: {network} has no argument 'dropout'")

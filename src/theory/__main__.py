@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from src.build import build, complete, group_errors
 from src.config.settings import setting
 from src.config.validation import nearest
 from src.entry_point import InvalidCommand, UserError, entry_point
@@ -55,6 +56,8 @@ def main(cfg: DictConfig) -> int:
                 for topic in unknown
             ]
         )
+    if errors := group_errors(cfg, "network"):
+        raise InvalidCommand(errors)
     sections = _sections(cfg)
     _show(sections)
     _write(sections, Path(cfg.out))
@@ -79,7 +82,6 @@ def _sections(cfg: DictConfig) -> list[Section]:
 def _of_config(cfg: DictConfig) -> Network:
     from torch import device
 
-    from src.build import build, complete
     from src.theory.parameters import count_network
 
     shape = list(cfg.input)
