@@ -33,6 +33,7 @@ from tests.command_line import errors_of, plan, run, run_train
         ("label_smoothing=" + "9" * 400, "must be a number"),
         ("optimizer=sdg", "must be one of adam, adamw, sgd; did you mean 'sgd'?"),
         ("network=restnet_small", "must be one of convnet, resnet_small, timm; did you mean 'resnet_small'?"),
+        ("network=null", "must be one of convnet, resnet_small, timm"),
         ("hydra/launcher=slrum", "must be one of basic, joblib, ray, slurm, workers; did you mean 'slurm'?"),
         ("augment=rotate", "must be one of none, flip, flip_crop, flip_crop_erase"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),

@@ -182,9 +182,9 @@ class Overrides:
             lists = [value if isinstance(value, list) else [value] for value in values]
             shown = ", ".join(option for option in options if option != "own")
             errors = [
-                f"{group}={name}: must be one of {shown}{nearest(name, options)}"
+                f"{group}={_text(name)}: must be one of {shown}{nearest(_text(name), options)}"
                 for name in itertools.chain(*lists)
-                if name is not None and str(name) not in options
+                if name is None or str(name) not in options
             ]
             self.errors += errors
             if OF_HYDRA(group) and not one.is_sweep_override() and not errors:
