@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from src.build import refuse_untrusted
 from src.entry_point import UserError
 from src.files import modified_files
 from src.run.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
+from src.run.environment import provenance
 from tests.command_line import plan, run_train, same_numbers, train_here
 from tests.made_up_data import write_data_set
 
@@ -51,6 +53,20 @@ def halfway(whole: Path, tmp_path: Path, command: tuple[str, ...]) -> Any:
     for name in ("last", "best"):
         shutil.copy(early.run.folder / "checkpoints" / f"{name}.ckpt", asked.run.folder / "checkpoints")
     return asked
+
+
+def test_results_name_the_commit_that_began_not_one_checked_out_meanwhile(
+    tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plan(*command, "epochs=1", f"output_dir={tmp_path}")
+
+    def git(*_: Any, **__: Any) -> SimpleNamespace:
+        return SimpleNamespace(stdout="later" if asked.run.folder.exists() else "before")
+
+    monkeypatch.setattr("src.run.environment.subprocess.run", git)
+    provenance.cache_clear()
+    assert train_here(asked)["commit"] == "before"
+    provenance.cache_clear()
 
 
 @pytest.mark.parametrize("damage", ["none", "last", "best", "both", "last cut", "leftover"])
