@@ -37,7 +37,7 @@ from tests.command_line import errors_of, plan, run, run_train
         ("hydra/launcher=slrum", "must be one of basic, joblib, ray, slurm, workers; did you mean 'slurm'?"),
         ("augment=rotate", "must be one of none, flip, flip_crop, flip_crop_erase"),
         ("accelerator=abacus", "must be one of auto, cpu, gpu, cuda, mps"),
-        ("precision=16", "must be one of 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
+        ("precision=16", "must be one of auto, 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true"),
         ("network=convent", "must be one of convnet, resnet_small, timm; did you mean 'convnet'?"),
         ("experiment=table3", "must be one of "),
         ("dropuot=0.1", "there is no setting 'dropuot'; did you mean 'dropout'?"),
@@ -135,6 +135,14 @@ def test_wrong_values_of_a_file_are_refused(tmp_path: Path, on_idx: tuple[str, .
         assert (ended.status, "Traceback" in ended.err) == (2, False)
         assert all(word in ended.err for word in words), ended.err
     assert not list(tmp_path.glob("out/*/dropout*"))
+
+
+@pytest.mark.parametrize(("native", "taken"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_precision_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, native: bool, taken: str) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "amx_bf16": native})
+    planned = plan("experiment=best_small", "accelerator=cpu")
+    assert planned.run.fingerprint["precision"] == taken
+    assert "precision" not in planned.run.name  # the recipe's own: the same folder on every machine
 
 
 def test_missing_values_and_devices_are_named(

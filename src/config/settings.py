@@ -19,7 +19,7 @@ from omegaconf import MISSING
 from src.config.image_range import fixed_range
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 AUGMENTATIONS = ("none", "flip", "flip_crop", "flip_crop_erase")
 # Options of L.Trainer that change no numbers.
 SILENT_TRAINER_OPTIONS = (
@@ -93,7 +93,10 @@ class Settings:
     label_smoothing: float = setting(
         "probability given to all classes or words alike", default=0.0, at_least=0, below=1
     )
-    precision: str = setting("number format of the computation, as Lightning names it", choices=PRECISIONS)
+    precision: str = setting(
+        "number format of the computation, as Lightning names it; auto: bf16-mixed if the device has it",
+        choices=PRECISIONS,
+    )
     callbacks: dict[str, Any] = setting("Lightning callbacks, one or a list", default={})
     trainer: dict[str, Any] = setting(
         "any option of L.Trainer", default={}, affects_results=SILENT_TRAINER_OPTIONS

@@ -90,6 +90,19 @@ def use_gpus(numbers: Sequence[int]) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[number] for number in numbers)
 
 
+def native_precision(accelerator: str) -> str:
+    """bf16-mixed where the device computes in it, else 32-true: a CPU that emulates it takes several times as long."""
+    import torch
+
+    kind = device_of(accelerator).type
+    if kind == "cuda":
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        instructions = torch.cpu.get_capabilities().items()
+        has_it = kind == "cpu" and any(given for name, given in instructions if name.endswith("bf16"))
+    return "bf16-mixed" if has_it else "32-true"
+
+
 def device_error(accelerator: str, precision: str = "32-true") -> str | None:
     """Why this machine cannot compute on `accelerator` in `precision`, or None."""
     device = device_of(accelerator)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from src.config.settings import TASKS
 from src.config.validation import config_errors, rounded
 from src.entry_point import UserError
+from src.run.environment import native_precision
 from src.run.folder import GROUPS_IN_PATH, Run, fingerprint, run_name
 
 GROUPS = ("network", "encoder", "decoder", "optimizer", "schedule", "callbacks")
@@ -87,6 +88,8 @@ def plan_of(config: DictConfig) -> Plan:
                 for group in GROUPS
                 if chosen.get(group)
             }
+        if one.precision == "auto":
+            one.precision = native_precision(config.accelerator)
         _round(one)
     return Plan(cfg, recipe, base.hydra.runtime.choices)
 
