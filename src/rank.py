@@ -9,10 +9,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.config.settings import setting
-from src.entry_point import entry_point
+from src.entry_point import UserError, entry_point
 from src.files import write_atomically
 
-TABLES = ("table2", "seeds", "captions", "pointing")
+# and the task whose runs they compare
+TABLES = {"table2": "classify", "seeds": None, "captions": "caption", "pointing": "caption"}
 
 
 @dataclass
@@ -20,7 +21,9 @@ class RankSettings:
     """Settings of `python -m src.rank`."""
 
     folder: str = setting("the folder that holds the runs")
-    table: str | None = setting("a further table, written beside the ranking", default=None, choices=TABLES)
+    table: str | None = setting(
+        "a further table, written beside the ranking", default=None, choices=tuple(TABLES)
+    )
     plots: bool = setting("draw the plots", default=True)
 
 
@@ -31,11 +34,15 @@ def main(cfg: DictConfig) -> None:
     from src.sweep.ranking import markdown_table, rank, report
 
     folder = Path(cfg.folder).expanduser()
+    ranking = rank(folder)
+    task = ranking.task
+    if cfg.table and TABLES[cfg.table] not in (None, task.name):
+        raise UserError(
+            f"table={cfg.table}: is for runs of task={TABLES[cfg.table]}; these are of task={task.name}"
+        )
     report(folder, cfg.plots)
     if cfg.table is None:
         return
-    ranking = rank(folder)
-    task = ranking.task
     tables = {
         "table2": lambda: comparison.table2(ranking),
         "seeds": lambda: comparison.over_seeds(ranking, (task.monitor, task.test, task.test_best)),
@@ -43,6 +50,8 @@ def main(cfg: DictConfig) -> None:
         "pointing": lambda: comparison.pointing(ranking),
     }
     table = tables[cfg.table]()
+    if not table.rows:
+        raise UserError(f"table={cfg.table}: no finished run in {folder} has such numbers")
     text = f"# {table.title}\n\n{markdown_table(table.columns, table.rows)}"
     write_atomically(folder / f"{cfg.table}.md", text)
     sys.stdout.write(f"{text}\nFile: {folder / cfg.table}.md\n")

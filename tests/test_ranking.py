@@ -147,6 +147,16 @@ def test_folders_that_are_no_sweep_are_refused(tmp_path: Path, kind: str) -> Non
         rank(folder)
 
 
+def test_a_damaged_run_hides_neither_the_task_nor_the_columns(tmp_path: Path) -> None:
+    (caption_run(tmp_path, "attention") / "results.json").write_text("{")
+    caption_run(tmp_path, "lstm")
+    ranking = rank(tmp_path)
+    assert [(place, run.status) for place, run in ranking.rows] == [(1, "done"), (None, "unreadable")]
+    assert "val_bleu4" in ranking.header
+    (tmp_path / "decoder=lstm,seed=42" / "results.json").unlink()  # goes on
+    assert rank(tmp_path).named == ("decoder", "dropout", "lr")
+
+
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_table_fits_the_console(table_2: Path, width: int) -> None:
     text = io.StringIO()
@@ -202,6 +212,10 @@ def test_the_command(table_2: Path) -> None:
     refused = run("rank", str(table_2 / "none"), "table=tabl")
     assert refused.status == 2
     assert "table=tabl: must be one of" in refused.err
+    other = run("rank", str(table_2), "table=captions")
+    assert (other.status, "table=captions: is for runs of task=caption" in other.err) == (1, True)
+    one = run("rank", str(next(table_2.glob("dropout*"))))  # a path with =
+    assert (one.status, "is a single run" in one.err) == (1, True)
     missing = run("rank", str(table_2 / "none"))
     assert (missing.status, "is not a folder" in missing.err) == (1, True)
 

@@ -6,6 +6,7 @@ The test set has no say in the rank. Equal validation metrics share a rank (1, 2
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 import sys
@@ -90,7 +91,7 @@ def rank(folder: Path) -> Ranking:
         UserError: as `read_runs`.
     """
     runs = read_runs(folder)
-    task = runs[0].task
+    task = next((run.task for run in runs if run.status != "unreadable"), runs[0].task)
     always = [key for key in task.always_named if any(key in run.settings for run in runs)]
     named = (*always, *differing(runs, besides=always))
 
@@ -147,8 +148,31 @@ def escaped(text: str) -> str:
 
 
 def show(ranking: Ranking, console: Console | None = None) -> None:
-    """Print the ranking, its headings broken at each `_`, so that it fits a terminal."""
+    """Print the ranking; where the terminal is too narrow, without the settings that have the fewest values."""
     console = console or Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    named = list(ranking.named)
+
+    def values(key: str) -> int:
+        return len({str(run.settings.get(key)) for _, run in ranking.rows})
+
+    table = _terminal_table(ranking)
+    while (
+        named
+        and console.measure(table, options=console.options.update(max_width=1000)).maximum > console.width
+    ):
+        named.remove(min(reversed(named), key=values))
+        table = _terminal_table(dataclasses.replace(ranking, named=tuple(named)))
+    console.print(table)
+    if left_out := [key for key in ranking.named if key not in named]:
+        console.print(Text(f"For want of room without {', '.join(left_out)}: ranking.csv has all columns."))
+    if (more := len(ranking.rows) - SHOWN) > 0:
+        console.print(f"... and {more:,} more in the files")
+    for note in ranking.notes:
+        console.print(Text(note))
+
+
+def _terminal_table(ranking: Ranking) -> Table:
+    """Its headings broken at each `_`, so that it is narrow."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ranking.header:
         justify: Any = "left" if column == "status" else "right"
@@ -156,11 +180,7 @@ def show(ranking: Ranking, console: Console | None = None) -> None:
     for place, run in ranking.rows[:SHOWN]:
         style = "bold green" if place == 1 else "dim" if place is None else ""
         table.add_row(*map(Text, ranking.texts(place, run)), style=style)
-    console.print(table)
-    if (more := len(ranking.rows) - SHOWN) > 0:
-        console.print(f"... and {more:,} more in the files")
-    for note in ranking.notes:
-        console.print(Text(note))
+    return table
 
 
 def report(folder: Path, plots: bool = True) -> list[Path]:

@@ -113,7 +113,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def differing(runs: Sequence[RunRecord], besides: Sequence[str] = ()) -> list[str]:
     """The settings in which runs with results differ, besides those named."""
-    known = [run for run in runs if run.results] or list(runs)
+    known = [run for run in runs if run.results] or [run for run in runs if run.settings]
     every = sorted({key for run in known for key in run.settings})
     keys = [key for key in every if len({str(run.settings.get(key)) for run in known}) > 1]
     told = (*besides, *keys)  # network=resnet_small tells network._target_
