@@ -84,6 +84,8 @@ def read_image(
     except Image.UnidentifiedImageError as error:
         problem = f"it is not one of {', '.join(FORMATS)}, or its bands are unusual: save it as RGB or grey"
         cause: Exception = error
+    except Image.DecompressionBombError as error:  # of twice as many, Pillow's own
+        problem, cause = f"it has more pixels than the limit of {max_pixels:,}: make it smaller", error
     except Exception as error:  # decoders refuse damaged bytes in a dozen ways
         reason = error.strerror if isinstance(error, OSError) else None
         problem, cause = reason or str(error) or type(error).__name__, error
@@ -108,6 +110,8 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         try:
             path = Path(given).expanduser()
             path.stat()
+            if given == "":  # of which a Path is the current folder
+                raise ValueError("an input is empty")
             files = _files_in(path)
         except (OSError, ValueError, RuntimeError) as error:  # no such file or user, a name too long
             reason = getattr(error, "strerror", None) or error

@@ -101,6 +101,7 @@ def test_more_attention_is_never_darker_and_the_frame_is_at_the_peak() -> None:
     )
     ys, xs, _ = np.nonzero(plain != framed)
     assert (ys.min(), ys.max(), xs.min(), xs.max()) == (40, 59, 20, 39)
+    assert overlay(picture(100, 2), alphas, (4, 5), 0.75).size == (100, 2)  # regions of half a pixel
 
 
 def test_attention_that_looks_everywhere_is_not_drawn_bright() -> None:

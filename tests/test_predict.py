@@ -192,6 +192,8 @@ def test_image_of_the_right_size_stays_and_another_is_centred_on_black() -> None
     assert (wide[7:21] == 255).all()
     assert (wide[:7] == 0).all()
     assert (wide[21:] == 0).all()
+    for size in ((5000, 1), (1, 400), (2000, 10)):
+        assert prepare(Image.new("RGB", size, "white"), (1, 28, 28), False).max() == 255
     assert prepare(Image.new("RGB", (200, 100), (1, 2, 3)), (3, 8, 6), False)[:, 7, 5].tolist() == [1, 2, 3]
 
 
@@ -263,6 +265,12 @@ def test_all_errors_of_a_command_are_named_at_once(tmp_path: Path) -> None:
     assert ended.status == 2
     assert "none.ckpt: there is no such file" in ended.err
     assert "none.png cannot be opened: No such file" in ended.err
+    for inputs, words in (
+        (("", "x.png"), "an input is empty"),
+        (("inputs=[a.png]", "x.png"), "x.png is its value, too"),
+    ):
+        ended = run("predict", "checkpoint=best", *inputs)
+        assert (ended.status, words in ended.err) == (2, True), ended.err
 
 
 def test_checkpoints_and_settings_that_do_not_fit(

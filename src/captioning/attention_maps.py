@@ -71,7 +71,7 @@ def overlay(
         row, column = divmod(int(np.argmax(alphas_row)), grid[1])
         width, height = image.width / grid[1], image.height / grid[0]
         x, y = column * width, row * height
-        corners = [round(corner) for corner in (x, y, x + width - 1, y + height - 1)]
+        corners = [round(corner) for corner in (x, y, x + max(width, 1) - 1, y + max(height, 1) - 1)]
         ImageDraw.Draw(picture).rectangle(corners, outline=FRAME, width=max(1, round(min(image.size) / 70)))
     return picture
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -125,5 +126,10 @@ def prepare(image: Image.Image, size: tuple[int, int, int], invert: bool) -> Ten
     if channels == 3:
         colours = image.resize((width, height), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(colours)).permute(2, 0, 1)  # (H, W, C) -> (C, H, W)
-    grey = ImageOps.pad(image.convert("L"), (width, height), Image.Resampling.BILINEAR, color=0)
+    # a longer or thinner one would be fitted to a width or height of 0
+    sides = (
+        max(image.width, math.ceil(image.height / height)),
+        max(image.height, math.ceil(image.width / width)),
+    )
+    grey = ImageOps.pad(image.convert("L").resize(sides), (width, height), Image.Resampling.BILINEAR, color=0)
     return torch.from_numpy(np.array(grey)).unsqueeze(0)  # (H, W) -> (1, H, W)
