@@ -156,14 +156,21 @@ def split_arguments(
 
 
 def with_positional(words: Sequence[str], positional: str | None = None) -> list[str]:
-    """Words as overrides; those without `=` are values of the setting `positional`.
+    """Words as overrides; those without `=`, and paths with one, are values of the setting `positional`.
 
     Raises:
-        InvalidCommand: there is no such setting.
+        InvalidCommand: there is no such setting, or it is given by its name, too.
     """
-    bare = [word for word in words if "=" not in word and not word.startswith("~")]
+
+    def is_path(word: str) -> bool:
+        return positional is not None and ("/" in word.partition("=")[0] or os.access(word, os.F_OK))
+
+    bare = [word for word in words if ("=" not in word and not word.startswith("~")) or is_path(word)]
     if bare and positional is None:
         raise InvalidCommand([f"{word}: settings are given as key=value" for word in bare])
+    named = [word for word in words if word not in bare and word.startswith(f"{positional}=")]
+    if bare and named:
+        raise InvalidCommand([f"{named[0]}: {bare[0]} is its value, too; give all of them in one way"])
     values = ['"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in bare]
     value = values[0] if len(values) == 1 else f"[{','.join(values)}]"
     return [word for word in words if word not in bare] + ([f"{positional}={value}"] if bare else [])

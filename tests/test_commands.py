@@ -51,6 +51,9 @@ def test_sweeps_of_files(tmp_path: Path) -> None:
     assert errors_of(*folder, "experiment=a")[0].startswith("experiment=a: its sweep over lr needs -m")
     assert errors_of(*folder, "experiment=c") == errors_of(*folder, "-m", "experiment=a") == []
     assert "must be one of" in errors_of(*folder, "experiment=d")[0]
+    (tmp_path / "other").mkdir()
+    assert errors_of("--config-dir", str(tmp_path / "other"), *folder, "experiment=c") == []
+    assert errors_of("--config-dir", str(tmp_path / "none"))[0].endswith("there is no such folder")
 
 
 def test_ranges_are_decimal_and_names_those_of_the_listed_values(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ UNQUOTED = re.compile(r"[\w/.+$%*@?|:~, -]*")  # what a value may hold that is n
 
 
 def parse(argument: str) -> Override:
-    """An override; `~` and letters beyond ASCII, which Hydra wants in quotes, are taken as they are.
+    """An override; `~`, `=` (of a run's folder) and letters beyond ASCII, which Hydra wants in quotes, may stand bare.
 
     Raises:
         ValueError: it cannot be read; the message says how to write it.
@@ -50,6 +50,8 @@ def parse(argument: str) -> Override:
     texts = [argument]
     if ("~" in value or not value.isascii()) and UNQUOTED.fullmatch(value):
         texts.append(f"{key}{sign}" + ",".join(f'"{item}"' for item in value.split(",")))
+    if "=" in value and UNQUOTED.fullmatch(value.replace("=", "")):  # one text, its commas included
+        texts.append(f'{key}="{value}"')
     for text in texts:
         # ValueError: a number of thousands of digits; RecursionError: brackets within brackets
         with contextlib.suppress(HydraException, ValueError, RecursionError):
@@ -119,7 +121,8 @@ class Overrides:
     """
 
     def __init__(self, arguments: Sequence[str], config_name: str, config_dirs: Sequence[Path] = ()) -> None:
-        self.errors: list[str] = []
+        missing = [path for path in config_dirs if not path.is_dir()]
+        self.errors = [f"--config-dir {path}: there is no such folder" for path in missing]
         self.parsed: list[Override] = []
         self.bases: list[DictConfig] = []
         self.choices: list[list[str]] = []  # of each base

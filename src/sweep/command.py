@@ -55,7 +55,9 @@ def read_command(arguments: Sequence[str]) -> list[str]:
         errors = [*given.errors, *folder_errors(nodes), *sweep_errors(given, multirun)]
     if errors:
         raise InvalidCommand(errors)
-    return [*options, *accepted]
+    # Of several Hydra takes the last one.
+    folders = ",".join(f'"file://{path.absolute()}"' for path in config_dirs[:-1])
+    return [*options, *accepted, *([f"hydra.searchpath=[{folders}]"] if folders else [])]
 
 
 def folder_errors(nodes: Sequence[DictConfig]) -> Iterator[str]:
