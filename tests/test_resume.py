@@ -95,17 +95,23 @@ def test_a_run_goes_on_bit_for_bit_whatever_is_damaged(
     )
 
 
-def test_altered_results_are_made_again(
-    whole: Path, tmp_path: Path, command: tuple[str, ...], messages: list[str]
+@pytest.mark.parametrize(
+    "change",
+    [("results.json", '"val_acc": 0.', '"val_acc": 0.9'), ("config.yaml", "batch_size: 8", "batch_size: 9")],
+)
+def test_altered_files_are_made_again(
+    whole: Path, tmp_path: Path, command: tuple[str, ...], messages: list[str], change: tuple[str, str, str]
 ) -> None:
+    name, before, after = change
     asked = plan(*command, "epochs=4", f"output_dir={tmp_path}")
     shutil.copytree(whole, asked.run.folder)
-    results = asked.run.folder / "results.json"
-    results.write_text(results.read_text().replace('"val_acc": 0.', '"val_acc": 0.9'))
-    assert modified_files(asked.run.folder) == ["results.json"]
+    altered = asked.run.folder / name
+    altered.write_text(altered.read_text().replace(before, after))
+    assert modified_files(asked.run.folder) == [name]
+    assert asked.errors() == []
     train_here(asked)
     same_numbers(asked.run.folder, whole)
-    assert any("results.json was changed after it was written" in line for line in messages)
+    assert any(f"{name} was changed after it was written" in line for line in messages)
 
 
 def test_other_settings_data_and_code(
@@ -114,6 +120,7 @@ def test_other_settings_data_and_code(
     asked = plan(*command, "epochs=4", f"output_dir={tmp_path}")
     shutil.copytree(whole, asked.run.folder)
     config = asked.run.config_file
+    (asked.run.folder / "SHA256SUMS").unlink()
     config.write_text(config.read_text().replace("batch_size: 8", "batch_size: 4"))
     assert "batch_size 4 there, 8 now" in asked.errors()[0]
     config.write_text(
@@ -128,6 +135,7 @@ def test_other_settings_data_and_code(
     elsewhere = plan(*same, "epochs=4", f"output_dir={tmp_path}")
     (asked.run.folder / "results.json").unlink()
     assert "have changed since this run began" in train_here(elsewhere, "failed")["cause"]
+    (asked.run.folder / "SHA256SUMS").unlink()
     config.unlink()
     assert "is gone or damaged" in plan(*command, "epochs=4", f"output_dir={tmp_path}").errors()[0]
 

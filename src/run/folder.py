@@ -105,19 +105,24 @@ class Run:
 
     def mismatch(self) -> str | None:
         """Why what the folder holds may not be taken for this run, or None."""
-        saved = self.saved_config()
-        if saved is None and (self.last.exists() or self.best.exists()):
+        there: Any = None
+        modified = modified_files(self.folder) or ()
+        if self.config_file.name not in modified:
+            saved = self.saved_config()
+            there = saved and settings_of(OmegaConf.to_container(saved))
+        elif "results.json" not in modified:  # which has them, too
+            there = (self.results() or {}).get("settings")
+        if not there and (self.last.exists() or self.best.exists()):
             return f"{self.config_file} is gone or damaged, and with it its run's settings: force=true starts afresh"
-        if saved is None:
+        if not there:
             return None
-        there = settings_of(OmegaConf.to_container(saved))
         differing = [key for key, value in self.fingerprint.items() if there.get(key) != value]
         if not differing:
             return None
         changes = ", ".join(f"{key} {there.get(key)} there, {self.fingerprint[key]} now" for key in differing)
         return (
-            f"{self.folder} holds a run of other settings ({changes}): force=true starts it afresh, another "
-            "name= keeps both"
+            f"{self.folder} holds a run of other settings: force=true starts it afresh, another name= keeps both "
+            f"({changes})"
         )
 
     def start(self, cfg: DictConfig) -> None:
