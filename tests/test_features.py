@@ -9,12 +9,15 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor, nn
 
 from src import files
 from src.captioning import features
@@ -48,6 +51,21 @@ def cache(tmp_path: Path) -> Path:
 
 def encoder(size: int = SIZE, seed: int = 0) -> Encoder:
     return build_encoder({"_target_": "src.captioning.backbones.Tiny"}, size, seed=seed)
+
+
+class Scaled(nn.Module):
+    """A backbone without weights, whose features its argument changes."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.avg_pool2d(images, 8) * self.factor
+
+
+def scaled(factor: float) -> Encoder:
+    return build_encoder({"_target_": "tests.test_features.Scaled", "factor": factor}, SIZE)
 
 
 def images_of(paths: list[Path], cache: Path) -> np.ndarray:
@@ -104,6 +122,7 @@ def test_whatever_features_depend_on_names_another_file(paths: list[Path], cache
     others: list[Callable[[], object]] = [
         lambda: features_of(paths, encoder(size=64), cache),
         lambda: features_of(paths, encoder(seed=1), cache),
+        *(partial(features_of, paths, scaled(factor), cache) for factor in (1.0, 2.0)),
         lambda: features_of(paths[::-1], encoder(), cache),
         lambda: features_of(paths, encoder(), cache, value_range="full"),
         lambda: features_of(paths, encoder(), cache, engine=ONNXRUNTIME),

@@ -8,15 +8,19 @@ Dimension letters: B batch, L regions, D feature, H, W, S side of the square ima
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import pkgutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from src.build import build
+from src.build import build, in_channels_last
 from src.entry_point import UserError
 
 # Counts up whenever `preprocess`, how image files are read, or the normalisation changes: stored features
@@ -46,6 +50,7 @@ class Encoder(nn.Module):
         train_norms: whether batch norms learn statistics. Pretrained ones should not: ImageNet's fit the
             weights, and in training mode an image's features depend on its neighbours.
         name: for messages and file names.
+        made_by: what features depend on besides the weights: the backbone's arguments and, if it is yours, its code.
 
     Attributes:
         dim: D.
@@ -58,15 +63,17 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, size: int, *, train_norms: bool = False, name: str = "") -> None:
+    def __init__(
+        self, backbone: nn.Module, size: int, *, train_norms: bool = False, name: str = "", made_by: str = ""
+    ) -> None:
         super().__init__()
-        self.size, self.train_norms = size, train_norms
+        self.size, self.train_norms, self.made_by = size, train_norms, made_by
         self.name = name or type(backbone).__name__
         for part, default in IMAGENET.items():
             values = torch.tensor([255 * float(value) for value in getattr(backbone, part, default)])
             self.register_buffer(part, values.view(3, 1, 1), persistent=False)
-        # channels_last: convolutions run up to twice as fast on a CPU.
-        self.backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.backbone = backbone
+        self.layout = torch.channels_last if in_channels_last(backbone) else torch.contiguous_format
         self.fine_tune(False)
         self.grid, self.dim = self._layout()
 
@@ -95,7 +102,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Regions (B, L, D) in float32, row by row, of images (B, 3, S, S), uint8 or float in 0..255."""
         pixels = (images.to(self.mean.dtype) - self.mean) / self.std
-        found = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
+        found = self.backbone(pixels.contiguous(memory_format=self.layout))
         regions = found.flatten(2).transpose(1, 2) if found.dim() == 4 else found
         return regions.float()  # (B, L, D)
 
@@ -148,7 +155,18 @@ def build_encoder(
     name = str(config.get("model") or config["_target_"].rpartition(".")[2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Encoder(build(config), size, train_norms=train_norms, name=name)
+        return Encoder(build(config), size, train_norms=train_norms, name=name, made_by=_made_by(config))
+
+
+def _made_by(config: Mapping[str, Any]) -> str:
+    home = pkgutil.resolve_name(config["_target_"]).__module__
+    file = getattr(sys.modules.get(home), "__file__", None)
+    is_ours = home.startswith("src.")  # whose changes PREPROCESSING counts
+    code = "" if is_ours or file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    weights = ("pretrained", "weights")  # which `digest` knows
+    return json.dumps(
+        [{key: value for key, value in config.items() if key not in weights}, code], default=str
+    )
 
 
 def preprocess(image: Image.Image, size: int) -> Tensor:

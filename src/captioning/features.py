@@ -1,6 +1,6 @@
 """Features of encoders and pixels of images: computed once, memory-mapped, shared by all runs.
 
-A file is named after the SHA-256 of all it depends on: the encoder and its weights, what computes it, the
+A file is named after the SHA-256 of all it depends on: the encoder, its weights and arguments, what computes it, the
 preprocessing, the bytes of every image, in order. So it never goes stale. It is a plain .npy file with a
 `.sha256` beside it, in sha256sum's format; a file that does not fit is made again (store.py).
 
@@ -126,7 +126,7 @@ def _stored(  # noqa: PLR0917
         shape, dtype = (count, 3, size, size), np.dtype(np.uint8)
     else:
         label = f"features-{encoder.name}-{size}"
-        key = [encoder.name, encoder.digest, PREPROCESSING, size, value_range, engine]
+        key = [encoder.name, encoder.digest, encoder.made_by, PREPROCESSING, size, value_range, engine]
         shape, dtype = (count, encoder.grid[0] * encoder.grid[1], encoder.dim), np.dtype(np.float16)
     depends_on = json.dumps([*key, list(digests)])
     target = cache / f"{label}-{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}.npy"
