@@ -21,6 +21,7 @@ from src.entry_point import UserError
 
 if TYPE_CHECKING:
     import lightning as L
+    from torch import nn
 
 # Where a class or function of a stranger's configuration has to be defined: `src.train.os.system` leads elsewhere.
 TRUSTED = (
@@ -65,7 +66,22 @@ def build(config: Mapping[str, Any] | None, *positional: Any, **arguments: Any) 
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        raise UserError(f"{config['_target_']}: {str(cause).splitlines()[0]}") from error
+        reason = (str(cause) or "it says no more").splitlines()[0]
+        raise UserError(f"{config['_target_']}: {type(cause).__name__}: {reason}") from error
+
+
+def in_channels_last(network: nn.Module) -> bool:
+    """Give a network's weights the layout in which a CPU convolves and pools faster; whether that was done.
+
+    Not where a layer is of another package: `view` in its `forward` needs the usual layout.
+    """
+    import torch
+
+    known = ("src", "torch", "torchvision", "timm")
+    if not all(type(layer).__module__.partition(".")[0] in known for layer in network.modules()):
+        return False
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return True
 
 
 def refuse_untrusted(config: Any, trust: Sequence[str] = ()) -> None:
@@ -115,7 +131,8 @@ def target_errors(cfg: Any, prefix: str = "", besides: Sequence[str] = ()) -> li
             return [f"{prefix}_target_={name}: cannot be imported ({type(error).__name__}: {error})"]
         given = [key for key in map(str, cfg) if key not in besides and not key.startswith("_")]
         found += signature_errors(target, {key: cfg[key] for key in given}, prefix)
-    for key in map(str, cfg):
+    key: Any  # also a number
+    for key in cfg:
         if isinstance(node := cfg._get_node(key), DictConfig) and not node._is_none():
             found += target_errors(node, f"{prefix}{key}.")
     return found

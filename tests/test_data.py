@@ -39,7 +39,9 @@ def test_every_split_is_scikit_learns(data: st.DataObject, size: int, seed: int)
 
 @pytest.mark.parametrize("val_size", [0, 10, 11])
 def test_a_split_that_leaves_a_part_empty_is_refused(val_size: int) -> None:
-    with pytest.raises(UserError, match=rf"data.val_size={val_size} must be at least 1 and below the 10"):
+    with pytest.raises(
+        UserError, match=rf"data.val_size={val_size} must be a whole number, at least 1 and below the 10"
+    ):
         train_val_split(10, val_size, 42)
 
 
@@ -135,6 +137,10 @@ def test_a_resumed_run_notices_other_data() -> None:
     [
         ({"train_labels": np.zeros(59, int)}, r"the train set has 60 images of \(9, 8\) and 59 labels"),
         ({"test_images": np.zeros((20, 9, 9), np.uint8)}, r"the test set has 20 images of \(9, 9\)"),
+        ({"train_labels": np.zeros((60, 4), int)}, r"the train labels are int64 of shape \(60, 4\)"),
+        ({"test_labels": np.full(20, 1.5)}, "the test labels are float64"),
+        ({"test_labels": [0] * 20}, "the test labels are a list"),
+        ({"val_images": np.zeros((5, 9, 8), np.uint8)}, "are given together"),
         ({"test_images": np.zeros((20, 9, 8))}, r"the test images are float64 of shape \(20, 9, 8\)"),
         ({"test_labels": np.full(20, 4)}, "the test label 4 of image 0 is none of the classes 0 to 3"),
         ({"train_labels": np.arange(60) % 4 * 85}, "the train labels go up to 255, but only 4 numbers occur"),

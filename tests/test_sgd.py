@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 import torch.nn.utils.parametrize
 import torch.nn.utils.prune
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
@@ -184,11 +185,6 @@ def test_only_the_network_that_it_knows_is_stepped_by_hand(
     assert applies == by_hand
 
 
-class Listener(L.Callback):
-    def on_train_batch_end(self, *_: Any) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
     ("options", "schedule"),
     [
@@ -196,7 +192,7 @@ class Listener(L.Callback):
         ({"gradient_clip_val": 1.0}, None),
         ({"limit_train_batches": 3}, None),
         ({"max_steps": 5}, None),
-        ({"callbacks": [Listener()]}, None),
+        ({"callbacks": [StochasticWeightAveraging(0.1)]}, None),
         ({"profiler": "simple"}, None),
         ({"detect_anomaly": True}, None),
         ({}, {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR"}),
@@ -204,8 +200,8 @@ class Listener(L.Callback):
 )
 def test_chunks_are_taken_only_where_nobody_can_tell(options: dict[str, Any], schedule: Any) -> None:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    assert fast.applies(L.Trainer(accelerator="cpu", **quiet), None, ())  # type: ignore[arg-type]
-    assert not fast.applies(L.Trainer(accelerator="cpu", **quiet, **options), schedule, ())  # type: ignore[arg-type]
+    assert fast.applies(L.Trainer(accelerator="cpu", **quiet), None)  # type: ignore[arg-type]
+    assert not fast.applies(L.Trainer(accelerator="cpu", **quiet, **options), schedule)  # type: ignore[arg-type]
 
 
 def test_scaled_gradients_are_clipped_as_true_ones() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,7 +44,7 @@ class ImageArrays:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    classes: tuple[str, ...] | None = None
+    classes: Sequence[str] | None = None
     val_images: np.ndarray | None = None
     val_labels: np.ndarray | None = None
 
@@ -54,6 +54,16 @@ class ImageArrays:
         Raises:
             UserError: they do not; the sentence names the part, the value and the limit.
         """
+        if (self.val_images is None) != (self.val_labels is None):
+            raise UserError("val_images and val_labels are given together or not at all")
+        for name, (images, labels) in self.parts.items():
+            for what, array in (("images", images), ("labels", labels)):
+                if not isinstance(array, np.ndarray):
+                    raise UserError(f"the {name} {what} are a {type(array).__name__}: a NumPy array is read")
+            if labels.ndim != 1 or labels.dtype.kind not in "iu":
+                raise UserError(
+                    f"the {name} labels are {labels.dtype} of shape {labels.shape}: whole numbers (N,) are read"
+                )
         sides, known = self.train_images.shape[1:], len(self.class_names)
         for name, (images, labels) in self.parts.items():
             if images.dtype != np.uint8 or images.ndim < 3 or images.shape[3:] not in ((), (1,), (3,)):
@@ -73,7 +83,7 @@ class ImageArrays:
                     f"0 to {known - 1}: mend the label, or name all classes"
                 )
         used = len(np.unique(self.train_labels))
-        if not self.classes and known - used > max(MOST_UNUSED, used):
+        if self.classes is None and known - used > max(MOST_UNUSED, used):
             raise UserError(
                 f"the train labels go up to {known - 1}, but only {used} numbers occur: number the classes from 0 and "
                 "mend labels that are wrong"
@@ -93,7 +103,8 @@ class ImageArrays:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names; their numbers where there are none."""
-        return self.classes or tuple(map(str, range(int(self.train_labels.max(initial=0)) + 1)))
+        numbers = range(int(self.train_labels.max(initial=0)) + 1)
+        return tuple(map(str, numbers if self.classes is None else self.classes))
 
     @cached_property
     def digest(self) -> str:
@@ -114,8 +125,10 @@ def train_val_split(size: int, val_size: int, seed: int) -> tuple[np.ndarray, np
     Raises:
         UserError: fewer than one image would remain for training or for validation.
     """
-    if not 0 < val_size < size:
-        raise UserError(f"data.val_size={val_size} must be at least 1 and below the {size} training images")
+    if not isinstance(val_size, int) or not 0 < val_size < size:
+        raise UserError(
+            f"data.val_size={val_size} must be a whole number, at least 1 and below the {size} training images"
+        )
     order = np.random.RandomState(seed).permutation(size)
     return order[val_size:], order[:val_size]
 
@@ -158,7 +171,7 @@ class ImageData(L.LightningDataModule):
     """A labelled image data set for `Classifier`.
 
     Args:
-        load: reads the images.
+        load: reads the images, `ImageArrays`.
         batch_size: images an optimizer step.
         seed: of the training images' order, which is drawn anew each epoch.
         val_size: training images set aside for validation, unless the data set has its own.
@@ -168,7 +181,7 @@ class ImageData(L.LightningDataModule):
 
     def __init__(
         self,
-        load: Callable[[], ImageArrays],
+        load: Callable[[], object],
         *,
         batch_size: int,
         seed: int = 42,
@@ -191,7 +204,11 @@ class ImageData(L.LightningDataModule):
         """
         if self.splits:
             return
-        self.arrays = self.load()
+        loaded = self.load()
+        if not isinstance(loaded, ImageArrays):
+            kind = type(loaded).__name__
+            raise UserError(f"the function of data._target_ returns a {kind}: an ImageArrays is needed")
+        self.arrays = loaded
         tensors = {part: _tensors(*arrays) for part, arrays in self.arrays.parts.items()}
         indices = {part: np.arange(len(labels)) for part, (_, labels) in tensors.items()}
         if "val" not in tensors:
@@ -263,6 +280,7 @@ class ImageData(L.LightningDataModule):
 
 def _tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Views (N, C, H, W), in channels_last for colour, and labels (N,) int64."""
-    pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
+    shares = images.flags.writeable and min(images.strides) >= 0  # what torch can take as it lies
+    pixels = torch.from_numpy(images if shares else images.copy())
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(labels.astype(np.int64))

@@ -12,20 +12,17 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSummary, RichModelSummary
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
 from src.classification import augment as augmentations
 from src.classification import sgd
-from src.classification.module import Batch, Classifier, scaled
+from src.classification.module import Batch, Classifier
 
 CHUNK_IMAGES = 512  # large enough that Lightning's work for a chunk vanishes, small enough for the cache
-BATCH_HOOKS = (
-    *("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad"),
-    *("on_train_batch_start", "on_train_batch_end"),
-)
+KNOWN = (EarlyStopping, ModelCheckpoint, ModelSummary, RichModelSummary)  # change nothing within an epoch
 
 
 class ChunkedClassifier(Classifier):
@@ -45,7 +42,7 @@ class ChunkedClassifier(Classifier):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         images, labels = batch
-        pixels = scaled(augmentations.BY_NAME[self.hparams["augment"]](images), self.dtype)
+        pixels = self.pixels(augmentations.BY_NAME[self.hparams["augment"]](images))
         smoothing = self.hparams["label_smoothing"]
         if not smoothing and sgd.applies(self.network, optimizer.optimizer, self.batch_size):
             lr = optimizer.param_groups[0]["lr"]
@@ -71,22 +68,19 @@ class ChunkedClassifier(Classifier):
         optimizer._on_after_step()
 
 
-def applies(trainer: L.Trainer, schedule: dict[str, Any] | None, own: tuple[type[Callback], ...]) -> bool:
+def applies(trainer: L.Trainer, schedule: dict[str, Any] | None) -> bool:
     """Whether nobody can tell chunks from single steps.
 
     That is: no schedule, clipping, accumulation, loss scaling or profiler, one device, all batches, and no
-    callback that listens to single batches.
+    callbacks but this project's and those of KNOWN: another one might listen to single batches or change weights.
 
     Args:
         trainer: with its callbacks.
         schedule: the learning-rate schedule's configuration.
-        own: callbacks that know chunks.
     """
-    listens = any(
-        getattr(type(callback), hook) is not getattr(Callback, hook)
+    known = all(
+        type(callback) in KNOWN or type(callback).__module__.startswith("src.")
         for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if not isinstance(callback, own)
-        for hook in BATCH_HOOKS
     )
     plain = (
         trainer.accumulate_grad_batches == 1
@@ -100,4 +94,4 @@ def applies(trainer: L.Trainer, schedule: dict[str, Any] | None, own: tuple[type
         and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
         and getattr(trainer.precision_plugin, "scaler", None) is None
     )
-    return plain and not schedule and not listens
+    return plain and known and not schedule

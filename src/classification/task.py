@@ -19,8 +19,6 @@ from src.classification.data import ImageData
 from src.classification.module import Classifier
 from src.entry_point import UserError
 from src.filters.activations import ACROSS, protocol_kernels
-from src.run.checkpoints import Recorder
-from src.run.fit import RunBar
 
 NOT_ARGUMENTS = {"data": ("name", "val_size", "split_seed")}  # keys of `data` that its function is not given
 
@@ -65,7 +63,7 @@ def build_module(cfg: DictConfig, data: ImageData, trainer: L.Trainer | None = N
         trainer: with it, the fast path is taken where it applies.
     """
     classes = len(data.class_names)
-    is_fast = cfg.fast and trainer is not None and fast.applies(trainer, cfg.schedule, (Recorder, RunBar))
+    is_fast = cfg.fast and trainer is not None and fast.applies(trainer, cfg.schedule)
     schedule = OmegaConf.to_container(cfg.schedule, resolve=True) or None
     module = (fast.ChunkedClassifier if is_fast else Classifier)(
         network=complete(
@@ -96,18 +94,19 @@ def check_module(cfg: DictConfig, data: ImageData) -> None:
     Raises:
         UserError: it does not fit the images or the classes.
     """
-    module = build_module(cfg, data).eval()
     images = data.splits["train"][0][:2]
     name, shape = cfg.network._target_, (len(images), len(data.class_names))
     try:
         with torch.no_grad():
-            scores = module(images)
+            scores = build_module(cfg, data).eval()(images)
+    except UserError:
+        raise
     except Exception as error:  # whatever a stranger's forward raises
         text = f"{name} fails on images {tuple(images.shape)}: {type(error).__name__}: {error}"
         raise UserError(text) from error
-    if tuple(scores.shape) != shape:
-        needed = f"{shape} (images, classes) are needed"
-        raise UserError(f"{name} gives scores {tuple(scores.shape)} where {needed}")
+    given = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+    if given != shape:
+        raise UserError(f"{name} gives scores {given} where {shape} (images, classes) are needed")
 
 
 def log_artifacts(

@@ -11,6 +11,8 @@ import csv
 import io
 import logging
 import math
+import pickle
+import re
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -42,14 +44,33 @@ class DamagedCheckpoint(UserError):
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write primitives and tensors to `path`: whole, synced, or not at all.
+    """Write primitives and tensors to `path`: whole, synced, or not at all. Scalars of NumPy become Python's.
 
     Raises:
+        UserError: the content holds something else, which `read_checkpoint` would refuse.
         OSError: the file cannot be written; what stood at `path` before still does.
     """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_plain(content), buffer)
+    if not path.exists():  # once a file
+        try:
+            torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        except pickle.UnpicklingError as error:
+            kind = re.search(r"GLOBAL (\S+)", str(error))
+            raise UserError(
+                f"a checkpoint holds tensors and plain values, not {kind[1] if kind else 'objects'}: change what the "
+                "network, callback or data set keeps (its state_dict, its arguments)"
+            ) from error
     write_atomically(path, buffer.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (dict, list, tuple):
+        inner = value.items() if isinstance(value, dict) else value
+        return type(value)(map(_plain, inner))
+    return value
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -140,6 +161,7 @@ class Recorder(Checkpoint):
         self._running = [0.0, 0]  # sum of losses, number of batches, since the first epoch
         self._epoch = [0.0, 0]
         self._unread: list[Tensor] = []
+        self._masks: dict[str, float] = {}  # what is infinite from the start
         self._epoch_began = self._validation_began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,6 +173,7 @@ class Recorder(Checkpoint):
 
     # Not on_train_start: a run that was killed after its last epoch is not trained any more.
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._masks = infinite(pl_module)
         if not trainer.is_global_zero:
             return
         for events in self.run.folder.glob("events.out.tfevents.*"):
@@ -197,7 +220,10 @@ class Recorder(Checkpoint):
         self._validation_began = time.perf_counter()
         self._read_losses(trainer.current_epoch + 1)
         # Before they are used: a decoder whose scores are NaN would die of another error.
-        refuse_infinite_weights(pl_module, trainer.current_epoch + 1, trainer.global_step)
+        # A ReLU may hide from the loss that a weight or buffer is lost.
+        for name, value in infinite(pl_module).items():
+            if name not in self._masks:
+                raise Diverged(f"{name} holds {value}", trainer.current_epoch + 1, trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # NaN scores have a highest one, too: the accuracy alone would look like a number.
@@ -247,15 +273,14 @@ class Recorder(Checkpoint):
             one.log_metrics(metrics, step=int(row["epoch"]))
 
 
-def refuse_infinite_weights(module: Module, epoch: int, step: int) -> None:
-    """Check the weights and buffers themselves: a ReLU may hide from the loss that one of them is lost.
-
-    Raises:
-        Diverged: one holds NaN or an infinity.
-    """
-    for name, value in module.state_dict().items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise Diverged(f"{name} holds {value[~value.isfinite()][0].item()}", epoch, step)
+def infinite(module: Module) -> dict[str, float]:
+    """The weights and buffers that hold NaN or an infinity, and the first one of each."""
+    floats = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+    return {
+        name: value[~value.isfinite()][0].item()
+        for name, value in floats.items()
+        if not value.isfinite().all()
+    }
 
 
 def plain_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import inspect
 import os
 from typing import Any
 
+import hydra.utils
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
@@ -24,7 +25,10 @@ from src.run.folder import Run
 from src.run.pruning import callbacks_of
 
 # Arguments of L.Trainer that belong to the run's own files; every other one is a setting `trainer.*`.
-OWN = ("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enable_checkpointing")
+OWN = (
+    *("callbacks", "logger", "plugins", "default_root_dir", "max_epochs", "enable_checkpointing"),
+    "check_val_every_n_epoch",
+)
 
 
 _prepared: dict[str, L.LightningDataModule] = {}  # by this process, for a run that is to follow
@@ -76,7 +80,7 @@ def fit_and_test(cfg: DictConfig, run: Run, recorder: Recorder, show_bar: bool) 
     for name in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[name]
     trainer = L.Trainer(
-        **{**trainer_defaults(cfg), **cfg.trainer},
+        **{**trainer_defaults(cfg), **hydra.utils.instantiate(cfg.trainer, _convert_="all")},
         max_epochs=cfg.epochs,
         default_root_dir=run.folder,
         callbacks=callbacks,
@@ -143,6 +147,8 @@ def trainer_errors(cfg: DictConfig) -> list[str]:
     """Options `trainer.*` that L.Trainer does not take, or that are settings of another name here."""
     given = {str(name): value for name, value in cfg.trainer.items()}
     own = [f"trainer.{name}: is set by the run itself" for name in given if name in OWN]
+    limits = [name for name in ("limit_train_batches", "limit_val_batches") if given.get(name) == 0]
+    own += [f"trainer.{name}=0: every epoch trains and validates" for name in limits]
     # L.Trainer's own signature hides behind a decorator.
     return own + signature_errors(inspect.unwrap(L.Trainer.__init__), given, "trainer.")
 

@@ -84,7 +84,7 @@ def plan_of(config: DictConfig) -> Plan:
         with open_dict(one):
             one.pop("hydra", None)
             one.choices = {
-                group: chosen[group].strip("[]").replace(",", "+").replace(" ", "")
+                group: chosen[group].strip("[]").replace(",", "+").replace(" ", "") or "none"
                 for group in GROUPS
                 if chosen.get(group)
             }
@@ -159,6 +159,8 @@ def preflight(plans: Sequence[Plan]) -> list[str]:
                 )
         except (OSError, UserError) as error:
             errors.append(str(error))
+        except Exception as error:  # of a stranger's code
+            errors.append(f"{plan.run.name}: {type(error).__name__}: {error}")
     return errors
 
 
@@ -175,6 +177,8 @@ def _target_errors(plan: Plan) -> list[str]:
         errors += group_errors(cfg, group, besides.get(group, ()))
     for group in ("callbacks", "logger"):
         errors += target_errors(cfg.get(group), f"{group}.")
+        if "_target_" in (cfg.get(group) or ()):
+            errors.append(f"{group}._target_: stands below a name of its own, {group}.mine._target_=...")
     network = cfg.get("network", {}).get("_target_")
     if network and not errors and cfg.dropout != plan.recipe.dropout and not takes(network, "dropout"):
         errors.append(f"dropout={cfg.dropout}: {network} has no argument 'dropout'")

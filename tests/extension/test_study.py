@@ -126,6 +126,46 @@ def test_everything_else_of_the_contract_in_one_run(package: Path, tmp_path: Pat
     assert "callbacks=counts+early_stopping" in folder.name
 
 
+ORDINARY = """
+import numpy as np, torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from src.classification.data import ImageArrays
+
+class Net(nn.Module):  # `view`, a mask of -inf
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 8 * 8, classes)
+        self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+    def forward(self, x):
+        return self.out(self.conv(x).relu().view(-1, 4 * 8 * 8))
+
+class Best(Callback):  # a scalar of NumPy
+    best = np.float64(9)
+    def state_dict(self): return {"best": self.best}
+    def load_state_dict(self, state): self.best = np.minimum(self.best, state["best"])
+
+def load():  # negative strides, names of NumPy
+    labels = np.arange(60) % 2
+    images = (labels[:, None, None, None] * np.full((1, 8, 8, 3), 200)).astype(np.uint8)[..., ::-1]
+    return ImageArrays(images, labels, images, labels, np.unique(["dark", "light"]))
+"""
+
+
+def test_what_is_ordinary_elsewhere_trains_goes_on_and_predicts(package: Path, tmp_path: Path) -> None:
+    (package / "ordinary.py").write_text(ORDINARY)
+    ours = ("network._target_=ordinary.Net", "data._target_=ordinary.load", "data.val_size=20", "epochs=2")
+    asked = (*ours, "callbacks.best._target_=ordinary.Best", "trainer.max_time={hours: 1}", "lr=0.1")
+    first = run_train(*asked, "stop_after=1", f"output_dir={tmp_path}")
+    assert (first.status, "after epoch 1 of 2" in first.out + first.err) == (0, True), first.err
+    ended = run_train(*asked, f"output_dir={tmp_path}")
+    assert (ended.status, "going on without" in ended.err) == (0, False), ended.err
+    (run_folder,) = (path.parent for path in tmp_path.glob("*/*/results.json"))
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "white.png")
+    labelled = run("predict", f"checkpoint={run_folder}", str(tmp_path / "white.png"), "trust=[ordinary]")
+    assert "light" in labelled.out, labelled.err
+
+
 def test_arguments_that_a_target_does_not_take_are_named(package: Path, tmp_path: Path) -> None:
     ended = run_train(
         *(
