@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from omegaconf import DictConfig
-from PIL import Image, ImageOps
-from torch import Tensor
 
 from src.config.settings import setting
 from src.entry_point import UserError, entry_point
@@ -45,6 +41,7 @@ def main(cfg: DictConfig) -> None:
 
 def _pictures(cfg: DictConfig) -> Iterator[Picture]:
     from src.classification.module import Classifier
+    from src.classification.predict import prepare
     from src.classification.task import data_of_run
     from src.filters import pictures
     from src.filters.activations import convolutions
@@ -60,7 +57,7 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
         raise UserError(f"layer={layer}: the network's convolutions are {', '.join(layers)}")
     yield from pictures.kernel_pictures(module)
     if cfg.image is not None:
-        image = as_network_input(read_rgb(Path(cfg.image).expanduser()), module.hparams["image_size"])
+        image = prepare(read_rgb(Path(cfg.image).expanduser()), module.hparams["image_size"], invert=False)
         yield pictures.map_picture(module, image, Path(cfg.image).name)
     yield pictures.synthetic_picture(module)
     folder = trained.path.parent.parent
@@ -69,13 +66,6 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
         yield pictures.top_picture(module, layer, images[indices])
     else:
         logger.info("%s lies in no run's folder: its training images are unknown", trained.path)
-
-
-def as_network_input(image: Image.Image, size: Sequence[int]) -> Tensor:
-    """An RGB image as uint8 of `size` (C, H, W): the whole of it, centred, on black."""
-    channels, height, width = size
-    fitted = ImageOps.pad(image.convert("L" if channels == 1 else "RGB"), (width, height))
-    return torch.from_numpy(np.atleast_3d(np.array(fitted))).permute(2, 0, 1)
 
 
 if __name__ == "__main__":
