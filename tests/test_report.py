@@ -98,7 +98,7 @@ def test_unknown_section(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make_report(monkeypatch, "only=[sweep]", f"out={tmp_path}") == 2
-    assert "only=sweep: must be some of theory.parameters" in capsys.readouterr().err
+    assert "only=[sweep]: must be one of theory.parameters" in capsys.readouterr().err
 
 
 def test_the_reports_own_numbers_hold(tmp_path: Path) -> None:

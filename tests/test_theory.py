@@ -135,7 +135,7 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["nothing"], 2, "only=nothing: must be one of parameters, attention, equivariance"),
+        (["nothing"], 2, "only=[nothing]: must be one of parameters, attention, equivariance"),
         (["cases=0", "sed=1"], 2, "there is no setting 'sed'; did you mean 'seed'?"),
         (["network._target_=torch.nn.Conv9"], 2, "has no attribute 'Conv9'"),
         (["network.width=3"], 2, "network.width: there is no network to take it"),

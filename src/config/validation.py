@@ -278,8 +278,9 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
         except ValueError as error:
             return str(error)
     choices, bounds = metadata.get("choices"), metadata.get("bounds", {})
-    if choices is not None and value not in choices:
-        return f"must be one of {', '.join(choices)}{nearest(value, choices)}"
+    for one in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
+        if choices is not None and one not in choices:
+            return f"must be one of {', '.join(choices)}{nearest(one, choices)}"
     holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
     if not bounds or (abs(value) < math.inf and all(holds[kind](value, bounds[kind]) for kind in bounds)):
         return None  # of a NaN nothing holds

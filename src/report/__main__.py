@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.config.settings import setting
-from src.entry_point import InvalidCommand, UserError, entry_point
+from src.entry_point import UserError, entry_point
 
 if TYPE_CHECKING:
     from src.report.page import Entry
@@ -46,7 +46,7 @@ class ReportSettings:
 
     sweep: str = setting("sweep over dropout and learning rate", default="outputs/fashion_mnist")
     captions: list[str] = setting("caption sweeps, those that are there", default=FOLDERS)
-    only: list[str] = setting(f"some of {', '.join(SECTIONS)}", default=[])
+    only: list[str] = setting("sections ([]: all)", default=[], choices=tuple(SECTIONS))
     out: str = setting("folder of report.html and figures/", default="outputs/report")
 
 
@@ -60,8 +60,6 @@ def main(cfg: DictConfig) -> int:
     from src.report.page import page
     from src.report.sources import Sources
 
-    if unknown := [name for name in cfg.only if name not in SECTIONS]:
-        raise InvalidCommand([f"only={name}: must be some of {', '.join(SECTIONS)}" for name in unknown])
     folder, sweep, *captions = (Path(place).expanduser() for place in (cfg.out, cfg.sweep, *cfg.captions))
     sources = Sources(sweep, tuple(captions))
     entries = [make_entry(name, sources, folder) for name in cfg.only or SECTIONS]

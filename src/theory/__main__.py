@@ -15,7 +15,6 @@ from rich.table import Table
 
 from src.build import build, complete, group_errors
 from src.config.settings import setting
-from src.config.validation import nearest
 from src.entry_point import InvalidCommand, UserError, entry_point
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ TOPICS = ("parameters", "attention", "equivariance")
 class TheorySettings:
     """Settings of `python -m src.theory`."""
 
-    only: list[str] = field(default_factory=[*TOPICS].copy, metadata={"help": f"some of {', '.join(TOPICS)}"})
+    only: list[str] = setting("topics ([]: all)", default=[], choices=TOPICS)
     network: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "to count: NAME, or network._target_"}
     )
@@ -49,13 +48,6 @@ def main(cfg: DictConfig) -> int:
     python -m src.theory network._target_=torchvision.models.resnet18
     python -m src.theory run=outputs/fashion_mnist
     """
-    if unknown := [topic for topic in cfg.only if topic not in TOPICS]:
-        raise InvalidCommand(
-            [
-                f"only={topic}: must be one of {', '.join(TOPICS)}{nearest(topic, [*TOPICS])}"
-                for topic in unknown
-            ]
-        )
     if errors := group_errors(cfg, "network"):
         raise InvalidCommand(errors)
     sections = _sections(cfg)
@@ -76,7 +68,7 @@ def _sections(cfg: DictConfig) -> list[Section]:
         "attention": lambda: attention_findings(cfg.seed, cfg.cases),
         "equivariance": lambda: equivariance_findings(seed=cfg.seed),
     }
-    return [findings[topic]() for topic in cfg.only]
+    return [findings[topic]() for topic in cfg.only or TOPICS]
 
 
 def _of_config(cfg: DictConfig) -> Network:
