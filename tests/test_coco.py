@@ -103,17 +103,10 @@ def test_missing_splits_are_drawn_by_the_seed_alone(tmp_path: Path) -> None:
         ({"annotations": 7}, "dataset.json: 'int' object is not iterable; expected is"),
         ({"annotations": [{"image_id": 1}]}, r"annotations\[0\]: no key 'caption'"),
         ({"annotations": [{"image_id": "x", "caption": "a"}]}, r"annotations\[0\]: invalid literal"),
-        (
-            {"annotations": [{"image_id": 1, "caption": "a"}]},
-            r"no caption with a word for '000000000002\.png'",
-        ),
         ({"annotations": ["a"]}, r"annotations\[0\]: string indices"),
         ({"images": [{"id": 1}]}, r"images\[0\]: no key 'file_name'"),
         ({"images": [{"file_name": "1.png"}]}, r"images\[0\]: no key 'id'"),
-        ({"images": [{"id": 1, "file_name": "../1.png"}]}, "leads out"),
         ({"images": [{"id": 1, "file_name": "1.png"}]}, "does not list, image_id 2"),
-        ({"images": [{"id": 1, "file_name": "1.png", "split": "dev"}]}, "unknown split 'dev'"),
-        ({"images": [{"id": n // 2, "file_name": f"{n}.png"} for n in range(2, 5)]}, "the id 1 2 times"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import shutil
@@ -19,7 +18,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from src import files
 from src.captioning import features
 from src.captioning.data import CaptionData
 from src.captioning.encoder import Encoder, EncoderError, build_encoder, preprocess
@@ -173,20 +171,6 @@ def test_one_of_many_computes_and_a_killed_one_leaves_nothing(
     assert [process.exitcode for process in begin[1:]] == [0] * 4
     assert log.read_text().count("read") == len(paths)
     assert len(stored(cache)) == 1
-
-
-def test_a_full_disk_is_one_sentence(paths: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
-        with pytest.raises(OSError, match=r"No space left on device: '.*cache/images-48.*npy'"):
-            images_of(paths, cache)
-    assert not [path for path in cache.iterdir() if not path.name.endswith(".lock")]
-    cache.joinpath("file").touch()
-    with pytest.raises(FileExistsError, match="cache/file"):
-        images_of(paths, cache / "file")
 
 
 def test_what_cannot_be_encoded_is_named(paths: list[Path], cache: Path) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools.coco import COCO
 
 from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale
 from src.captioning.captioned import NamedObject
-from src.captioning.gallery import GalleryItem, gallery_figure, write_coco_results, write_gallery
+from src.captioning.gallery import GalleryItem, gallery_figure, write_gallery
 from tests.pages import Page
 
 NASTY = "<script>alert('x')</script> & \"q\"\x00\ud800.jpg"
@@ -151,21 +148,3 @@ def test_the_figure_of_a_gallery(count: int) -> None:
         assert page.x0 <= box.x0 < box.x1 <= page.x1
         assert page.y0 <= box.y0 < box.y1 <= page.y1
         assert not any(box.overlaps(other) for other in boxes[:number] if other is not None)
-
-
-def test_coco_reads_the_results(tmp_path: Path) -> None:
-    path = tmp_path / "captions.json"
-    entries: list[dict[str, int | str]] = [
-        {"image_id": 42, "caption": "a plane"},
-        {"image_id": 'b "é".jpg', "caption": "two roads"},
-    ]
-    write_coco_results(path, entries)
-    assert json.loads(path.read_text()) == entries
-    with contextlib.redirect_stdout(io.StringIO()):
-        known = COCO()
-        known.dataset = {"images": [{"id": 42}, {"id": 'b "é".jpg'}], "annotations": []}
-        known.createIndex()
-        found = known.loadRes(str(path))
-    assert [entry["caption"] for entry in found.imgToAnns[42]] == ["a plane"]
-    write_coco_results(path, [])
-    assert json.loads(path.read_text()) == []

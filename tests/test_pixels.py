@@ -90,6 +90,8 @@ def test_the_range_can_be_given(tmp_path: Path) -> None:
         floats = tiff((GREY / 127.5 - 1).astype(np.float32), 1, packed=packed)
         with pytest.raises(BrokenImage, match=r"from -1 to 1, .*say by images\.range=MIN,MAX"):
             seen(tmp_path, floats)
+        with pytest.raises(BrokenImage, match="from nan to nan"):
+            seen(tmp_path, tiff(np.full((2, 2), np.nan, np.float32), 1, packed=packed))
         np.testing.assert_array_equal(seen(tmp_path, floats, "-1,1")[0], SHADES)
     swapped = tiff(GREY.astype(np.float32), 1, order=">", packed=True)
     for data in (swapped, tiff(GREY.astype(np.int8), 1, signed=True)):

@@ -3,21 +3,24 @@
 import json
 import random
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.build import refuse_untrusted
 from src.entry_point import UserError
 from src.files import modified_files
 from src.run.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
 from src.run.environment import provenance
-from tests.command_line import plan, run_train, same_numbers, train_here
+from tests.command_line import Command, plan, rows_of, run_train, same_numbers, train_here
 from tests.made_up_data import write_data_set
 
+EPOCHS = 4
 SETTINGS = ("limit_train=160", "threads=1", "lr=0.1", "optimizer.momentum=0.5", "augment=flip_crop")
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -25,6 +28,7 @@ SLURM = {
     "SLURM_LOCALID": "0",
     "SLURM_NODELIST": "n1",
     "SLURM_JOB_NAME": "x",
+    "PL_TRAINER_LIMIT_TRAIN_BATCHES": "1",
 }
 LSF = {"LSB_JOBID": "7", "LSB_DJOB_HOSTFILE": "none", "LSB_DJOB_RANKFILE": "none", "JSM_NAMESPACE_SIZE": "4"}
 
@@ -40,6 +44,14 @@ def whole(on_idx: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     asked = plan(*on_idx, *SETTINGS, "epochs=4", f"output_dir={tmp_path_factory.mktemp('whole')}")
     train_here(asked)
     return asked.run.folder
+
+
+def epochs_of_curves(folder: Path) -> set[tuple[int, ...]]:
+    """The epochs that TensorBoard's curves have points at."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("final/")]
+    return {tuple(point.step for point in events.Scalars(tag)) for tag in tags}
 
 
 def halfway(whole: Path, tmp_path: Path, command: tuple[str, ...]) -> Any:
@@ -93,6 +105,46 @@ def test_a_run_goes_on_bit_for_bit_whatever_is_damaged(
     assert any("damaged" in line or "cut off" in line for line in messages) == (
         damage not in ("none", "leftover")
     )
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def test_a_run_that_is_stopped_and_killed_carries_on(
+    command: tuple[str, ...], whole: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = (*command, f"epochs={EPOCHS}", f"output_dir={tmp_path}")
+    process = Command("train", *arguments)
+    process.wait_for_rows(tmp_path / "idx", 1)
+    process.send(number, to_group=True)
+    ended = process.end()
+    (folder,) = (tmp_path / "idx").glob("dropout=*")
+    done = len(rows_of(folder))
+    assert 1 <= done < EPOCHS
+    assert ended.status == 128 + number
+    assert f"Stopped after epoch {done}; the same command carries on." in ended.err
+    assert "Traceback" not in ended.err
+
+    process = Command("train", *arguments)
+    process.wait_for_rows(tmp_path / "idx", min(done + 1, EPOCHS - 1))
+    process.send(signal.SIGKILL)
+    assert process.end().status == -signal.SIGKILL
+    assert not (folder / "results.json").exists()
+
+    assert run_train(*arguments).status == 0
+    same_numbers(folder, whole)
+    assert epochs_of_curves(folder) == {tuple(range(1, EPOCHS + 1))}
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_damaged_last_checkpoint_is_written_again_where_no_epoch_is_left(
+    whole: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    asked = plan(*command, "epochs=4", f"output_dir={tmp_path}")
+    shutil.copytree(whole, asked.run.folder)
+    (asked.run.folder / "results.json").unlink()
+    shutil.copy(asked.run.last, asked.run.best)  # as if the last epoch were the best
+    asked.run.last.write_bytes(b"cut off")
+    train_here(asked)
+    assert read_checkpoint(asked.run.last)["epoch"] == EPOCHS - 1
 
 
 @pytest.mark.parametrize(

@@ -166,29 +166,6 @@ def test_what_is_ordinary_elsewhere_trains_goes_on_and_predicts(package: Path, t
     assert "light" in labelled.out, labelled.err
 
 
-def test_arguments_that_a_target_does_not_take_are_named(package: Path, tmp_path: Path) -> None:
-    ended = run_train(
-        *(
-            "network._target_=my_study.Net",
-            "network.widht=8",
-            "data._target_=my_study.load",
-            "trainer.max_step=3",
-        ),
-        *("optimizer.momentun=0.9", f"output_dir={tmp_path}"),
-    )
-    assert ended.status == 2
-    for words in (
-        "network.widht: Net has no argument 'widht'; did you mean 'width'?",
-        "trainer.max_step: Trainer.__init__ has no argument 'max_step'; did you mean 'max_steps'?",
-        "optimizer.momentun: SGD has no argument 'momentun'; did you mean 'momentum'?",
-    ):
-        assert words in ended.err
-    broken = run_train("network._target_=torch.nn.Flatten", "network.start_dim=2", f"output_dir={tmp_path}")
-    assert broken.status == 2
-    assert "torch.nn.Flatten gives scores" in broken.err
-    assert not list(tmp_path.glob("*/*/results.json"))
-
-
 def test_the_readmes_snippets_work(tmp_path: Path) -> None:
     network, _ = python_blocks("README.md")
     names: dict[str, object] = {}

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from src.captioning.captions_csv import read_captions_csv
 from src.captioning.coco import read_coco
 from src.captioning.karpathy import read_karpathy
-from src.captioning.vocabulary import Vocabulary, tokenize
 from src.classification.datasets import IDX_NAMES, find_idx, read_idx
 from src.entry_point import UserError
 from src.images import read_rgb
@@ -141,17 +140,3 @@ def test_bytes_as_any_file(examples: int) -> None:
             assert read_run(root).status in ("unreadable", "running")
 
     fuzz(examples, st.tuples(st.sampled_from(seeds) | st.binary(max_size=60), changes), check)
-
-
-@pytest.mark.parametrize("examples", EXAMPLES)
-def test_any_text_has_words_that_come_back(examples: int) -> None:
-    def check(text: str) -> None:
-        words = tokenize(text)
-        assert all(word and not word.isspace() for word in words)
-        if words:
-            vocabulary = Vocabulary.from_captions([words])
-            assert vocabulary.decode(vocabulary.encode(words)[1:]) == [
-                word for word in words if word in vocabulary.words
-            ]
-
-    fuzz(examples, st.text(max_size=30), check)
