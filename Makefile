@@ -1,7 +1,7 @@
 # Everything goes through .venv, which is made when it is missing or pyproject.toml changed.
 .DEFAULT_GOAL := help
 .PHONY: help setup data train sweep seeds caption caption-ucm caption-sydney tensorboard ranking theory report reproduce demo models notebook
-.PHONY: test test-slow test-engines bench profile extras audit size lint format typecheck check clean
+.PHONY: test test-slow test-engines bench extras audit size lint format typecheck check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -97,9 +97,6 @@ reproduce: sweep caption theory report ## everything the page needs, from nothin
 
 bench: setup data ## ratios against straightforward ways, measured side by side, on a quiet machine (ARGS='only=captions')
 	@$(BIN)/python -m src.bench $(ARGS)
-
-profile: setup ## traces of the hot paths for https://ui.perfetto.dev: outputs/profile/
-	@$(BIN)/python -m src.bench.profile $(ARGS)
 
 ##@ Check and change the code
 

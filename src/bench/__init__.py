@@ -1,1 +1,1 @@
-"""Speed against the straightforward way, and profiles: `make bench`, `make profile`."""
+"""Speed against the straightforward way: `make bench`."""
