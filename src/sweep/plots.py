@@ -36,7 +36,8 @@ def variants_of(ranking: Ranking, besides: Sequence[str]) -> dict[Group, list[Ru
     found: dict[Group, list[RunRecord]] = {}
     for _, run in ranking.rows:
         if run.status != "unreadable":
-            group = tuple(f"{key.removesuffix('._target_')} {shown(run.settings.get(key))}" for key in keys)
+            values = {key: shown(run.settings.get(key)) for key in keys}
+            group = tuple(f"{key.removesuffix('._target_')} {value}" for key, value in values.items() if value)
             found.setdefault(group, []).append(run)
     return found
 
@@ -151,7 +152,7 @@ def all_runs(ranking: Ranking) -> Figure:
         axes_of[1, 0].set_ylabel(ranking.task.heading)
         lines = [Line2D([], [], color=c, label=f"dropout {shown(p)}") for p, c in colours.items()]
         for group, style in styles.items() if len(variants) > 1 else ():
-            text = figures.wrapped(", ".join(group), 24)
+            text = "\n".join(figures.wrapped(setting, 34) for setting in group)
             lines.append(Line2D([], [], color=figures.DARK, ls=style, label=text))
         if any(run.status in ENDED_EARLY for run in runs):
             lines.append(Line2D([], [], color=figures.DARK, marker="x", ls="", label="diverged or failed"))
