@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from src.sweep.halving import forecast
+from src.sweep.halving import HalvingSweeper, forecast
 from tests.command_line import Command, results_of, rows_of, run_train, same_numbers
 
 HALVING = (
@@ -90,3 +90,12 @@ def test_a_steady_curve_is_forecast_above_a_fast_start() -> None:
     assert forecast(run(steady), 3) > forecast(run(fast), 3)
     assert forecast(run([0.7]), 1) == 0.7
     assert forecast(run([0.7, 0.8], "diverged"), 3) == -math.inf
+
+
+def test_ranges_are_those_of_a_grid() -> None:
+    sweeper = HalvingSweeper(1, 2, None)
+    asked: list[Any] = []
+    sweeper.launcher = SimpleNamespace(launch=lambda jobs, initial_job_idx: asked.extend(jobs))  # type: ignore[assignment]
+    sweeper.epochs = 1
+    sweeper.sweep(["dropout=range(0.1,0.4,0.1)"])
+    assert asked == [["dropout=0.1"], ["dropout=0.2"], ["dropout=0.3"]]

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from src.config.settings import TASKS
+from src.config.validation import with_listed_ranges
 from src.sweep.plan import Plan, launched
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class HalvingSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run all rungs."""
         params = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
-        overrides = OverridesParser.create().parse_overrides([*params, *arguments])
+        listed = list(map(with_listed_ranges, [*params, *arguments]))
+        overrides = OverridesParser.create().parse_overrides(listed)
         (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         stop = self.first
         while jobs:

@@ -37,7 +37,9 @@ def variants_of(ranking: Ranking, besides: Sequence[str]) -> dict[Group, list[Ru
     for _, run in ranking.rows:
         if run.status != "unreadable":
             values = {key: shown(run.settings.get(key)) for key in keys}
-            group = tuple(f"{key.removesuffix('._target_')} {value}" for key, value in values.items() if value)
+            group = tuple(
+                f"{key.removesuffix('._target_')} {value}" for key, value in values.items() if value
+            )
             found.setdefault(group, []).append(run)
     return found
 
