@@ -12,6 +12,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -51,6 +52,10 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = build(network)
+        if any(map(is_lazy, self.network.parameters())):  # an image tells their shapes (nn.LazyLinear)
+            with torch.no_grad():
+                self.network.eval()(torch.zeros(1, *(image_size or ())))
+            self.network.train()
         self.channels_last = in_channels_last(self.network)
         # By default it would leave out a NaN, "disable" leaves out the weights.
         self.loss = MeanMetric(nan_strategy=math.nan)

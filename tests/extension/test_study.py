@@ -132,10 +132,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from src.classification.data import ImageArrays
 
-class Net(nn.Module):  # `view`, a mask of -inf
+class Net(nn.Module):  # `view`, a lazy layer, a mask of -inf
     def __init__(self, classes):
         super().__init__()
-        self.conv, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 8 * 8, classes)
+        self.conv, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.LazyLinear(classes)
         self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
     def forward(self, x):
         return self.out(self.conv(x).relu().view(-1, 4 * 8 * 8))
