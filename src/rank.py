@@ -12,7 +12,7 @@ from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.files import write_atomically
 
-# and the task whose runs they compare
+# the tables, and the task whose runs each compares; seeds are of any task
 TABLES = {"table2": "classify", "seeds": None, "captions": "caption", "pointing": "caption"}
 
 

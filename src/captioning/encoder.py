@@ -159,7 +159,7 @@ def build_encoder(
 
 
 def _made_by(config: Mapping[str, Any]) -> str:
-    home = pkgutil.resolve_name(config["_target_"]).__module__
+    home = str(getattr(pkgutil.resolve_name(config["_target_"]), "__module__", None))
     file = getattr(sys.modules.get(home), "__file__", None)
     is_ours = home.startswith("src.")  # whose changes PREPROCESSING counts
     code = "" if is_ours or file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()

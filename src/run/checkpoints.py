@@ -161,7 +161,7 @@ class Recorder(Checkpoint):
         self._running = [0.0, 0]  # sum of losses, number of batches, since the first epoch
         self._epoch = [0.0, 0]
         self._unread: list[Tensor] = []
-        self._masks: dict[str, float] = {}  # what is infinite from the start
+        self._masks: set[str] = set()  # of attention: infinite from the start
         self._epoch_began = self._validation_began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Recorder(Checkpoint):
 
     # Not on_train_start: a run that was killed after its last epoch is not trained any more.
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._masks = infinite(pl_module)
+        self._masks = {name for name, value in infinite(pl_module).items() if math.isinf(value)}
         if not trainer.is_global_zero:
             return
         for events in self.run.folder.glob("events.out.tfevents.*"):
