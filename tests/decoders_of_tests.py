@@ -48,6 +48,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lstm": (LSTMDecoder, LSTM),
     "attention": (AttentionDecoder, {**LSTM, "attention_size": 5}),
     "deep": (AttentionDecoder, {**LSTM, "attention_size": 5, "gate": True, "deep_output": True}),
+    "word_query": (AttentionDecoder, {**LSTM, "attention_size": 5, "gate": True, "word_query": True}),
     "transformer": (TransformerDecoder, SMALL),
     "stranger": (Stranger, {}),
 }

@@ -94,6 +94,8 @@ class AttentionDecoder(Decoder):
         gate: multiply the context by sigmoid(W_g h_{t-1} + b_g), D values (Xu et al. 2015, section 4.2.1).
         deep_output: the output layer reads L_h h_t + L_z z_t + embedding of the last word (there, equation
             7).
+        word_query: add W_x x_t to what the regions are compared with. h_{t-1} has not read the last word x_t, so
+            without it the attention lags a word behind.
         fused: train with the recurrence of `AttentionLSTM`, differentiated by hand: faster, the same numbers.
     """
 
@@ -110,6 +112,7 @@ class AttentionDecoder(Decoder):
         dropout: float = 0.5,
         gate: bool = False,
         deep_output: bool = False,
+        word_query: bool = False,
         fused: bool = True,
     ) -> None:
         super().__init__()
@@ -120,6 +123,7 @@ class AttentionDecoder(Decoder):
         self.gate = nn.Linear(state, region_dim) if gate else None
         self.attend_region = nn.Linear(region_dim, attention_size)  # W_e
         self.attend_state = nn.Linear(state, attention_size)  # W_d
+        self.attend_word = nn.Linear(embedding, attention_size, bias=False) if word_query else None  # W_x
         self.attend_score = nn.Linear(attention_size, 1)  # w
         self.cell = nn.LSTMCell(embedding + region_dim, state)
         self.dropout = nn.Dropout(dropout)
@@ -139,7 +143,10 @@ class AttentionDecoder(Decoder):
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """See `Decoder.step`."""
         words = self.embedding(tokens)  # (B*K, E)
-        queries = self.attend_state(state[0]).unflatten(0, (memory.regions.shape[0], -1))  # (B, K, A)
+        query = self.attend_state(state[0])
+        if self.attend_word is not None:
+            query = query + self.attend_word(words)
+        queries = query.unflatten(0, (memory.regions.shape[0], -1))  # (B, K, A)
         matched = torch.relu_(memory.projected.unsqueeze(1) + queries.unsqueeze(2))  # (B, K, L, A)
         weights = self.attend_score(matched).squeeze(3).softmax(2)  # (B, K, L)
         context = torch.bmm(weights, memory.regions).flatten(0, 1)  # (B*K, D)
@@ -171,6 +178,8 @@ class AttentionDecoder(Decoder):
         """Hidden states (T, B, U) and attention weights (T, B, L) over given words (T, B, E)."""
         # the LSTM's input is [word, context]: the words' share of the gates for all steps at once
         word_weight, context_weight = self.cell.weight_ih.split([words.shape[2], memory.mean.shape[1]], 1)
+        if self.attend_word is not None:  # and of the query
+            word_weight = torch.cat([word_weight, self.attend_word.weight])
         of_state = [layer for layer in (self.attend_state, self.gate) if layer is not None]
         hidden_weight = torch.cat([self.cell.weight_hh, *(layer.weight for layer in of_state)])
         hidden_bias = torch.cat([self.cell.bias_ih + self.cell.bias_hh, *(layer.bias for layer in of_state)])

@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 class AttentionLSTM(torch.autograd.Function):
     """Hidden states (T, B, U) and attention weights (T, B, L) of an LSTM that attends before every step.
 
-    With [g, q, r] = W_h h_{t-1} + b_h, where P are the projected regions and x_t the words' gates:
+    With [g, q, r] = W_h h_{t-1} + b_h, where P are the projected regions and x_t the words' gates, whose further
+    columns, if there are any, are added to q:
 
         a_t = softmax(w^T ReLU(P + q)),  context z_t = sum_i a_ti f_i  (times sigmoid(r) when gated)
         gates i, f, g, o = x_t + g + W_z z_t,  then the usual LSTM cell
@@ -26,7 +27,7 @@ class AttentionLSTM(torch.autograd.Function):
     (Bahdanau et al. 2015, additive attention, with a ReLU; Xu et al. 2015, section 4.2.1, for the gate).
     `score_bias`, added to each w^T ReLU(..), falls out of the softmax; its gradient is 0.
 
-    Args of `apply`: regions (B, L, D), projected (B, L, A), word_gates (T, B, 4U), h0 (B, U), c0 (B, U),
+    Args of `apply`: regions (B, L, D), projected (B, L, A), word_gates (T, B, 4U or 4U + A), h0 (B, U), c0 (B, U),
         hidden_weight W_h (4U + A, U), gated (4U + A + D, U), hidden_bias b_h, score w (A,), score_bias (1,),
         context_weight W_z (4U, D). All of one dtype.
     """
@@ -35,7 +36,8 @@ class AttentionLSTM(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         regions, projected, word_gates, h0, c0, *weights = inputs
         hidden_weight, hidden_bias, score, score_bias, context_weight = weights
-        (batch, length, dim), (steps, _, gates) = regions.shape, word_gates.shape
+        (batch, length, dim), (steps, _, by_word) = regions.shape, word_gates.shape
+        gates = 4 * h0.shape[1]
         attended = gates + len(score)  # hidden's columns: gates, then attention, then the context's gate
         gated = len(hidden_weight) > attended
         new = word_gates.new_empty
@@ -50,19 +52,22 @@ class AttentionLSTM(torch.autograd.Function):
             from_state = torch.addmm(hidden_bias, hidden[t], hidden_weight.t())
             # ReLU(P + q) = max(P, -q) + q, and w^T q, the same for all regions, falls out of the softmax
             torch.neg(from_state[:, gates:attended], out=floors[t])
+            if by_word > gates:
+                floors[t] -= word_gates[t, :, gates:]
             torch.maximum(projected, floors[t].unsqueeze(1), out=work)
             torch.softmax(torch.mv(work.view(-1, len(score)), score).view(batch, length), 1, out=alphas[t])
             torch.bmm(alphas[t].unsqueeze(1), regions, out=contexts[t].unsqueeze(1))
             context = contexts[t]
             if gated:
                 context = context * torch.sigmoid(from_state[:, attended:], out=betas[t])
-            now = torch.add(word_gates[t], from_state[:, :gates], out=activations[t])
+            now = torch.add(word_gates[t, :, :gates], from_state[:, :gates], out=activations[t])
             i, f, g, o = now.addmm_(context, context_weight.t()).chunk(4, 1)  # views of activations[t]
             now[:, : 2 * h0.shape[1]].sigmoid_()  # i and f
             g.tanh_()
             o.sigmoid_()
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
             torch.tanh(cells[t + 1], out=hidden[t + 1]).mul_(o)
+        ctx.by_word = by_word
         ctx.save_for_backward(
             *(regions, projected, hidden_weight, score, score_bias, context_weight),
             *(hidden, cells, activations, alphas, floors, contexts, betas),
@@ -116,7 +121,7 @@ class AttentionLSTM(torch.autograd.Function):
         return (
             torch.einsum("tbl,tbd->bld", alphas, d_contexts) if ctx.needs_input_grad[0] else None,
             masked * score,
-            d_from_state[:, :, :gates],
+            d_from_state[:, :, : ctx.by_word],
             dh,
             dc,
             rows.t() @ hidden[:-1].flatten(0, 1),
