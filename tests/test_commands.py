@@ -53,7 +53,7 @@ def test_sweeps_of_files(tmp_path: Path) -> None:
     assert "must be one of" in errors_of(*folder, "experiment=d")[0]
     (tmp_path / "other").mkdir()
     assert errors_of("--config-dir", str(tmp_path / "other"), *folder, "experiment=c") == []
-    assert errors_of("--config-dir", str(tmp_path / "none"))[0].endswith("there is no such folder")
+    assert errors_of("--config-dir", str(tmp_path / "none"))[0].endswith("no such folder")
 
 
 def test_ranges_are_decimal_and_names_those_of_the_listed_values(tmp_path: Path) -> None:

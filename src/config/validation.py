@@ -121,8 +121,7 @@ class Overrides:
     """
 
     def __init__(self, arguments: Sequence[str], config_name: str, config_dirs: Sequence[Path] = ()) -> None:
-        missing = [path for path in config_dirs if not path.is_dir()]
-        self.errors = [f"--config-dir {path}: there is no such folder" for path in missing]
+        self.errors = [f"--config-dir {path}: no such folder" for path in config_dirs if not path.is_dir()]
         self.parsed: list[Override] = []
         self.bases: list[DictConfig] = []
         self.choices: list[list[str]] = []  # of each base
