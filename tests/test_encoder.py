@@ -79,6 +79,7 @@ def with_uneven_statistics(network: nn.Module) -> nn.Module:
         (timm("resnet18"), 65, (3, 3), 512),
         (timm("vit_tiny_patch16_224"), 224, (14, 14), 192),  # without its class token
         (TINY, 100, (7, 7), 128),
+        ({**TINY, "blocks": 1, "both": True}, 100, (7, 7), 256),
         (STRANGER, 24, (3, 3), 5),
         ({**STRANGER, "flat": False}, 24, (3, 3), 5),
     ],

@@ -167,16 +167,25 @@ class Tiny(nn.Sequential):
 
     Args:
         blocks: residual blocks behind them; with each a region sees 64 pixels more, so that it can count.
+        both: give the map before the blocks, too, whose regions tell where things are: D = 256.
     """
 
     mean = std = (0.5, 0.5, 0.5)
 
-    def __init__(self, blocks: int = 0) -> None:
+    def __init__(self, blocks: int = 0, both: bool = False) -> None:
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([3, 32, 64, 96, 128]):
             layers.append(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False))
             layers += [nn.BatchNorm2d(after), nn.ReLU()]
         super().__init__(*layers, *(ResidualBlock(128) for _ in range(blocks)))
+        self.stem, self.both = len(layers), both
+
+    def forward(self, images: Tensor) -> Tensor:
+        near = deep = images
+        for number, layer in enumerate(self, start=1):
+            deep = layer(deep)
+            near = deep if number == self.stem else near
+        return torch.cat([near, deep], 1) if self.both else deep
 
 
 def load_weights(network: nn.Module, path: str) -> None:
