@@ -34,15 +34,16 @@ def main(cfg: DictConfig) -> None:
     from src.sweep.ranking import markdown_table, rank, report
 
     folder = Path(cfg.folder).expanduser()
+    if cfg.table is None:
+        report(folder, cfg.plots)
+        return
     ranking = rank(folder)
     task = ranking.task
-    if cfg.table and TABLES[cfg.table] not in (None, task.name):
+    if TABLES[cfg.table] not in (None, task.name):
         raise UserError(
             f"table={cfg.table}: is for runs of task={TABLES[cfg.table]}; these are of task={task.name}"
         )
     report(folder, cfg.plots)
-    if cfg.table is None:
-        return
     tables = {
         "table2": lambda: comparison.table2(ranking),
         "seeds": lambda: comparison.over_seeds(ranking, (task.monitor, task.test, task.test_best)),
