@@ -209,8 +209,7 @@ def configure_optimizers(
     plugin = module.trainer.precision_plugin
     clips = hasattr(plugin, "scaler") and module.trainer.gradient_clip_val
     fused = getattr(plugin, "scaler", None) is None and not clips
-    trained: Any = [weight for weight in module.parameters() if weight.requires_grad]
-    built = build(complete(optimizer, fused=fused), groups or trained)
+    built = build(complete(optimizer, fused=fused), groups or _trained(module))
     if not schedule:
         return built
     steps = int(module.trainer.estimated_stepping_batches)
@@ -221,3 +220,18 @@ def configure_optimizers(
     if isinstance(scheduler, ReduceLROnPlateau):
         entry["monitor"] = monitor
     return {"optimizer": built, "lr_scheduler": entry}
+
+
+def check_optimizer(module: L.LightningModule) -> None:
+    """Build the optimizer and the schedule of a module's hyper-parameters.
+
+    Raises:
+        UserError: one of them refuses its arguments.
+    """
+    optimizer, schedule = build(module.hparams["optimizer"], _trained(module)), module.hparams["schedule"]
+    if schedule:
+        build(complete(schedule, T_max=1000, total_steps=1000), optimizer)
+
+
+def _trained(module: nn.Module) -> Any:
+    return [weight for weight in module.parameters() if weight.requires_grad]

@@ -177,6 +177,11 @@ def test_missing_values_and_devices_are_named(
         ),
         (["optimizer.momentum=0.9", "optimizer=adam"], "optimizer.momentum: Adam has no argument 'momentum'"),
         (["schedule.step_size=3"], "schedule.step_size: there is no schedule to take it"),
+        (
+            ["schedule._target_=torch.optim.lr_scheduler.StepLR"],
+            "missing 1 required positional argument: 'step_size'",
+        ),
+        (["optimizer.nesterov=true"], "Nesterov momentum requires a momentum"),
         (["network=own"], "network._target_: must be given a value (network._target_=...)"),
         (["network._target_=torch.nn.Flatten", "network.start_dim=2"], "torch.nn.Flatten gives scores"),
     ],

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from src.build import build, complete, refuse_untrusted
+from src.build import build, check_optimizer, complete, refuse_untrusted
 from src.captioning.baselines import score_baselines
 from src.captioning.captioned import CaptionedImage, with_every_split
 from src.captioning.consensus import TrainingCaptions
@@ -137,10 +137,10 @@ def build_module(cfg: DictConfig, data: CaptionData, trainer: L.Trainer | None =
 
 
 def check_module(cfg: DictConfig, data: CaptionData) -> None:
-    """Build the decoder and score a caption.
+    """Build the decoder, score a caption, and build the optimizer.
 
     Raises:
-        UserError: it does not fit the regions or the vocabulary.
+        UserError: it does not fit the regions or the vocabulary; an optimizer or schedule refuses its arguments.
     """
     module = build_module(cfg, data).eval()
     batch = next(iter(data.val_dataloader()))
@@ -154,6 +154,7 @@ def check_module(cfg: DictConfig, data: CaptionData) -> None:
     except Exception as error:  # whatever a stranger's forward raises
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{cfg.decoder._target_} fails on a caption: {reason}") from error
+    check_optimizer(module)
 
 
 def log_artifacts(

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from src.build import build, complete, refuse_untrusted
+from src.build import build, check_optimizer, complete, refuse_untrusted
 from src.classification import fast
 from src.classification.data import ImageData
 from src.classification.module import Classifier
@@ -89,16 +89,17 @@ def build_module(cfg: DictConfig, data: ImageData, trainer: L.Trainer | None = N
 
 
 def check_module(cfg: DictConfig, data: ImageData) -> None:
-    """Build the network and send two images through it.
+    """Build the network, send two images through it, and build the optimizer.
 
     Raises:
-        UserError: it does not fit the images or the classes.
+        UserError: it does not fit the images or the classes; an optimizer or schedule refuses its arguments.
     """
     images = data.splits["train"][0][:2]
     name, shape = cfg.network._target_, (len(images), len(data.class_names))
     try:
+        module = build_module(cfg, data).eval()
         with torch.no_grad():
-            scores = build_module(cfg, data).eval()(images)
+            scores = module(images)
     except UserError:
         raise
     except Exception as error:  # whatever a stranger's forward raises
@@ -107,6 +108,7 @@ def check_module(cfg: DictConfig, data: ImageData) -> None:
     given = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
     if given != shape:
         raise UserError(f"{name} gives scores {given} where {shape} (images, classes) are needed")
+    check_optimizer(module)
 
 
 def log_artifacts(
