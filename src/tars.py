@@ -101,7 +101,9 @@ class Tar:
                         raise tarfile.ReadError("it ends without a tar's end: it is cut off")
             except (tarfile.TarError, OSError, EOFError) as error:
                 last = f", after the member {printable(found[-1].name)}" if found else ""
-                raise BrokenTar(f"the shard {self} cannot be read{last}: {printable(error)}") from error
+                raise BrokenTar(
+                    f"the shard {self} cannot be read{last}, as a tar without compression: {printable(error)}"
+                ) from error
         return found
 
     def _check(self, info: tarfile.TarInfo) -> None:
@@ -170,5 +172,7 @@ def find_tars(root: str) -> list[Tar]:
     except Exception as error:  # a protocol without its package, no permission, no network
         raise UserError(f"data.root={root} cannot be opened: {printable(error)}") from error
     if not found:
-        raise UserError(f"data.root={root} holds no .tar file: it names a folder of shards, or a pattern")
+        raise UserError(
+            f"data.root={root} holds no .tar file (unpack .tar.gz): it names a folder of shards, or a pattern"
+        )
     return [Tar(system, str(path)) for path in found]

@@ -75,6 +75,7 @@ def test_splits_of_the_table_stay_and_others_are_drawn(tmp_path: Path) -> None:
             "row 3: the split test, an earlier row of the image has another",
         ),
         ('image,caption\n1.jpg,"' + "a" * 200_000, "captions.txt: field larger"),
+        ('image,caption\n1.jpg,"A sign\n2.jpg,A dog\n3.jpg,"A cat"\n', "row 2: a quote is left open"),
         ("image,caption\n1.jpg,\udcff\n", "expected is text in UTF-8"),
     ],
 )

@@ -175,6 +175,18 @@ def test_a_bad_member_is_named_and_the_other_shards_are_kept(
     assert len(list(cache.glob("shard-*.json"))) == 5
 
 
+def test_a_shard_of_other_files_is_named_and_a_text_is_no_id(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
+        add(tar, "img.0001.jpg", b"x")
+    with pytest.raises(UserError, match=r"train-0\.tar has no image beside captions"):
+        read_shards(str(tmp_path), str(tmp_path / "cache"))
+    with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
+        add(tar, "0.jpg", b"x")
+        add(tar, "0.json", b'{"caption": "a house", "id": "web_0"}')
+    (image,) = read_shards(str(tmp_path), str(tmp_path / "cache"))
+    assert (image.id, image.captions) == (None, (("a", "house"),))
+
+
 @pytest.mark.parametrize("cut", [0.5, 1536, 0, -1])
 def test_a_cut_shard_and_a_broken_image_are_named(
     packed: list[CaptionedImage], tmp_path: Path, cut: float

@@ -149,7 +149,7 @@ def image_path(root: Path, folders: Sequence[str], filename: str) -> Path:
         # Windows' rules, too: a backslash or a drive must not lead out of the folder there.
         parts = {*PurePosixPath(part).parts, *PureWindowsPath(part).parts}
         if ".." in parts or PurePosixPath(part).is_absolute() or PureWindowsPath(part).anchor:
-            raise ValueError(f"{shown(part)} leads out of the data set's folder")
+            raise ValueError(f"{shown(part)} leads out of the data set's folder: names are relative to it")
     places = (f"{root}/{folder}/{filename}" for folder in folders)  # pathlib takes ten times as long
     return Path(next(filter(is_file, places), f"{root}/{folders[0]}/{filename}"))
 

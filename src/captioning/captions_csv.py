@@ -20,6 +20,7 @@ from src.captioning.captioned import (
     is_file,
     read_text,
     reading,
+    shown,
     split_of,
 )
 from src.captioning.vocabulary import tokenize
@@ -50,6 +51,8 @@ def read_captions_csv(root: str | Path, captions: str | None = None) -> list[Cap
     text = read_text(source, LAYOUT)
     separator = max("|,;\t", key=text.partition("\n")[0].count)
     with reading(str(source), FORMAT):
+        if not text.strip():
+            raise ValueError("it is empty")
         header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         columns = [column.strip().lower() for column in header]
     image_column = next((name for name in IMAGE_COLUMNS if name in columns), IMAGE_COLUMNS[0])
@@ -62,6 +65,10 @@ def read_captions_csv(root: str | Path, captions: str | None = None) -> list[Cap
         if not any(row):
             continue
         with reading(f"{source}, row {number}", FORMAT):
+            if any(
+                "\n" in cell or "\r" in cell for cell in row
+            ):  # else a single quote swallows all up to the next
+                raise ValueError(f"a quote is left open: double the quotes of {shown(row)[:100]}")
             if len(row) != len(columns):
                 raise ValueError(f"{len(row)} cells, the first line has {len(columns)}: quote the caption")
             cells = dict(zip(columns, row, strict=True))

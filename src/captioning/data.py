@@ -180,7 +180,10 @@ class CaptionData(L.LightningDataModule):
         }
         for name, images in of_split.items():
             if not images:
-                raise UserError(f"the data set has no image with split {name}: all three are needed")
+                raise UserError(
+                    f"none of {len(found)} images has the split {name}, and all three are needed: data.split_seed=42 "
+                    "draws those that a data set lacks, of three images or more"
+                )
         every = [image for name in SPLITS for image in of_split[name]]
         captions = [caption for image in of_split["train"] for caption in image.captions]
         self.vocabulary = Vocabulary.from_captions(captions, self.min_count)

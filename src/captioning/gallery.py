@@ -6,6 +6,7 @@ Dimension letters: L regions, T words.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,18 +72,20 @@ def show_captions(
     images, predicted = data.splits["test"].images, module.predictions["test"]
     captions = [predicted.captions[row] for row in range(len(images))]
     entries: list[dict[str, int | str]] = []
-    for image, caption in zip(images, captions, strict=True):
-        names: dict[str, int | str] = {"image_id": image.filename}
+    namesakes = {name for name, count in Counter(image.filename for image in images).items() if count > 1}
+    filenames = [str(one.path) if one.filename in namesakes else one.filename for one in images]
+    for image, filename, caption in zip(images, filenames, captions, strict=True):
+        names: dict[str, int | str] = {"image_id": filename}
         if image.id is not None:  # a number, which COCO's tools ask for
-            names = {"image_id": image.id, "file_name": image.filename}
+            names = {"image_id": image.id, "file_name": filename}
         entries.append({**names, "caption": " ".join(caption)})
     write_coco_results(folder / "captions.json", entries)
-    picked = picked_rows([image.filename for image in images], gallery)
+    picked = picked_rows(filenames, gallery)
     others = [row for row in range(len(images)) if row not in picked]
     known = module.hparams["encoder"]
     items = [
         GalleryItem(
-            filename=images[row].filename,
+            filename=filenames[row],
             image=scaled(read_rgb(images[row].path, value_range=known["value_range"]), PICTURE_SIDE),
             caption=captions[row],
             references=images[row].captions,
@@ -112,7 +115,10 @@ def show_captions(
     for number, item in enumerate(chosen, start=1):
         if item.alphas is not None and item.caption:
             figure = attention_figure(item.image, item.caption, item.alphas, item.grid)
-            _save(figure, folder / "attention" / f"{number}-{Path(item.filename).stem}.png")
+            stem = (
+                Path(item.filename).stem.encode()[:200].decode(errors="ignore")
+            )  # a name has 255 bytes at most
+            _save(figure, folder / "attention" / f"{number}-{stem}.png")
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -196,8 +202,11 @@ def gallery_figure(items: Sequence[GalleryItem], title: str) -> Figure:
         for item in items
     ]
     most = max(map(len, captions), default=0) + max(map(len, references), default=0)  # lines of text
+    tallest = min(1.5, max((item.image.height / item.image.width for item in items), default=1))
     with figures.look():
-        figure, grid = figures.subplots(down, across, height=0.6 + down * (side + (most + 1) * 8 * 1.2 / 72))
+        figure, grid = figures.subplots(
+            down, across, height=0.6 + down * (side * tallest + (most + 1) * 8 * 1.2 / 72)
+        )
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, item, above, below in zip(grid.flat, items, captions, references, strict=False):

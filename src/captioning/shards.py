@@ -134,6 +134,10 @@ def _entries(tar: Tar) -> Iterator[tuple[Member, str, list[str], dict[str, Any]]
             )
         if kind in ("image", "txt", "json"):
             sample[kind] = member
+    if not any(samples.values()):
+        raise BrokenTar(
+            f"the shard {tar} has no image beside captions (a sample's key ends at the first dot)"
+        )
     for sample in samples.values():
         if not sample:  # of other kinds
             continue
@@ -152,6 +156,10 @@ def _entries(tar: Tar) -> Iterator[tuple[Member, str, list[str], dict[str, Any]]
         yield image, hashlib.sha256(tar.read(image)).hexdigest(), texts, own
 
 
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None  # names, as of web images, are no ids of COCO's
+
+
 def _of_json(tar: Tar, member: Member) -> tuple[list[str], dict[str, Any]]:
     """Captions and further keys of a sample's JSON."""
     try:
@@ -160,7 +168,7 @@ def _of_json(tar: Tar, member: Member) -> tuple[list[str], dict[str, Any]]:
             texts = content.get("captions") or [content[key] for key in ("caption",) if content.get(key)]
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise TypeError(f"{shown(texts)} is not a list of texts")
-            own: dict[str, Callable[[Any], Any]] = {"split": split_of, "class": str, "id": int}
+            own: dict[str, Callable[[Any], Any]] = {"split": split_of, "class": str, "id": _whole}
             return texts, {
                 key: kind(content[key]) for key, kind in own.items() if content.get(key) is not None
             }
