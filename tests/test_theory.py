@@ -100,6 +100,30 @@ def test_shared_weights_count_once_and_unknown_layers_are_marked() -> None:
     assert found.statement().holds
 
 
+class Odd(nn.Module):
+    """Its weight is computed, its first layer lazy, an inner output a dictionary, and it looks at values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lazy, self.inner = nn.LazyConv2d(4, 3), Inner()
+        self.output = nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images / 255 if images.max() > 1 else images
+        return self.output(self.inner(self.lazy(images))["mean"])
+
+
+class Inner(nn.Module):
+    def forward(self, maps: Tensor) -> dict[str, Tensor]:
+        return {"mean": maps.mean((2, 3))}
+
+
+def test_the_command_counts_odd_networks(theory: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = theory("network._target_=tests.test_theory.Odd", "input=[3,8,8]", f"out={tmp_path}")
+    assert (ended.status, ended.err) == (0, "")
+    assert f"{4 * 3 * 9 + 4 + 2 * 4 + 2 + 2}" in ended.out
+
+
 def test_recurrent_layers_multiply_on_a_cpu_too() -> None:
     lstm = nn.LSTM(5, 7)
     assert count("lstm", lstm, lambda: lstm(torch.zeros(3, 1, 5))).multiply_adds == 3 * 4 * 7 * (5 + 7)
@@ -142,6 +166,8 @@ def test_the_command_counts_any_network(theory: Callable[..., Ended], tmp_path: 
         (["network._target_=torchvision.models.resnet18", "input=[1,8,8]"], 1, "input=[1, 8, 8]"),
         (["network=resnet_smal"], 2, "did you mean 'resnet_small'?"),
         (["run=missing"], 1, "there is no such file or folder"),
+        (["run=missing", "attention"], 2, "run, network and topics: one of them in a command"),
+        (["network=convnet", "input=[1,28]"], 2, "input=[1, 28]: must be channels, height and width"),
     ],
 )
 def test_errors_are_named(theory: Callable[..., Ended], arguments: list, status: int, message: str) -> None:

@@ -277,13 +277,13 @@ def range_error(metadata: typing.Mapping[str, Any], value: Any) -> str | None:
         except ValueError as error:
             return str(error)
     choices, bounds = metadata.get("choices"), metadata.get("bounds", {})
+    holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
     for one in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
         if choices is not None and one not in choices:
             return f"must be one of {', '.join(choices)}{nearest(one, choices)}"
-    holds = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
-    if not bounds or (abs(value) < math.inf and all(holds[kind](value, bounds[kind]) for kind in bounds)):
-        return None  # of a NaN nothing holds
-    return f"must be {limits(bounds)}"
+        if bounds and not (abs(one) < math.inf and all(holds[kind](one, bounds[kind]) for kind in bounds)):
+            return f"must be {limits(bounds)}"  # also of a NaN
+    return None
 
 
 def config_errors(cfg: DictConfig, prefix: str = "") -> list[str]:

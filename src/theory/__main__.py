@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,11 +33,14 @@ class TheorySettings:
     network: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "to count: NAME, or network._target_"}
     )
-    input: list[int] = field(default_factory=[3, 224, 224].copy, metadata={"help": "its input's shape"})
+    input: list[int] = setting(
+        "its input's shape: channels, height, width", default=[3, 224, 224], at_least=1
+    )
     run: str | None = setting("run, sweep or checkpoint, to count its network", group="what", default=None)
     cases: int = setting("heads of random sizes", group="how", default=200, at_least=1, at_most=100_000)
     seed: int = setting("of what is drawn at random", group="how", default=42, at_least=0, at_most=2**32 - 1)
     out: str = setting("folder for figures and findings.json", group="output", default="outputs/theory")
+    trust: list[str] = setting("packages whose classes the checkpoint may name", default=[])
 
 
 @entry_point("theory", TheorySettings, positional="only")
@@ -48,7 +52,12 @@ def main(cfg: DictConfig) -> int:
     python -m src.theory network._target_=torchvision.models.resnet18
     python -m src.theory run=outputs/fashion_mnist
     """
-    if errors := group_errors(cfg, "network"):
+    errors = group_errors(cfg, "network")
+    if sum(map(bool, (cfg.run, cfg.network, cfg.only))) > 1:
+        errors.append("run, network and topics: one of them in a command")
+    if len(cfg.input) != 3:
+        errors.append(f"input={cfg.input}: must be channels, height and width, such as [3,224,224]")
+    if errors:
         raise InvalidCommand(errors)
     sections = _sections(cfg)
     _show(sections)
@@ -62,7 +71,7 @@ def _sections(cfg: DictConfig) -> list[Section]:
     from src.theory.parameters import parameter_findings
 
     if cfg.run or cfg.network:
-        return [parameter_findings([_of_run(cfg.run) if cfg.run else _of_config(cfg)])]
+        return [parameter_findings([_of_run(cfg.run, cfg.trust) if cfg.run else _of_config(cfg)])]
     findings = {
         "parameters": parameter_findings,
         "attention": lambda: attention_findings(cfg.seed, cfg.cases),
@@ -72,7 +81,7 @@ def _sections(cfg: DictConfig) -> list[Section]:
 
 
 def _of_config(cfg: DictConfig) -> Network:
-    from torch import device
+    import torch
 
     from src.theory.parameters import count_network
 
@@ -80,23 +89,28 @@ def _of_config(cfg: DictConfig) -> Network:
     offered = {"image_size": shape, "in_channels": shape[0], "classes": 10, "num_classes": 10, "dropout": 0.0}
     network, name = complete(cfg.network, **offered), cfg.network._target_
     try:
-        with device("meta"):  # without values
-            return count_network(name, build(network), shape)
-    except RuntimeError as error:
-        raise UserError(f"{name}, input={shape}: {error}") from error
+        built = build(network).eval()
+        with torch.no_grad():
+            built(torch.zeros(1, *shape))  # gives lazy layers their weights
+        return count_network(name, built, shape)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a stranger's forward raises
+        raise UserError(f"{name}, input={shape}: {type(error).__name__}: {error}") from error
 
 
-def _of_run(path: str) -> Network:
+def _of_run(path: str, trust: Sequence[str]) -> Network:
     """A checkpoint's classifier, or its caption decoder."""
     from src.captioning.encoder import POSITION_DIM
     from src.run.trained import load_trained
-    from src.theory.parameters import REGIONS, count_decoder, count_network
+    from src.theory.parameters import count_decoder, count_network
 
-    module: Any = load_trained(path).module
+    module: Any = load_trained(path, trust).module
     if "network" in module.hparams:
         return count_network(path, module.network, module.hparams["image_size"])
     encoder = module.hparams["encoder"]
-    return count_decoder(path, module.decoder, REGIONS, encoder["dim"] + POSITION_DIM * encoder["position"])
+    regions = 1 if getattr(module.decoder, "mean_only", False) else math.prod(encoder["grid"])
+    return count_decoder(path, module.decoder, regions, encoder["dim"] + POSITION_DIM * encoder["position"])
 
 
 def _show(sections: Sequence[Section]) -> None:

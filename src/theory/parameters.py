@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.captioning.decoders import AttentionDecoder, LSTMDecoder
@@ -37,6 +38,8 @@ def parameter_formula(layer: nn.Module) -> int | None:  # noqa: PLR0911  one a t
     """
     bias = int(getattr(layer, "bias", None) is not None)
     match layer:
+        case _ if is_parametrized(layer):  # the weight is another module's
+            return None
         case nn.Linear():
             return layer.out_features * (layer.in_features + bias)
         case nn.modules.conv._ConvNd():
@@ -72,9 +75,10 @@ class Layer:
 
     def note_shape(self, _module: nn.Module, inputs: Any, output: Any) -> None:
         """A forward hook."""
-        while not isinstance(output, Tensor):  # an LSTM returns its state beside its output
+        while isinstance(output, Sequence) and output:  # an LSTM returns its state beside its output
             output = output[0]
-        if self.parameters or inputs[0].shape != output.shape:
+        given = getattr(inputs[0], "shape", None) if inputs else None
+        if isinstance(output, Tensor) and (self.parameters or given != output.shape):
             self.output = tuple(output.shape[1:])
 
 
