@@ -170,7 +170,7 @@ class DownloadSettings:
     name: str = setting("data set", default="fashion_mnist", choices=tuple(CLASSES))
 
 
-@entry_point("download", DownloadSettings, positional="root")
+@entry_point("download", DownloadSettings, positional="name")
 def main(cfg: DictConfig) -> None:
     """Fetch a data set into `root` and check it."""
     raw = fetch(cfg.name, Path(cfg.root).expanduser())

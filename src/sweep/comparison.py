@@ -53,7 +53,8 @@ def table2(ranking: Ranking) -> Table:
     for place, run in ranking.rows:
         ours = [run.number(key) for key in ("train_loss", "val_acc", "test_acc", "test_acc_best_val")]
         cells = [shown(place), *map(shown, run.cell), *(mean_text([value]) for value in ours)]
-        report = REPORT.get(run.cell)
+        is_reports = run.settings.get("data.name", "fashion_mnist") == "fashion_mnist"
+        report = REPORT.get(run.cell) if is_reports else None
         if report is None or ours[2] is None:
             rows.append((*cells, *[""] * 6))
             continue

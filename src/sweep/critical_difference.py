@@ -68,7 +68,8 @@ def mean_ranks(ranking: Ranking) -> MeanRanks | None:
     above = (values[:, None] > values[:, :, None]).sum(2)
     equal = (values[:, None] == values[:, :, None]).sum(2)
     means = (above + (equal + 1) / 2).mean(0)
-    friedman = 12 * n / (k * (k + 1)) * ((means - (k + 1) / 2) ** 2).sum()
+    untied = 1 - (equal**2 - 1).sum() / (n * k * (k**2 - 1))  # 1 without ties, 0 where all are equal
+    friedman = 12 * n / (k * (k + 1)) * ((means - (k + 1) / 2) ** 2).sum() / max(untied, 1e-12)
     half = torch.tensor([(k - 1) / 2, friedman / 2], dtype=torch.double)
     order = np.argsort(means, kind="stable")
     names = [", ".join(f"{key} {text}" for key, text in zip(named, group, strict=True)) for group in groups]
