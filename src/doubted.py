@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     runs = [run for run in read_runs(Path(cfg.folder).expanduser()) if run.status == "done"]
     if len(runs) < 2 or runs[0].task.name != "classify":
         raise UserError(f"folder={cfg.folder}: at least two finished classifiers are needed")
-    data = data_of_run(runs[0].folder)
+    data = data_of_run(runs[0].folder, cfg.trust)
     images, labels, rows = data.splits["test"]
     images, labels, names = images[rows], labels[rows], data.class_names
     modules = [load_trained(str(run.folder), cfg.trust).module for run in runs]

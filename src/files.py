@@ -90,14 +90,19 @@ def write_sums(folder: Path, names: Sequence[str]) -> None:
     write_atomically(folder / SUMS, "".join(lines))
 
 
-def modified_files(folder: Path) -> list[str] | None:
-    """Files that are gone or are not what SHA256SUMS says; None where there is no readable SHA256SUMS."""
+def listed_files(folder: Path) -> dict[str, str]:
+    """The checksum of each file that SHA256SUMS names; nothing where it cannot be read."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        listed = [(line[:64], line[66:]) for line in lines]
-        wrong = [name for digest, name in listed if not _fits(folder / name, digest)]
     except (OSError, UnicodeDecodeError):
-        return None
+        return {}
+    return {line[66:]: line[:64] for line in lines}
+
+
+def modified_files(folder: Path) -> list[str] | None:
+    """Files that are gone or are not what SHA256SUMS says; None where there is no readable SHA256SUMS."""
+    listed = listed_files(folder)
+    wrong = [name for name, digest in listed.items() if not _fits(folder / name, digest)]
     return wrong if listed else None
 
 

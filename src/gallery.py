@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     runs = [load_trained(run, cfg.trust) for run in cfg.runs]
     if others := [str(run.path) for run in runs if run.task != "caption"]:
         raise UserError(f"runs: {', '.join(others)} is no captioner")
-    every = test_images(runs[0].path.absolute().parent.parent)
+    every = test_images(runs[0].folder, cfg.trust)
     rows = np.linspace(0, len(every) - 1, min(cfg.images, len(every))).round().astype(int)
     chosen = [every[row] for row in rows]
     items: list[list[GalleryItem]] = [[] for _ in chosen]

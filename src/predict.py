@@ -88,7 +88,7 @@ def main(cfg: DictConfig) -> int:
     try:
         checkpoint = str(find_checkpoint(cfg.checkpoint))
     except UserError as error:
-        errors.append(str(error))
+        errors.append(f"checkpoint: {error}")
     try:
         paths = find_images(cfg.inputs)
     except UserError as error:

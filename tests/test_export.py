@@ -19,10 +19,12 @@ from src.captioning.encoder import build_encoder
 from src.captioning.module import Captioner
 from src.captioning.predict import CaptionPredictor
 from src.classification.module import Classifier
+from src.classification.predict import prepare
 from src.export import caption_onnx
 from src.export.hub import from_pretrained
 from src.export.parity import ExportDiffers, check_parity, predictor_of, real_images
 from src.files import modified_files
+from src.images import read_rgb
 from src.predictions import predict_all
 from src.run.checkpoints import write_checkpoint
 from src.run.trained import Trained, load_trained
@@ -184,6 +186,36 @@ def test_classifier_as_onnx_and_weights(photos: Path, without_torch: Path, tmp_p
     assert all(torch.equal(rounded[name], value.half().to(value.dtype)) for name, value in again.items())
     ended = run("export.__main__", f"run={checkpoint}", "to=onnx", "half=true", f"output={out}")
     assert (ended.status, "half=true: is for to=safetensors" in ended.err) == (2, True)
+
+
+def test_a_folder_holds_one_export_and_nobody_elses_files(photos: Path, tmp_path: Path) -> None:
+    out, checkpoint = tmp_path / "out", classifier(tmp_path)
+    export(checkpoint, "onnx", photos, out)
+    export(checkpoint, "safetensors", photos, out)
+    assert {path.name for path in out.iterdir()} == {"model.safetensors", "README.md", "SHA256SUMS"}
+    again = run("export.__main__", f"run={out}", "to=safetensors", f"output={tmp_path / 'again'}")
+    assert again.status == 0, again.err
+    cards = [(folder / "README.md").read_text() for folder in (out, tmp_path / "again")]
+    assert cards[0] == cards[1]
+    assert "Weights of the last epoch." in cards[0]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    ended = run("export.__main__", f"run={checkpoint}", "to=safetensors", f"output={tmp_path / 'mine'}")
+    assert (ended.status, "has a README.md that is no export's" in ended.err) == (2, True)
+    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+    unknown = run("export.__main__", f"run={out}", "to=torch_export", f"output={tmp_path / 'graph'}")
+    assert (unknown.status, "its data are not known here" in unknown.err) == (1, True)
+
+
+def test_the_program_beside_the_graphs_reads_what_src_predict_reads(photos: Path, tmp_path: Path) -> None:
+    model = caption_onnx.Model({"image_size": [1, 12, 12]}, lambda name, inputs: {})
+    for path in photos.iterdir():
+        assert (model.pixels(path) == prepare(read_rgb(path), (1, 12, 12), invert=False).numpy()).all()
+    Image.new("L", (1, 300), 200).save(tmp_path / "thin.png")
+    assert model.pixels(tmp_path / "thin.png").shape == (1, 12, 12)
+    Image.fromarray(np.full((5, 5), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="deeper than 8 bits"):
+        model.pixels(tmp_path / "deep.png")
 
 
 def test_classifier_by_torch_export_writes_nothing_where_results_differ(photos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from src.build import build, check_optimizer, complete, refuse_untrusted
+from src.build import build, check_optimizer, complete
 from src.captioning.baselines import score_baselines
 from src.captioning.captioned import CaptionedImage, with_every_split
 from src.captioning.consensus import TrainingCaptions
@@ -21,10 +22,11 @@ from src.captioning.metrics import pointing_game, signatures
 from src.captioning.module import Captioner
 from src.entry_point import UserError
 from src.run.environment import device_of
+from src.run.trained import config_of_run
 
 # Keys of the nodes that their targets are not given.
 NOT_ARGUMENTS = {
-    "data": ("name", "min_count", "split_seed"),
+    "data": ("name", "min_count", "split_seed", "val_size"),
     "encoder": ("size", "fine_tune", "train_norms", "position", "lr", "cache"),
 }
 
@@ -59,16 +61,14 @@ def build_data(cfg: DictConfig) -> CaptionData:
     )
 
 
-def test_images(folder: Path) -> list[CaptionedImage]:
+def test_images(folder: Path, trust: Sequence[str]) -> list[CaptionedImage]:
     """The test images that a run's config.yaml names, read anew.
 
     Raises:
         UserError: the data cannot be read, or need code of another package.
     """
-    cfg: Any = OmegaConf.load(folder / "config.yaml")
-    data = arguments(cfg, "data")
-    refuse_untrusted(data)
-    images = build(data)
+    cfg = config_of_run(folder, trust)
+    images = build(arguments(cfg, "data"))
     if (seed := cfg.data.get("split_seed")) is not None:
         images = with_every_split(images, seed)
     return [image for image in images if image.split == "test"][: cfg.limit_test]

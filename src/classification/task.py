@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from src.build import build, check_optimizer, complete, refuse_untrusted
+from src.build import build, check_optimizer, complete
 from src.classification import fast
 from src.classification.data import ImageData
 from src.classification.module import Classifier
 from src.entry_point import UserError
 from src.filters.activations import ACROSS, protocol_kernels
+from src.run.trained import config_of_run
 
 NOT_ARGUMENTS = {"data": ("name", "val_size", "split_seed")}  # keys of `data` that its function is not given
 
@@ -42,16 +44,13 @@ def build_data(cfg: DictConfig) -> ImageData:
     )
 
 
-def data_of_run(folder: Path) -> ImageData:
+def data_of_run(folder: Path, trust: Sequence[str] = ()) -> ImageData:
     """The data that the run in `folder` was trained on, set up.
 
     Raises:
         UserError: they cannot be had, or the run's config.yaml asks for code that is not trusted.
     """
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    refuse_untrusted(OmegaConf.to_container(cfg.data))
-    data = build_data(cfg)
+    data = build_data(config_of_run(folder, trust))
     data.setup()
     return data
 

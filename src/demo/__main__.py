@@ -62,7 +62,7 @@ def main(cfg: DictConfig) -> int:
             checkpoints.append(find_checkpoint(given))
         except UserError as error:
             if cfg.models:  # of those that were found, one may have lost its checkpoints
-                errors.append(str(error).replace("checkpoint=", "models=", 1))
+                errors.append(f"models: {error}")
     if errors:
         raise InvalidCommand(errors)
     if not checkpoints:

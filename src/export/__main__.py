@@ -56,13 +56,18 @@ def main(cfg: DictConfig) -> None:
     if cfg.half and cfg.to not in WEIGHTS_ONLY:
         raise InvalidCommand([f"half=true: is for to={' and to='.join(WEIGHTS_ONLY)}"])
     from src.export import card, hub
-    from src.files import write_atomically, write_sums
+    from src.files import SUMS, listed_files, write_atomically, write_sums
     from src.run.trained import load_trained
 
     trained = load_trained(cfg.run, cfg.trust)
     record = card.run_of(trained)
     about = card.describe(trained, record)
     folder = Path(cfg.output or Path("outputs", "exports", trained.name, cfg.to)).expanduser()
+    former = listed_files(folder)
+    if theirs := [
+        name for name in ("README.md", SUMS) if (folder / name).exists() and "README.md" not in former
+    ]:
+        raise InvalidCommand([f"output={folder}: has a {theirs[0]} that is no export's; name another folder"])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
         place = Path(name)
@@ -73,6 +78,8 @@ def main(cfg: DictConfig) -> None:
         for path in place.iterdir():
             write_atomically(folder / path.name, path.read_bytes())
     write_sums(folder, [*files, "README.md"])
+    for name in set(former) - {*files, "README.md"}:  # of another format or model
+        (folder / name).unlink(missing_ok=True)
     logger.info("%s: %s; %s", folder, ", ".join(files), found)
     if cfg.push_to_hub:
         logger.info("Uploaded: %s", hub.push(folder, cfg.push_to_hub))
@@ -89,9 +96,10 @@ def write_model(cfg: DictConfig, folder: Path, trained: Trained, about: dict[str
     encoder = None
     if trained.task == "caption":
         encoder = module.encoder or frozen_encoder(trained, cfg.encoder_weights)
-    model = write_graphs(cfg.to, folder, graphs_of(module, encoder), about)
     predictor = predictor_of(trained, cfg.encoder_weights)
-    difference = check_parity(model, predictor, real_images(trained, predictor, list(cfg.inputs)))
+    images = real_images(trained, predictor, cfg.inputs, cfg.trust)
+    model = write_graphs(cfg.to, folder, graphs_of(module, encoder), about)
+    difference = check_parity(model, predictor, images)
     return f"scores differ from PyTorch's by {difference:.1e} at most"
 
 

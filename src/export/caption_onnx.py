@@ -34,15 +34,27 @@ class Model:
         self.about, self.run = about, run
 
     def pixels(self, path: str | Path) -> np.ndarray:
-        """An image file as the model takes it, (C, H, W) in uint8."""
+        """An image file as the model takes it, (C, H, W) in uint8.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is deeper than 8 bits.
+        """
         with Image.open(path) as file:
+            if (
+                file.mode[0] in "IF" or max(getattr(file, "tag_v2", {}).get(258, (8,))) > 8
+            ):  # tag: bits a sample
+                raise ValueError("deeper than 8 bits: save it with 8")
             image = ImageOps.exif_transpose(file)
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             image = image.convert("RGB")
         channels, height, width = self.about["image_size"]
         if channels == 1:  # the whole of it, centred on black
-            grey = ImageOps.pad(image.convert("L"), (width, height), Image.Resampling.BILINEAR, color=0)
+            # a longer or thinner one would be fitted to a width or height of 0
+            sides = max(image.width, -(-image.height // height)), max(image.height, -(-image.width // width))
+            grey = image.convert("L").resize(sides)
+            grey = ImageOps.pad(grey, (width, height), Image.Resampling.BILINEAR, color=0)
             return np.asarray(grey)[None]
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
@@ -132,12 +144,18 @@ def load(folder: str | Path) -> Model:
 
 
 if __name__ == "__main__":
-    model = load(Path(__file__).parent)
+    model, status = load(Path(__file__).parent), 0
     for file in sys.argv[1:] or sys.exit(__doc__):
-        image = model.pixels(file)[None]
+        try:
+            image = model.pixels(file)[None]
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            print(f"{file}: {error}", file=sys.stderr)
+            status = 1
+            continue
         if "labels" in model.about:
             print(
                 file, *(f"{name} {probability:.1%}" for name, probability in model.labels(image)[0]), sep="\t"
             )
         else:
             print(file, *model.captions(image)[0], sep="\t")
+    sys.exit(status)

@@ -27,13 +27,15 @@ LICENCES = {  # of data sets, as their authors give them
 
 def run_of(trained: Trained) -> RunRecord | None:
     """The run that a checkpoint stands in; None where its files are not there or not whole."""
-    folder = trained.path.absolute().parent.parent
+    folder = trained.folder
     record = read_run(folder) if (folder / "config.yaml").is_file() else None
     return record if record is not None and record.status != "unreadable" else None
 
 
 def describe(trained: Trained, record: RunRecord | None) -> dict[str, Any]:
-    """What the exported files say of the model."""
+    """What the exported files say of the model; of one that was exported before, what was said then."""
+    if trained.about:
+        return trained.about
     cfg = OmegaConf.load(record.folder / "config.yaml") if record else OmegaConf.create()
     data = str(OmegaConf.select(cfg, "data.name") or "unknown")
     known: Any = trained.module.hparams
@@ -43,6 +45,7 @@ def describe(trained: Trained, record: RunRecord | None) -> dict[str, Any]:
         "data": data,
         "data_licence": LICENCES.get(data, UNKNOWN),
         "checkpoint": file_digest(trained.path),
+        "weights": "best validation epoch" if trained.path.stem == "best" else "last epoch",
     }
     if trained.task == "classify":
         how = "grey, fitted on black into" if known["image_size"][0] == 1 else "RGB, resized to"
@@ -86,7 +89,6 @@ def model_card(trained: Trained, record: RunRecord | None, about: dict[str, Any]
             settings=dict(sorted(record.settings.items())) if record else {},
             metrics={name: mean_text(values) for name, values in metrics.items()},
             seeds=seeds,
-            weights="best validation epoch" if trained.path.stem == "best" else "last epoch",
             files=files,
             commit=record.results.get("commit") if record else None,
             holds_captions=getattr(trained.module, "training_captions", None) is not None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,14 +34,18 @@ def predictor_of(trained: Trained, encoder_weights: str | None = None) -> Any:
     return CaptionPredictor(trained, device, encoder_weights=encoder_weights, fast=False)
 
 
-def real_images(trained: Trained, predictor: Any, inputs: list[str]) -> Tensor:
-    """32 images (32, C, H, W) in uint8: of the files and folders in `inputs`, else the run's own test images."""
-    folder = trained.path.absolute().parent.parent
+def real_images(trained: Trained, predictor: Any, inputs: Sequence[str], trust: Sequence[str] = ()) -> Tensor:
+    """32 images (32, C, H, W) in uint8: of the files and folders in `inputs`, else the run's own test images.
+
+    Raises:
+        UserError: they cannot be read.
+    """
     if trained.task == "classify" and not inputs:
-        images, _, places = data_of_run(folder).splits["test"]
+        images, _, places = data_of_run(trained.folder, trust).splits["test"]
         found = images[places[:32]]
     else:
-        paths = find_images(inputs) if inputs else [image.path for image in test_images(folder)]
+        own = [] if inputs else test_images(trained.folder, trust)
+        paths = find_images(inputs) if inputs else [image.path for image in own]
         read = [read_rgb(path, value_range=predictor.value_range) for path in paths[:32]]
         found = torch.stack([predictor.prepare(image) for image in read])
     return found[torch.arange(32) % len(found)]

@@ -14,7 +14,7 @@ from src.config.settings import setting
 from src.entry_point import UserError, entry_point
 from src.findings import Picture
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("src.filters")  # __name__ may be __main__
 
 
 @dataclass
@@ -27,6 +27,7 @@ class FilterSettings:
         "convolution whose top training images are drawn (null: the second)", default=None
     )
     out: str = setting("folder for the pictures, as PNG and SVG", default="outputs/filters")
+    trust: list[str] = setting("packages whose classes the checkpoint may name", default=[])
 
 
 @entry_point("filters", FilterSettings, positional="checkpoint")
@@ -48,21 +49,21 @@ def _pictures(cfg: DictConfig) -> Iterator[Picture]:
     from src.images import read_rgb
     from src.run.trained import load_trained
 
-    trained = load_trained(cfg.checkpoint)
+    trained = load_trained(cfg.checkpoint, cfg.trust)
     module = trained.module
     if not isinstance(module, Classifier) or not (layers := list(convolutions(module.network))):
         raise UserError(f"{trained.path} holds no classifier with 2-d convolutions, whose filters are drawn")
     layer = cfg.layer or layers[:2][-1]
     if layer not in layers:
         raise UserError(f"layer={layer}: the network's convolutions are {', '.join(layers)}")
+    given = None if cfg.image is None else read_rgb(Path(cfg.image).expanduser())
     yield from pictures.kernel_pictures(module)
-    if cfg.image is not None:
-        image = prepare(read_rgb(Path(cfg.image).expanduser()), module.hparams["image_size"], invert=False)
+    if given is not None:
+        image = prepare(given, module.hparams["image_size"], invert=False)
         yield pictures.map_picture(module, image, Path(cfg.image).name)
     yield pictures.synthetic_picture(module)
-    folder = trained.path.parent.parent
-    if (folder / "config.yaml").is_file():
-        images, _, indices = data_of_run(folder).splits["train"]
+    if (trained.folder / "config.yaml").is_file():
+        images, _, indices = data_of_run(trained.folder, cfg.trust).splits["train"]
         yield pictures.top_picture(module, layer, images[indices])
     else:
         logger.info("%s lies in no run's folder: its training images are unknown", trained.path)

@@ -149,7 +149,7 @@ def synthetic_picture(module: Classifier) -> Picture:
         labelled += [("", images[0])] * (-len(labelled) % ACROSS)
     names = class_names(module)[: 2 * ACROSS]
     scores, shape = unit(network, "", range(len(names))), (len(names), *size)
-    labelled += zip(names, gradient_ascent(scores, shape, variation=0.5, jitter=1), strict=True)
+    labelled += zip(names, gradient_ascent(scores, shape, variation=0.05, jitter=1), strict=True)
     title = "Synthetic inputs that excite filters and class scores most"
     with figures.look():
         figure, axes_of = image_grid(-(-len(labelled) // ACROSS), ACROSS, 1.12)
@@ -177,8 +177,10 @@ def image_grid(rows: int, columns: int, row_height: float) -> tuple[Figure, np.n
     figure, axes_of = figures.subplots(rows, columns, height=height)
     figure.set_layout_engine("none")
     margins = {"left": 0.01, "bottom": 0.02, "right": 0.99, "top": 1 - 0.55 / height}
-    axes_of[0, 0].get_gridspec().update(**margins, wspace=0.05, hspace=0.25)
-    for axes in axes_of.flat:
+    grid = axes_of[0, 0].get_gridspec()
+    grid.update(**margins, wspace=0.05, hspace=0.25)
+    for axes, place in zip(axes_of.flat, grid, strict=True):
+        axes.set_position(place.get_position(figure))
         axes.set_axis_off()
     return figure, axes_of
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from src.report.page import Entry
     from src.report.sources import Sources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("src.report")  # __name__ may be __main__
 THEORY, CLASSIFIER, CAPTIONER = "Theory", "The classifier", "The captioner"
 # Function below src.report -> heading and title. Imported one by one: a broken one costs no other section.
 SECTIONS = {
@@ -48,6 +48,7 @@ class ReportSettings:
     captions: list[str] = setting("caption sweeps, those that are there", default=FOLDERS)
     only: list[str] = setting("sections ([]: all)", default=[], choices=tuple(SECTIONS))
     out: str = setting("folder of report.html and figures/", default="outputs/report")
+    trust: list[str] = setting("packages whose classes the runs may name", default=[])
 
 
 @entry_point("report", ReportSettings, positional="sweep")
@@ -61,7 +62,7 @@ def main(cfg: DictConfig) -> int:
     from src.report.sources import Sources
 
     folder, sweep, *captions = (Path(place).expanduser() for place in (cfg.out, cfg.sweep, *cfg.captions))
-    sources = Sources(sweep, tuple(captions))
+    sources = Sources(sweep, tuple(captions), tuple(cfg.trust))
     entries = [make_entry(name, sources, folder) for name in cfg.only or SECTIONS]
     html = page(entries, facts(cfg)).encode("utf-8")
     write_atomically(folder / "report.html", html)

@@ -14,7 +14,6 @@ CLASSIFIER = Section(
     "Convolution filters of the classifier",
     "What do the learned filters look like? The report says that first-layer kernels pick up edges, "
     "orientation and simple contrast, and that deeper kernels combine them.",
-    command="python -m src.filters outputs/fashion_mnist image=PHOTO.png",
 )
 LATE = Section(
     "late-filters",
@@ -46,7 +45,8 @@ def classifier(sources: Sources) -> Section:
         found.append(pictures.top_picture(module, layers[:2][-1], sources.images("train")[0]))
     except UserError as error:
         missing.append(str(error))
-    return replace(CLASSIFIER, pictures=tuple(found), missing=tuple(missing))
+    command = f"python -m src.filters {sources.best.folder}/checkpoints/last.ckpt image=PHOTO.png"
+    return replace(CLASSIFIER, pictures=tuple(found), missing=tuple(missing), command=command)
 
 
 def late(sources: Sources) -> Section:

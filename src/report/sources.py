@@ -27,15 +27,24 @@ class Sources:
     Args:
         sweep: folder of the sweep over dropout and learning rate.
         captions: folders of caption sweeps.
+        trust: packages whose classes the runs may name.
     """
 
     sweep: Path
     captions: tuple[Path, ...] = ()
+    trust: tuple[str, ...] = ()
 
     @cached_property
     def ranking(self) -> Ranking:
         """The sweep's runs, the best by validation accuracy first."""
-        return ranking_of(self.sweep, "classify", SWEEP)
+        return ranking_of(self.sweep, "classify", self.command)
+
+    @property
+    def command(self) -> str:
+        """What trains the sweep."""
+        usual = self.sweep == Path("outputs/fashion_mnist")
+        place = f"output_dir={self.sweep.parent} name={self.sweep.name}"
+        return SWEEP if usual else f"python -m src.train -m experiment=table2 {place}"
 
     @property
     def best(self) -> RunRecord:
@@ -47,14 +56,14 @@ class Sources:
         from src.run.trained import load_trained
 
         path = self.best.folder / "checkpoints" / "last.ckpt"
-        return load_trained(str(path)).module  # type: ignore[return-value]
+        return load_trained(str(path), self.trust).module  # type: ignore[return-value]
 
     @cached_property
     def data(self) -> ImageData:
         """The images that the best run was trained on."""
         from src.classification.task import data_of_run
 
-        return data_of_run(self.best.folder)
+        return data_of_run(self.best.folder, self.trust)
 
     def images(self, split: str) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in uint8 and labels (N,) of `train` or `test`, as many as the run used."""

@@ -39,7 +39,7 @@ def section(sources: Sources) -> Section:
         if place is not None and None not in run.cell:
             cells.setdefault(run.cell, run)
     absent = len(REPORT.keys() - cells.keys())
-    missing = [f"{absent} of the report's 13 cells are not trained yet: {SWEEP}"] if absent else []
+    missing = [f"{absent} of the report's 13 cells are not trained yet: {sources.command}"] if absent else []
     try:
         seeds = ranking_of(sources.sweep.parent / "table2_seeds", "classify", "make seeds")
         noise = [over_seeds(seeds, ("train_loss", "val_acc", "test_acc"))]
@@ -68,8 +68,8 @@ def section(sources: Sources) -> Section:
         statements=tuple(_statements(cells)),
         tables=tables,
         pictures=tuple(pictures),
-        command=f"{SWEEP}\nmake seeds" if noise else SWEEP,
-        missing=(*missing, *unfinished(ranking, SWEEP)),
+        command=f"{sources.command}\nmake seeds" if noise else sources.command,
+        missing=(*missing, *unfinished(ranking, sources.command)),
     )
 
 

@@ -38,4 +38,7 @@ def equivariance(sources: Sources) -> Section:
     if images.shape[1] > 1 or max(images.shape[2:]) > LARGEST:
         return equivariance_findings()
     shown = scaled(images[:MOVED_IMAGES])
-    return equivariance_findings(images=shown, labels=labels[:MOVED_IMAGES], network=network)
+    found = equivariance_findings(images=shown, labels=labels[:MOVED_IMAGES], network=network)
+    return replace(
+        found, command=f"python -m src.report sweep={sources.sweep}"
+    )  # of the best run's images and kernels

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from src.build import refuse_untrusted
 from src.entry_point import CONF, UserError, printable
 
@@ -26,6 +28,12 @@ class Trained:
     path: Path
     task: str  # classify or caption
     module: L.LightningModule
+    about: dict[str, Any]  # what an exported file says of the model; of a checkpoint nothing
+
+    @property
+    def folder(self) -> Path:
+        """The run's, where the checkpoint lies in one."""
+        return self.path.absolute().parent.parent
 
     @property
     def name(self) -> Path:
@@ -52,13 +60,11 @@ def find_checkpoint(given: str) -> Path:
         return path
     if not path.is_dir():
         ours = ", ".join(sorted(one.name for one in MODELS.glob("*/")))
-        raise UserError(
-            f"checkpoint={given}: there is no such file or folder, nor a model of this name ({ours})"
-        )
+        raise UserError(f"{given}: there is no such file or folder, nor a model of this name ({ours})")
     if found := _of_run(path):
         return found
     if (path / "config.yaml").is_file():
-        raise UserError(f"checkpoint={given}: this run has no checkpoint yet; its first epoch writes one")
+        raise UserError(f"{given}: this run has no checkpoint yet; its first epoch writes one")
     from src.sweep.ranking import rank
 
     ranking = rank(path)
@@ -67,12 +73,27 @@ def find_checkpoint(given: str) -> Path:
             label = ranking.task.label
             logger.info("Taking %s, the best of %s runs by %s.", run.folder, len(ranking.rows), label)
             return found
-    raise UserError(f"checkpoint={given}: no run of this sweep is done")
+    raise UserError(f"{given}: no run of this sweep is done")
 
 
 def _of_run(folder: Path) -> Path | None:
     names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt", WEIGHTS)
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def config_of_run(folder: Path, trust: Sequence[str] = ()) -> DictConfig:
+    """A run's config.yaml, to read its data again.
+
+    Raises:
+        UserError: there is none, or its data ask for code that is not trusted.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{folder} is no run's folder (there is no config.yaml): its data are not known here")
+    cfg = OmegaConf.load(file)
+    assert isinstance(cfg, DictConfig)
+    refuse_untrusted(OmegaConf.to_container(cfg.data), trust)
+    return cfg
 
 
 def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
@@ -94,9 +115,9 @@ def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
     path = find_checkpoint(given)
     try:
         if path.suffix == ".safetensors":
-            settings, state = read_safetensors(path)
+            settings, state, about = read_safetensors(path)
         else:
-            content = read_checkpoint(path)
+            content, about = read_checkpoint(path), {}
             settings, state = dict(content["hyper_parameters"]), dict(content["state_dict"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no hyper-parameters and weights of a run") from error
@@ -113,4 +134,4 @@ def load_trained(given: str, trust: Sequence[str] = ()) -> Trained:
     except Exception as error:  # settings of somebody else's fail in a dozen ways
         cause = f"{type(error).__name__}: {printable(error)}"
         raise UserError(f"the checkpoint {path} does not fit this version of the code: {cause}") from error
-    return Trained(path, task, module.eval())
+    return Trained(path, task, module.eval(), about)

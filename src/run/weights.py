@@ -29,15 +29,15 @@ def write_safetensors(path: Path, module: Any, about: dict[str, Any], half: bool
     save_file(state, path, {"hyper_parameters": hyper_parameters, "model": json.dumps(about)})
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The hyper-parameters and weights that `write_safetensors` wrote.
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+    """The hyper-parameters, the weights and what is said of the model, as `write_safetensors` wrote.
 
     Raises:
         UserError: it is damaged, or no such file.
     """
     try:
         with safe_open(path, "pt") as file:
-            settings = json.loads(file.metadata()["hyper_parameters"])
-            return settings, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            settings, about = (json.loads(file.metadata()[key]) for key in ("hyper_parameters", "model"))
+            return settings, {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
     except Exception as error:  # of a stranger's file
         raise UserError(f"{path} is damaged, or no export of this project: {error}") from error

@@ -13,6 +13,7 @@ from PIL import Image
 
 from src.run.trained import load_trained
 from tests.command_line import ROOT, Command, results_of, rows_of, run, run_train
+from tests.made_up_captions import write_captioned
 
 SWEEP = (
     "network._target_=my_study.Net",
@@ -72,6 +73,42 @@ def test_the_study_is_swept_killed_resumed_ranked_and_predicts(package: Path, tm
     assert (trusted.status, "green" in trusted.out) == (0, True), trusted.err
     module = load_trained(str(tmp_path / "alone" / "colours"), trust=["my_study"]).module
     assert module(torch.zeros(2, 3, 16, 16, dtype=torch.uint8)).shape == (2, 3)
+    runs, out = tmp_path / "alone" / "colours", tmp_path / "files"
+    for name, *words in (
+        ("filters.__main__", runs, f"out={out}"),
+        ("theory.__main__", f"run={runs}", f"out={out}"),
+        ("doubted", runs, f"output={out}"),
+        ("export.__main__", f"run={runs}", "to=torch_export", f"output={out / 'export'}"),
+    ):
+        opened = run(name, *map(str, words), "trust=[my_study]")
+        assert opened.status == 0, (name, opened.err)
+
+
+def test_a_strangers_captions_are_read(package: Path, tmp_path: Path) -> None:
+    squares = write_captioned(tmp_path / "squares")
+    (package / "my_captions.py").write_text(
+        "from src.captioning.karpathy import read_karpathy\nread = read_karpathy\n"
+    )
+    (package / "my_reader.py").write_text(
+        "import my_captions\ndef read(root): return my_captions.read(root)\n"
+    )
+    ended = run_train(
+        *(
+            "task=caption",
+            "data._target_=my_reader.read",
+            f"data.root={squares}",
+            "encoder=tiny",
+            "encoder.size=32",
+        ),
+        *(
+            "epochs=1",
+            "attention=true",
+            "threads=1",
+            f"encoder.cache={tmp_path / 'c'}",
+            f"output_dir={tmp_path}",
+        ),
+    )
+    assert ended.status == 0, ended.err
 
 
 def test_a_strangers_decoder_captions(package: Path, tmp_path: Path) -> None:
