@@ -206,7 +206,7 @@ def test_without_models_it_says_how_to_train_one(tmp_path: Path) -> None:
     assert ended.status == 2
     assert "port" in ended.err
     ended = run("demo.__main__", "models=[nowhere]", folder=tmp_path)
-    assert "models=nowhere: there is no such file or folder" in ended.err
+    assert "models: nowhere: there is no such file or folder" in ended.err
 
 
 def at_the_page(browser: Browser, address: str, **options: Any) -> tuple[Page, list[str]]:  # noqa: F811

@@ -64,10 +64,9 @@ def main(cfg: DictConfig) -> None:
     about = card.describe(trained, record)
     folder = Path(cfg.output or Path("outputs", "exports", trained.name, cfg.to)).expanduser()
     former = listed_files(folder)
-    if theirs := [
-        name for name in ("README.md", SUMS) if (folder / name).exists() and "README.md" not in former
-    ]:
-        raise InvalidCommand([f"output={folder}: has a {theirs[0]} that is no export's; name another folder"])
+    for name in ("README.md", SUMS):
+        if (folder / name).exists() and "README.md" not in former:
+            raise InvalidCommand([f"output={folder}: has a {name} that is no export's; name another folder"])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
         place = Path(name)
@@ -79,7 +78,8 @@ def main(cfg: DictConfig) -> None:
             write_atomically(folder / path.name, path.read_bytes())
     write_sums(folder, [*files, "README.md"])
     for name in set(former) - {*files, "README.md"}:  # of another format or model
-        (folder / name).unlink(missing_ok=True)
+        if Path(name).name == name:  # a stranger's list leads nowhere else
+            (folder / name).unlink(missing_ok=True)
     logger.info("%s: %s; %s", folder, ", ".join(files), found)
     if cfg.push_to_hub:
         logger.info("Uploaded: %s", hub.push(folder, cfg.push_to_hub))

@@ -41,9 +41,8 @@ class Model:
             ValueError: it is deeper than 8 bits.
         """
         with Image.open(path) as file:
-            if (
-                file.mode[0] in "IF" or max(getattr(file, "tag_v2", {}).get(258, (8,))) > 8
-            ):  # tag: bits a sample
+            bits = getattr(file, "tag_v2", {}).get(258, (8,))  # of a TIFF's samples
+            if file.mode[0] in "IF" or max(bits) > 8:
                 raise ValueError("deeper than 8 bits: save it with 8")
             image = ImageOps.exif_transpose(file)
             if image.has_transparency_data:

@@ -39,6 +39,5 @@ def equivariance(sources: Sources) -> Section:
         return equivariance_findings()
     shown = scaled(images[:MOVED_IMAGES])
     found = equivariance_findings(images=shown, labels=labels[:MOVED_IMAGES], network=network)
-    return replace(
-        found, command=f"python -m src.report sweep={sources.sweep}"
-    )  # of the best run's images and kernels
+    # of the best run's images and kernels
+    return replace(found, command=f"python -m src.report sweep={sources.sweep}")
