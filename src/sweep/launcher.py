@@ -22,6 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.entry_point import InvalidCommand
+from src.files import modified_files
 from src.run import signals
 from src.run.job import one_line, record_failure
 from src.sweep.plan import Plan, folder_error, launched, plan_of, preflight
@@ -91,7 +92,8 @@ class CheckedLauncher(Launcher):
     def end(self, plan: Plan, cause: str) -> None:
         """Tell in one line how a run ended; one that left no results failed, by `cause`."""
         self.ended += 1
-        results = plan.results() or record_failure(plan.cfg, plan.run, cause)
+        is_whole = modified_files(plan.run.folder) == []  # else it died before it wrote the checksums
+        results = (is_whole and plan.results()) or record_failure(plan.cfg, plan.run, cause)
         logger.info("[%2d/%d] %s", self.ended, self.total, one_line(results))
 
 
