@@ -11,11 +11,12 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+import src.run.folder
 from src.run.checkpoints import read_checkpoint
 from src.sweep.ranking import rank
 from tests.command_line import Command, plan, rows_of, run_train, same_numbers, train_here
@@ -103,6 +104,25 @@ def test_killed_sweeps_end_with_the_same_numbers(
             assert "Traceback" not in ended.err
         same_sweep(output / "idx", undisturbed)
         shutil.rmtree(output)
+
+
+def test_workers_that_die_before_their_checksums_fail(
+    on_idx: tuple[str, ...], undisturbed: Path, tmp_path: Path
+) -> None:
+    def prepare() -> None:
+        write = src.run.folder.write_sums
+
+        def write_sums(folder: Path, names: Sequence[str]) -> None:
+            if '"status": "done"' in (folder / "results.json").read_text():
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(folder, names)
+
+        src.run.folder.write_sums = write_sums
+
+    ended = Command("train", *command(on_idx, tmp_path), prepare=prepare).end()
+    assert (ended.status, ended.err.count("its process ended with status -9")) == (1, 2), ended.err
+    assert run_train(*command(on_idx, tmp_path)).status == 0
+    same_sweep(tmp_path / "idx", undisturbed)
 
 
 @pytest.mark.parametrize("rivals", [2, pytest.param(8, marks=pytest.mark.slow)])
