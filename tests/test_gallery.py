@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from src.captioning.attention_maps import PANEL, attention_figure, overlay, top_of_scale
-from src.captioning.captioned import NamedObject
-from src.captioning.gallery import GalleryItem, gallery_figure, write_gallery
+from src.captioning.captioned import CaptionedImage, NamedObject
+from src.captioning.gallery import GalleryItem, gallery_figure, show_captions, write_gallery
+from src.captioning.module import Predictions
 from tests.pages import Page
 
 NASTY = "<script>alert('x')</script> & \"q\"\x00\ud800.jpg"
@@ -59,6 +64,22 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
     shown = NASTY.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
     assert f"{shown} · sentence BLEU-4 0.2500" in page.texts
     assert ("img", shown + ": a <b> plane") in [(tag, found.get("alt")) for tag, found in page.tags]
+
+
+def test_namesakes_are_told_apart_and_the_longest_names_drawn(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / f"{'x' * 251}.png" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        picture(40, 30).save(path)
+    images = [CaptionedImage(path.name, path, "test", (("a", "road"),)) for path in paths]
+    predicted = Predictions(dict.fromkeys((0, 1), ("road",)), dict.fromkeys((0, 1), torch.full((1, 4), 0.25)))
+    known = {"encoder": {"grid": [2, 2], "value_range": "auto"}, "beam": 1}
+    module: Any = SimpleNamespace(predictions={"test": predicted}, hparams=known, loggers=[])
+    data: Any = SimpleNamespace(splits={"test": SimpleNamespace(images=images)})
+    show_captions(module, data, tmp_path / "run", 1, [])
+    entries = json.loads((tmp_path / "run" / "captions.json").read_text())
+    assert [entry["image_id"] for entry in entries] == list(map(str, paths))
+    assert len(list((tmp_path / "run" / "attention").iterdir())) == 2
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
