@@ -203,6 +203,8 @@ def test_a_folder_holds_one_export_and_nobody_elses_files(photos: Path, tmp_path
     ended = run("export.__main__", f"run={checkpoint}", "to=safetensors", f"output={tmp_path / 'mine'}")
     assert (ended.status, "has a README.md that is no export's" in ended.err) == (2, True)
     assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+    itself = run("export.__main__", f"run={out}", "to=onnx", f"output={out}")
+    assert (itself.status, (out / "model.safetensors").is_file()) == (2, True), itself.err
     unknown = run("export.__main__", f"run={out}", "to=torch_export", f"output={tmp_path / 'graph'}")
     assert (unknown.status, "its data are not known here" in unknown.err) == (1, True)
 

@@ -65,10 +65,8 @@ def read_captions_csv(root: str | Path, captions: str | None = None) -> list[Cap
         if not any(row):
             continue
         with reading(f"{source}, row {number}", FORMAT):
-            if any(
-                "\n" in cell or "\r" in cell for cell in row
-            ):  # else a single quote swallows all up to the next
-                raise ValueError(f"a quote is left open: double the quotes of {shown(row)[:100]}")
+            if any(set("\r\n") & set(cell) for cell in row):  # a quote that swallows rows up to the next one
+                raise ValueError(f"a quote is left open, or a cell has line breaks: {shown(row)[:100]}")
             if len(row) != len(columns):
                 raise ValueError(f"{len(row)} cells, the first line has {len(columns)}: quote the caption")
             cells = dict(zip(columns, row, strict=True))

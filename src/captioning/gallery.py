@@ -115,9 +115,8 @@ def show_captions(
     for number, item in enumerate(chosen, start=1):
         if item.alphas is not None and item.caption:
             figure = attention_figure(item.image, item.caption, item.alphas, item.grid)
-            stem = (
-                Path(item.filename).stem.encode()[:200].decode(errors="ignore")
-            )  # a name has 255 bytes at most
+            # A file's name has 255 bytes at most.
+            stem = Path(item.filename).stem.encode()[:200].decode(errors="ignore")
             _save(figure, folder / "attention" / f"{number}-{stem}.png")
 
 

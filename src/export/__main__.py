@@ -63,6 +63,8 @@ def main(cfg: DictConfig) -> None:
     record = card.run_of(trained)
     about = card.describe(trained, record)
     folder = Path(cfg.output or Path("outputs", "exports", trained.name, cfg.to)).expanduser()
+    if trained.path.parent.resolve() == folder.resolve():  # whose files would go
+        raise InvalidCommand([f"output={folder}: holds the model that is exported; name another folder"])
     former = listed_files(folder)
     for name in ("README.md", SUMS):
         if (folder / name).exists() and "README.md" not in former:
@@ -76,10 +78,10 @@ def main(cfg: DictConfig) -> None:
         (place / "README.md").write_text(card.model_card(trained, record, about, files), encoding="utf-8")
         for path in place.iterdir():
             write_atomically(folder / path.name, path.read_bytes())
-    write_sums(folder, [*files, "README.md"])
     for name in set(former) - {*files, "README.md"}:  # of another format or model
         if Path(name).name == name:  # a stranger's list leads nowhere else
             (folder / name).unlink(missing_ok=True)
+    write_sums(folder, [*files, "README.md"])
     logger.info("%s: %s; %s", folder, ", ".join(files), found)
     if cfg.push_to_hub:
         logger.info("Uploaded: %s", hub.push(folder, cfg.push_to_hub))
